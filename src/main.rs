@@ -1,1 +1,3 @@
-fn main(){}
+//! The `liap` binary.
+
+fn main() {}

@@ -1,0 +1,30 @@
+//! The rules of Liap Tui: pure and synchronous.
+//!
+//! A [`Game`] is a [`DealSeed`] and a list of [`Action`]s; nothing else flows in. There is no clock, no logging, no
+//! serialisation and no thread here: who calls decides when something happens, these files decide what. The order to
+//! read them in is the order below.
+
+mod piece;
+mod piece_set;
+mod seat;
+
+mod deal;
+mod declare;
+mod play;
+mod score;
+mod turn;
+
+#[expect(clippy::module_inception, reason = "the folder is the rules, the file is one game played by them")]
+mod game;
+mod view;
+
+pub use deal::{DealProof, DealSeed, Entropy, EntropyError, ServerSeed};
+pub use declare::{AllowedDeclarations, Declaration, allowed_declarations};
+pub use game::{Action, ActionError, Event, Game, Phase, Public, Starter, StarterReason, subsets};
+pub use piece::{Color, Kind, Name, Piece};
+pub use piece_set::PieceSet;
+pub use play::{Play, PlayKind};
+pub use score::{RoundScore, WINNING_SCORE, round_score, winners};
+pub use seat::{BySeat, Seat, SeatSet};
+pub use turn::{FollowError, Table, TurnResult};
+pub use view::{Hand, View, ViewPhase};

@@ -1,0 +1,175 @@
+//! The 32 pieces.
+
+use std::fmt;
+
+/// The two colours. Red ranks above black within every name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Color {
+    /// Red: even point values.
+    Red,
+    /// Black: odd point values.
+    Black,
+}
+
+/// The seven names, strongest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the names are the rule book's own")]
+pub enum Name {
+    General,
+    Advisor,
+    Elephant,
+    Chariot,
+    Horse,
+    Cannon,
+    Soldier,
+}
+
+impl Name {
+    /// All names, strongest first.
+    pub const ALL: [Self; 7] =
+        [Self::General, Self::Advisor, Self::Elephant, Self::Chariot, Self::Horse, Self::Cannon, Self::Soldier];
+
+    const fn red_points(self) -> u8 {
+        match self {
+            Self::General => 14,
+            Self::Advisor => 12,
+            Self::Elephant => 10,
+            Self::Chariot => 8,
+            Self::Horse => 6,
+            Self::Cannon => 4,
+            Self::Soldier => 2,
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::General => "GENERAL",
+            Self::Advisor => "ADVISOR",
+            Self::Elephant => "ELEPHANT",
+            Self::Chariot => "CHARIOT",
+            Self::Horse => "HORSE",
+            Self::Cannon => "CANNON",
+            Self::Soldier => "SOLDIER",
+        }
+    }
+}
+
+/// A name and a colour. Pieces of one kind are interchangeable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Kind {
+    /// What is engraved.
+    pub name: Name,
+    /// In which colour.
+    pub color: Color,
+}
+
+impl Kind {
+    /// Value in points, 1 to 14 (rules, section 1).
+    #[must_use]
+    pub const fn points(self) -> u8 {
+        match self.color {
+            Color::Red => self.name.red_points(),
+            Color::Black => self.name.red_points() - 1,
+        }
+    }
+}
+
+/// `NAME_COLOR`, for example `ELEPHANT_RED`.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let color = match self.color {
+            Color::Red => "RED",
+            Color::Black => "BLACK",
+        };
+        write!(f, "{}_{color}", self.name.as_str())
+    }
+}
+
+/// One of the 32 pieces, numbered 0 to 31 as in `docs/fair-deals.md`: red before black, strong before weak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Piece(u8);
+
+impl Piece {
+    /// How many pieces there are.
+    pub const COUNT: usize = 32;
+
+    /// The piece with this number, if there is one.
+    #[must_use]
+    pub const fn new(number: u8) -> Option<Self> {
+        if number < 32 { Some(Self(number)) } else { None }
+    }
+
+    /// The piece whose number is `number` modulo 32.
+    pub(super) const fn wrapping(number: u32) -> Self {
+        Self((number & 31) as u8)
+    }
+
+    /// All pieces in the order of their numbers.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..32).map(Self)
+    }
+
+    /// The number, 0 to 31.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self.0
+    }
+
+    /// What kind of piece it is.
+    #[must_use]
+    pub const fn kind(self) -> Kind {
+        let color = if self.0 < 16 { Color::Red } else { Color::Black };
+        let name = match self.0 & 15 {
+            0 => Name::General,
+            1 | 2 => Name::Advisor,
+            3 | 4 => Name::Elephant,
+            5 | 6 => Name::Chariot,
+            7 | 8 => Name::Horse,
+            9 | 10 => Name::Cannon,
+            _ => Name::Soldier,
+        };
+        Kind { name, color }
+    }
+
+    /// Value in points, 1 to 14.
+    #[must_use]
+    pub const fn points(self) -> u8 {
+        self.kind().points()
+    }
+}
+
+impl fmt::Display for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.kind().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_set_is_complete() {
+        let sum: u32 = Piece::all().map(|piece| u32::from(piece.points())).sum();
+        assert_eq!(sum, 192);
+        for name in Name::ALL {
+            for color in [Color::Red, Color::Black] {
+                let copies = match name {
+                    Name::General => 1,
+                    Name::Soldier => 5,
+                    _ => 2,
+                };
+                let kind = Kind { name, color };
+                assert_eq!(Piece::all().filter(|piece| piece.kind() == kind).count(), copies);
+            }
+        }
+    }
+
+    #[test]
+    fn a_piece_is_spelled_as_on_the_wire() {
+        assert_eq!(Piece(3).to_string(), "ELEPHANT_RED");
+        assert_eq!(Piece(3).points(), 10);
+        assert_eq!(Piece(31).to_string(), "SOLDIER_BLACK");
+        assert_eq!(Piece(31).points(), 1);
+    }
+}

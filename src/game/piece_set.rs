@@ -1,0 +1,154 @@
+//! A hand, a play or a pile as bits.
+
+use std::fmt;
+
+use super::{Color, Name, Piece};
+
+/// A set of pieces, one bit each.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct PieceSet(u32);
+
+const _: () = assert!(Piece::COUNT == u32::BITS as usize);
+
+impl PieceSet {
+    /// No piece.
+    pub const EMPTY: Self = Self(0);
+    /// All 32 pieces.
+    pub const ALL: Self = Self(u32::MAX);
+    /// The pieces worth more than 9 points: a hand that holds one is not weak (rules, section 4).
+    pub const SAVING: Self = Self(0b1_1111 | (0b111 << 16));
+
+    /// The set with these bits; bit `n` is the piece with number `n`.
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// The bits; bit `n` is the piece with number `n`.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// How many pieces, 0 to 32.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "a set has at most 32 pieces")]
+    pub const fn len(self) -> u8 {
+        self.0.count_ones() as u8
+    }
+
+    /// Whether there is no piece.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether `piece` is in the set.
+    #[must_use]
+    pub const fn contains(self, piece: Piece) -> bool {
+        self.0 >> piece.number() & 1 == 1
+    }
+
+    /// Whether all of `other` is in this set.
+    #[must_use]
+    pub const fn is_superset(self, other: Self) -> bool {
+        other.0 & !self.0 == 0
+    }
+
+    /// All pieces of both.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The pieces in both.
+    #[must_use]
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// The pieces of this set that are not in `other`.
+    #[must_use]
+    pub const fn difference(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// This set with `piece` in it.
+    #[must_use]
+    pub const fn with(self, piece: Piece) -> Self {
+        Self(self.0 | 1 << piece.number())
+    }
+
+    /// Sum of the points of all pieces, 0 to 192.
+    #[must_use]
+    pub fn points(self) -> u32 {
+        self.iter().map(|piece| u32::from(piece.points())).sum()
+    }
+
+    /// All pieces of one name and colour.
+    #[must_use]
+    pub const fn of_kind(name: Name, color: Color) -> Self {
+        let red = match name {
+            Name::General => 0b1,
+            Name::Advisor => 0b11 << 1,
+            Name::Elephant => 0b11 << 3,
+            Name::Chariot => 0b11 << 5,
+            Name::Horse => 0b11 << 7,
+            Name::Cannon => 0b11 << 9,
+            Name::Soldier => 0b1_1111 << 11,
+        };
+        match color {
+            Color::Red => Self(red),
+            Color::Black => Self(red << 16),
+        }
+    }
+
+    /// The pieces in the order of their numbers.
+    pub fn iter(self) -> impl Iterator<Item = Piece> {
+        let mut rest = self.0;
+        std::iter::from_fn(move || {
+            (rest != 0).then(|| {
+                let piece = Piece::wrapping(rest.trailing_zeros());
+                rest &= rest - 1;
+                piece
+            })
+        })
+    }
+}
+
+impl FromIterator<Piece> for PieceSet {
+    fn from_iter<I: IntoIterator<Item = Piece>>(pieces: I) -> Self {
+        pieces.into_iter().fold(Self::EMPTY, Self::with)
+    }
+}
+
+impl fmt::Debug for PieceSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter().map(|piece| piece.to_string())).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn saving_pieces_are_those_above_nine_points() {
+        let saving: PieceSet = Piece::all().filter(|piece| piece.points() > 9).collect();
+        assert_eq!(PieceSet::SAVING, saving);
+    }
+
+    #[test]
+    fn kinds_part_the_set() {
+        let mut all = PieceSet::EMPTY;
+        for name in Name::ALL {
+            for color in [Color::Red, Color::Black] {
+                let of_kind = PieceSet::of_kind(name, color);
+                assert!(of_kind.iter().all(|piece| piece.kind().name == name && piece.kind().color == color));
+                assert!(all.intersection(of_kind).is_empty());
+                all = all.union(of_kind);
+            }
+        }
+        assert_eq!(all, PieceSet::ALL);
+    }
+}
