@@ -1,3 +1,10 @@
 //! Liap: a self-hosted server for Liap Tui, the four-player Chinese-Thai piece game.
 
+pub mod archive;
+pub mod cli;
+pub mod config;
 pub mod game;
+pub mod http;
+pub mod limit;
+pub mod observe;
+pub mod room;

@@ -1,3 +1,7 @@
-//! The `liap` binary.
+//! The `liap` program: everything it does is in the library; here it only starts.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    liap::cli::main(std::env::args_os())
+}

@@ -1,0 +1,29 @@
+//! `liap config`: the settings in force.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use crate::config::{Form, Group, Loaded, SETTINGS, reference};
+
+/// Prints every setting as `NAME=value`, with its source behind it.
+pub(super) fn print_effective(loaded: &Loaded) -> anyhow::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    for group in Group::ALL {
+        writeln!(out, "# {}", group.name())?;
+        for setting in SETTINGS.iter().filter(|setting| setting.group == group) {
+            let line = format!("{}={}", setting.name, setting.value(&loaded.config));
+            writeln!(out, "{line:<48} # {}", loaded.layer(setting))?;
+        }
+        writeln!(out)?;
+    }
+    for warning in &loaded.warnings {
+        super::complain(&format!("liap: {warning}"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the documentation of all settings.
+pub(super) fn print_reference(form: Form) -> anyhow::Result<ExitCode> {
+    io::stdout().lock().write_all(reference(form).as_bytes())?;
+    Ok(ExitCode::SUCCESS)
+}

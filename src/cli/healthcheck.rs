@@ -1,0 +1,93 @@
+//! `liap healthcheck`: one question to a running server, for containers and scripts.
+
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+
+use crate::config::Config;
+
+/// More than any answer of `/health` needs.
+const LONGEST_ANSWER: u64 = 64 * 1024;
+
+/// Asks `/health`; exit code 0 if the server calls itself healthy or degraded, 1 otherwise.
+pub(super) fn run(config: &Config, address: Option<&str>) -> anyhow::Result<ExitCode> {
+    let path = format!("{}/health", config.http.base_path.as_str());
+    let address = match address {
+        Some(address) => address
+            .to_socket_addrs()
+            .ok()
+            .and_then(|mut found| found.next())
+            .with_context(|| format!("{address} is no address with a port"))?,
+        None => SocketAddr::new(reachable(config.http.host), config.http.port),
+    };
+    let (status, body) =
+        get(address, &path, config.health.timeout).with_context(|| format!("no answer from http://{address}{path}"))?;
+    super::complain(body.trim_end());
+    match status {
+        200 => Ok(ExitCode::SUCCESS),
+        _ => Ok(ExitCode::FAILURE),
+    }
+}
+
+/// The address under which a listener on this machine can be reached.
+fn reachable(host: IpAddr) -> IpAddr {
+    match host {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        host => host,
+    }
+}
+
+/// One request, one answer: its status and its body.
+fn get(address: SocketAddr, path: &str, timeout: Duration) -> anyhow::Result<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&address, timeout)?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
+    // HTTP/1.0, so that the answer comes whole and the connection ends with it.
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.take(LONGEST_ANSWER).read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("the answer is not HTTP")?;
+    let mut words = head.split_ascii_whitespace();
+    match (words.next(), words.next().map(str::parse)) {
+        (Some(version), Some(Ok(status))) if version.starts_with("HTTP/1.") => Ok((status, body.to_owned())),
+        _ => bail!("the answer is not HTTP"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    /// A server that gives one answer.
+    fn answering(answer: &'static str) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            let read = stream.read(&mut request).unwrap();
+            assert!(request[..read].starts_with(b"GET /liap/health HTTP/1.0\r\n"));
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        address
+    }
+
+    #[test]
+    fn status_and_body_come_back() {
+        let address = answering("HTTP/1.1 503 Service Unavailable\r\nx: y\r\n\r\n{\"status\":\"unhealthy\"}");
+        let answer = get(address, "/liap/health", Duration::from_secs(5)).unwrap();
+        assert_eq!(answer, (503, "{\"status\":\"unhealthy\"}".to_owned()));
+    }
+
+    #[test]
+    fn what_is_not_http_is_said_so() {
+        let address = answering("SSH-2.0-OpenSSH_9.2\r\n\r\n");
+        let error = get(address, "/liap/health", Duration::from_secs(5)).unwrap_err();
+        assert_eq!(error.to_string(), "the answer is not HTTP");
+    }
+}

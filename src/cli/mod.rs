@@ -1,0 +1,124 @@
+//! The command line: one file for each command.
+
+mod config;
+mod healthcheck;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{ConfigError, Form, Sources};
+
+/// A self-hosted server for Liap Tui, the four-player piece game.
+#[derive(Debug, Parser)]
+#[command(name = "liap", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(flatten)]
+    settings: SettingFlags,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the settings in force and where each came from.
+    Config {
+        /// Print the documentation of all settings instead: toml, env or markdown.
+        #[arg(long, value_name = "FORM")]
+        reference: Option<Form>,
+    },
+    /// Ask a running server whether it is well; exit code 0 if it is.
+    Healthcheck {
+        /// What to ask, instead of the server these settings describe.
+        #[arg(long, value_name = "HOST:PORT")]
+        address: Option<String>,
+    },
+}
+
+/// Settings on the command line; they win over everything else.
+#[derive(Debug, Args)]
+struct SettingFlags {
+    /// File of settings; the environment and other flags come on top.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address to listen on.
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    host: Option<String>,
+    /// Port to listen on.
+    #[arg(long, global = true, value_name = "PORT")]
+    port: Option<String>,
+    /// Folder for everything that must survive a restart.
+    #[arg(long, global = true, value_name = "FOLDER")]
+    data_dir: Option<String>,
+    /// Any setting by its name; may be repeated.
+    #[arg(long = "set", global = true, value_name = "NAME=VALUE", value_parser = name_and_value)]
+    set: Vec<(String, String)>,
+}
+
+impl SettingFlags {
+    fn sources(&self) -> Sources {
+        let environment = Sources::process_environment();
+        let file = self
+            .config
+            .clone()
+            .or_else(|| environment.get("LIAP_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from));
+        let named = [("HOST", &self.host), ("PORT", &self.port), ("DATA_DIR", &self.data_dir)];
+        let named = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
+        Sources { file, environment, flags: self.set.iter().cloned().chain(named).collect() }
+    }
+}
+
+fn name_and_value(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(name, value)| (name.trim().to_owned(), value.to_owned()))
+        .ok_or_else(|| "write it as NAME=VALUE".to_owned())
+}
+
+/// Wrong use of the command line (the number is that of sysexits.h).
+const USAGE: u8 = 64;
+/// Wrong settings (the number is that of sysexits.h).
+const CONFIGURATION: u8 = 78;
+
+/// Parses the command line, runs the command, and turns its outcome into an exit code.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing can be done about a closed terminal.
+            drop(error.print());
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    match cli.run() {
+        Ok(code) => code,
+        // Whoever read our output has had enough of it.
+        Err(error) if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(&format!("liap: {error:#}"));
+            if error.is::<ConfigError>() { ExitCode::from(CONFIGURATION) } else { ExitCode::FAILURE }
+        }
+    }
+}
+
+impl Cli {
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let sources = self.settings.sources();
+        match self.command {
+            Command::Config { reference: Some(form) } => config::print_reference(form),
+            Command::Config { reference: None } => config::print_effective(&sources.load()?),
+            Command::Healthcheck { address } => healthcheck::run(&sources.load()?.config, address.as_deref()),
+        }
+    }
+}
+
+/// Says something to the person at the terminal, outside the log.
+fn complain(text: &str) {
+    use std::io::Write as _;
+    // Nothing can be done about a closed terminal.
+    drop(writeln!(io::stderr(), "{text}"));
+}

@@ -1,0 +1,414 @@
+//! Reads the sources of settings in their order and names every mistake at once.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use figment::providers::{Format, Toml};
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
+
+use super::settings::ABSENT;
+use super::{Config, SETTINGS, Setting};
+
+/// Where settings come from, lowest first: built-in values, a file, the environment, flags.
+#[derive(Clone, Default)]
+pub struct Sources {
+    /// A file of settings.
+    pub file: Option<PathBuf>,
+    /// The environment: names that are no settings of ours are ignored, empty values count as not set.
+    pub environment: BTreeMap<String, String>,
+    /// Names and values from the command line, in the order given; the last one wins.
+    pub flags: Vec<(String, String)>,
+}
+
+/// Names only: values may be secrets.
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let flags: Vec<&String> = self.flags.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Sources")
+            .field("file", &self.file)
+            .field("environment", &self.environment.len())
+            .field("flags", &flags)
+            .finish()
+    }
+}
+
+impl Sources {
+    /// The environment of this process. Variables that are not valid text are left out.
+    pub fn process_environment() -> BTreeMap<String, String> {
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect()
+    }
+
+    /// Gathers all settings and checks them.
+    ///
+    /// # Errors
+    /// Every mistake that was found, each with its setting, its source and what is allowed.
+    pub fn load(&self) -> Result<Loaded, ConfigError> {
+        let mut mistakes = Vec::new();
+        let mut warnings = Vec::new();
+
+        let mut figment = Figment::new();
+        if let Some(path) = &self.file {
+            figment = figment.merge(file_layer(path, &mut mistakes));
+        }
+        figment = figment.merge(self.environment_layer());
+        figment = figment.merge(self.secret_files_layer(&mut mistakes));
+        figment = figment.merge(self.flags_layer(&mut mistakes));
+
+        for absent in ABSENT {
+            match self.environment.get(absent.name) {
+                Some(value) if !value.trim().is_empty() && absent.stops => mistakes.push(Mistake {
+                    setting: absent.name.to_owned(),
+                    value: None,
+                    layer: Some(Layer::Environment),
+                    problem: absent.answer.to_owned(),
+                }),
+                Some(value) if !value.trim().is_empty() => {
+                    warnings.push(format!("{} has no effect: {}", absent.name, absent.answer));
+                }
+                _ => {}
+            }
+        }
+
+        let mut config = Config::default();
+        let mut layers = BTreeMap::new();
+        for setting in SETTINGS {
+            let path = format!("{}.{}", setting.group.name(), setting.key());
+            let Ok(value) = figment.find_value(&path) else {
+                continue;
+            };
+            let layer =
+                figment.get_metadata(value.tag()).map_or(Layer::Default, |metadata| Layer::from_name(&metadata.name));
+            let put = text_of(&value).and_then(|text| (setting.slot)(&mut config).put(&text).ok());
+            if put.is_none() {
+                mistakes.push(Mistake {
+                    setting: setting.name.to_owned(),
+                    value: (!setting.secret).then(|| shown(&value)),
+                    layer: Some(layer.clone()),
+                    problem: format!("must be {}", setting.allowed()),
+                });
+            }
+            layers.insert(setting.name, layer);
+        }
+        if mistakes.is_empty() {
+            config.check(&layers, &mut mistakes);
+        }
+
+        if mistakes.is_empty() { Ok(Loaded { config, layers, warnings }) } else { Err(ConfigError { mistakes }) }
+    }
+
+    fn environment_layer(&self) -> LayerData {
+        let mut data = LayerData::new(Layer::Environment);
+        for setting in SETTINGS {
+            if let Some(value) = self.environment.get(setting.name)
+                && !value.trim().is_empty()
+            {
+                data.insert(setting, value.as_str());
+            }
+        }
+        data
+    }
+
+    /// Secrets from the files that `NAME_FILE` names, as container platforms hand them out.
+    fn secret_files_layer(&self, mistakes: &mut Vec<Mistake>) -> LayerData {
+        let mut data = LayerData::new(Layer::SecretFile);
+        for setting in SETTINGS.iter().filter(|setting| setting.secret) {
+            let name = format!("{}_FILE", setting.name);
+            let Some(path) = self.environment.get(&name).filter(|path| !path.trim().is_empty()) else {
+                continue;
+            };
+            let problem = match std::fs::read_to_string(path.trim()) {
+                Ok(_) if self.environment.get(setting.name).is_some_and(|v| !v.trim().is_empty()) => {
+                    format!("{} is set as well; give only one of them", setting.name)
+                }
+                Ok(text) => {
+                    data.insert(setting, text.trim());
+                    continue;
+                }
+                Err(error) => format!("cannot be read: {error}"),
+            };
+            mistakes.push(Mistake {
+                setting: name,
+                value: Some(path.clone()),
+                layer: Some(Layer::Environment),
+                problem,
+            });
+        }
+        data
+    }
+
+    fn flags_layer(&self, mistakes: &mut Vec<Mistake>) -> LayerData {
+        let mut data = LayerData::new(Layer::Flag);
+        for (name, value) in &self.flags {
+            match Setting::find(name) {
+                Some(setting) => data.insert(setting, value.as_str()),
+                None => mistakes.push(Mistake {
+                    setting: name.clone(),
+                    value: None,
+                    layer: Some(Layer::Flag),
+                    problem: unknown(&name.to_ascii_uppercase(), SETTINGS.iter().map(|s| s.name.to_owned())),
+                }),
+            }
+        }
+        data
+    }
+}
+
+/// The settings in force, and where each came from.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The settings.
+    pub config: Config,
+    /// What the operator should know although it stops nothing.
+    pub warnings: Vec<String>,
+    layers: BTreeMap<&'static str, Layer>,
+}
+
+impl Loaded {
+    /// Where a setting came from.
+    pub fn layer(&self, setting: &Setting) -> Layer {
+        self.layers.get(setting.name).cloned().unwrap_or(Layer::Default)
+    }
+}
+
+/// A source of settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Layer {
+    /// Built in.
+    Default,
+    /// A file of settings.
+    File(PathBuf),
+    /// An environment variable.
+    Environment,
+    /// The file an environment variable `NAME_FILE` names.
+    SecretFile,
+    /// The command line.
+    Flag,
+}
+
+impl Layer {
+    /// The layer whose data carries this name; the inverse of `Display`.
+    fn from_name(name: &str) -> Self {
+        match name {
+            "environment" => Self::Environment,
+            "secret file" => Self::SecretFile,
+            "command line" => Self::Flag,
+            _ => name.strip_prefix("file ").map_or(Self::Default, |path| Self::File(PathBuf::from(path))),
+        }
+    }
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Environment => f.write_str("environment"),
+            Self::SecretFile => f.write_str("secret file"),
+            Self::Flag => f.write_str("command line"),
+        }
+    }
+}
+
+/// Settings that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigError {
+    /// Everything that is wrong.
+    pub mistakes: Vec<Mistake>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.mistakes.len();
+        write!(f, "{count} wrong setting{}", if count == 1 { "" } else { "s" })?;
+        self.mistakes.iter().try_for_each(|mistake| write!(f, "\n  {mistake}"))
+    }
+}
+
+/// One wrong setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// Its name, as it was written.
+    pub setting: String,
+    /// Its value, unless that is a secret.
+    pub value: Option<String>,
+    /// Where it came from.
+    pub layer: Option<Layer>,
+    /// What is wrong, and what is allowed.
+    pub problem: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.setting)?;
+        if let Some(value) = &self.value {
+            write!(f, " = {value:?}")?;
+        }
+        if let Some(layer) = &self.layer {
+            write!(f, " ({layer})")?;
+        }
+        write!(f, ": {}", self.problem)
+    }
+}
+
+impl Config {
+    /// Checks what no single setting can know: whether they fit together and into this build.
+    fn check(&self, layers: &BTreeMap<&'static str, Layer>, mistakes: &mut Vec<Mistake>) {
+        let mut wrong = |name: &str, value: String, problem: String| {
+            mistakes.push(Mistake {
+                setting: name.to_owned(),
+                value: Some(value),
+                layer: Some(layers.get(name).cloned().unwrap_or(Layer::Default)),
+                problem,
+            });
+        };
+        if self.http.peer_timeout <= self.http.ping_interval {
+            wrong(
+                "PEER_TIMEOUT_SECONDS",
+                self.http.peer_timeout.as_secs().to_string(),
+                "must be longer than PING_INTERVAL_SECONDS, or every idle socket would be dropped".to_owned(),
+            );
+        }
+        if self.metrics.enabled && self.http.port != 0 && self.metrics.port == self.http.port {
+            wrong(
+                "METRICS_PORT",
+                self.metrics.port.to_string(),
+                "must differ from PORT: metrics have a listener of their own".to_owned(),
+            );
+        }
+        if !self.archive.backend.is_compiled_in() {
+            wrong(
+                "ARCHIVE_BACKEND",
+                self.archive.backend.to_string(),
+                "is not in this build; use filesystem".to_owned(),
+            );
+        } else if self.archive.url.contains("://") && !self.archive.url.starts_with("file://") {
+            wrong(
+                "ARCHIVE_URL",
+                self.archive.url.clone(),
+                "must be a folder, as ARCHIVE_BACKEND is filesystem".to_owned(),
+            );
+        }
+        if let Some(folder) = &self.http.static_dir
+            && !folder.join("index.html").is_file()
+        {
+            wrong("STATIC_DIR", folder.display().to_string(), "must be a folder with an index.html".to_owned());
+        }
+    }
+}
+
+/// The data of one layer, in the shape of a file of settings. Values keep their text: guessing types would turn
+/// a token `0012` into the number 12.
+struct LayerData {
+    layer: Layer,
+    groups: Dict,
+}
+
+impl LayerData {
+    fn new(layer: Layer) -> Self {
+        Self { layer, groups: Dict::new() }
+    }
+
+    fn insert(&mut self, setting: &Setting, value: impl Into<Value>) {
+        let group = self.groups.entry(setting.group.name().to_owned()).or_insert_with(|| Value::from(Dict::new()));
+        if let Value::Dict(_, keys) = group {
+            keys.insert(setting.key(), value.into());
+        }
+    }
+}
+
+impl Provider for LayerData {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.layer.to_string())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Profile::Default.collect(self.groups.clone()))
+    }
+}
+
+/// Reads a file of settings; keys nobody knows are mistakes.
+fn file_layer(path: &Path, mistakes: &mut Vec<Mistake>) -> LayerData {
+    let layer = Layer::File(path.to_owned());
+    let mut data = LayerData::new(layer.clone());
+    let mut wrong = |setting: String, problem: String| {
+        mistakes.push(Mistake { setting, value: None, layer: Some(layer.clone()), problem });
+    };
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            wrong("--config".to_owned(), format!("cannot be read: {error}"));
+            return data;
+        }
+    };
+    let groups = match Toml::string(&text).data() {
+        Ok(mut profiles) => profiles.remove(&Profile::Default).unwrap_or_default(),
+        Err(error) => {
+            wrong("--config".to_owned(), format!("is not TOML: {}", error.to_string().trim()));
+            return data;
+        }
+    };
+    let paths = || SETTINGS.iter().map(|s| format!("{}.{}", s.group.name(), s.key()));
+    for (group, keys) in groups {
+        let Value::Dict(_, keys) = keys else {
+            wrong(group.clone(), unknown(&group, paths()));
+            continue;
+        };
+        for (key, value) in keys {
+            let known = SETTINGS.iter().find(|s| s.group.name() == group && s.key() == key);
+            match known {
+                Some(setting) => data.insert(setting, value),
+                None => {
+                    let path = format!("{group}.{key}");
+                    let problem = unknown(&path, paths());
+                    wrong(path, problem);
+                }
+            }
+        }
+    }
+    data
+}
+
+/// What to say about a name nobody knows: the name that was probably meant.
+fn unknown(name: &str, known: impl Iterator<Item = String>) -> String {
+    let last = |path: &str| path.rsplit('.').next().unwrap_or(path).to_owned();
+    known
+        .map(|candidate| {
+            // In the wrong section is the most likely slip of all.
+            let same_key = last(&candidate) == last(name);
+            let likeness =
+                strsim::jaro_winkler(&candidate, name).max(strsim::jaro_winkler(&last(&candidate), &last(name)));
+            (if same_key { 2.0 } else { likeness }, candidate)
+        })
+        .filter(|(likeness, _)| *likeness > 0.8)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map_or_else(
+            || "is no setting; `liap config` lists them all".to_owned(),
+            |(_, candidate)| format!("is no setting; did you mean {candidate}?"),
+        )
+}
+
+/// The text of a value from a file. Numbers and flags may be written bare, lists as arrays.
+fn text_of(value: &Value) -> Option<String> {
+    match value {
+        Value::String(_, text) => Some(text.clone()),
+        Value::Bool(_, flag) => Some(flag.to_string()),
+        Value::Num(_, number) => number
+            .to_u128()
+            .map(|n| n.to_string())
+            .or_else(|| number.to_i128().map(|n| n.to_string()))
+            .or_else(|| number.to_f64().map(|n| n.to_string())),
+        Value::Array(_, words) => {
+            let words: Option<Vec<String>> = words.iter().map(text_of).collect();
+            words.map(|words| words.join(","))
+        }
+        _ => None,
+    }
+}
+
+fn shown(value: &Value) -> String {
+    text_of(value).unwrap_or_else(|| "(a table)".to_owned())
+}

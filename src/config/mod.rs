@@ -1,0 +1,111 @@
+//! Settings: built-in defaults, below a file, below the environment, below flags.
+//!
+//! Each folder owns its options; here they are only gathered. `settings.rs` is the one table of all settings,
+//! `slot.rs` turns their text into values, and `load.rs` reads the sources and names every mistake at once.
+
+mod load;
+mod reference;
+mod settings;
+mod slot;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::archive;
+use crate::http;
+use crate::limit;
+use crate::observe;
+use crate::room;
+
+pub use load::{ConfigError, Layer, Loaded, Mistake, Sources};
+pub use reference::{Form, reference};
+pub use settings::{Group, SETTINGS, Setting};
+
+/// Everything that can be set, checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// What the installation is for; shown in metrics and logs.
+    pub environment: Environment,
+    /// The folder below which everything is kept that must survive a restart.
+    pub data_dir: PathBuf,
+    /// The longest time stopping may take, after which the process leaves anyway.
+    pub shutdown_timeout: Duration,
+    /// Where the server listens and what a connection may use.
+    pub http: http::Options,
+    /// How tables behave.
+    pub room: room::Options,
+    /// How live games survive.
+    pub journal: room::JournalOptions,
+    /// How completed games are kept.
+    pub archive: archive::Options,
+    /// How fast anybody may go.
+    pub limit: limit::Options,
+    /// What is logged.
+    pub log: observe::LogOptions,
+    /// Where metrics are shown.
+    pub metrics: observe::MetricsOptions,
+    /// How memory is watched.
+    pub memory: observe::MemoryOptions,
+    /// How health is asked for.
+    pub health: observe::HealthOptions,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            environment: Environment::Development,
+            data_dir: PathBuf::from("./data"),
+            shutdown_timeout: Duration::from_secs(20),
+            http: http::Options::default(),
+            room: room::Options::default(),
+            journal: room::JournalOptions::default(),
+            archive: archive::Options::default(),
+            limit: limit::Options::default(),
+            log: observe::LogOptions::default(),
+            metrics: observe::MetricsOptions::default(),
+            memory: observe::MemoryOptions::default(),
+            health: observe::HealthOptions::default(),
+        }
+    }
+}
+
+/// What an installation is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Environment {
+    /// Somebody tries things.
+    Development,
+    /// A rehearsal of production.
+    Staging,
+    /// People play.
+    Production,
+}
+
+impl FromStr for Environment {
+    type Err = NotAnEnvironment;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "development" => Ok(Self::Development),
+            "staging" => Ok(Self::Staging),
+            "production" => Ok(Self::Production),
+            _ => Err(NotAnEnvironment),
+        }
+    }
+}
+
+impl fmt::Display for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Development => "development",
+            Self::Staging => "staging",
+            Self::Production => "production",
+        })
+    }
+}
+
+/// The text names no environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no environment")]
+pub struct NotAnEnvironment;

@@ -1,0 +1,128 @@
+//! The documentation of all settings, made from their table.
+
+use std::fmt::Write as _;
+use std::str::FromStr;
+
+use super::{Group, SETTINGS, Setting};
+use crate::config::Config;
+
+/// A form the documentation of all settings can take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// A file of settings holding every built-in value.
+    Toml,
+    /// A file of environment variables, every one commented out.
+    Env,
+    /// A table for people.
+    Markdown,
+}
+
+impl FromStr for Form {
+    type Err = NotAForm;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "toml" => Ok(Self::Toml),
+            "env" => Ok(Self::Env),
+            "markdown" => Ok(Self::Markdown),
+            _ => Err(NotAForm),
+        }
+    }
+}
+
+/// The text names no form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("toml, env or markdown")]
+pub struct NotAForm;
+
+/// The documentation of all settings.
+pub fn reference(form: Form) -> String {
+    let mut text = String::new();
+    match form {
+        Form::Toml => toml(&mut text),
+        Form::Env => env(&mut text),
+        Form::Markdown => markdown(&mut text),
+    }
+    text
+}
+
+const TOML_TOP: &str = "\
+# Every setting of Liap with its built-in value. Copy what you change; the rest may be left out.
+# Use a file with `liap --config FILE` or LIAP_CONFIG=FILE. The environment (PORT=8080) and flags
+# (--set PORT=8080) come on top. `liap config` shows what is in force and where it came from.
+# Made by `liap config --reference toml`.
+";
+
+fn toml(text: &mut String) {
+    text.push_str(TOML_TOP);
+    for group in Group::ALL {
+        push(text, format_args!("\n[{}]\n", group.name()));
+        for setting in of(group) {
+            push(
+                text,
+                format_args!(
+                    "# {} ({})\n{} = {}\n",
+                    setting.help,
+                    setting.allowed(),
+                    setting.key(),
+                    toml_value(setting)
+                ),
+            );
+        }
+    }
+}
+
+fn toml_value(setting: &Setting) -> String {
+    let default = setting.default();
+    let mut config = Config::default();
+    let slot = (setting.slot)(&mut config);
+    if slot.is_bare() {
+        default
+    } else if slot.is_list() {
+        let words: Vec<String> =
+            default.split(',').filter(|word| !word.is_empty()).map(|word| format!("{word:?}")).collect();
+        format!("[{}]", words.join(", "))
+    } else {
+        format!("{default:?}")
+    }
+}
+
+const ENV_TOP: &str = "\
+# Every setting of Liap as an environment variable, with its built-in value. Copy this file to .env, uncomment
+# what you change, and hand it over: `docker run --env-file .env`, `EnvironmentFile=` of systemd, or
+# `set -a; . ./.env; set +a` in a shell. Secrets may come from files instead: ADMIN_TOKEN_FILE=/run/secrets/admin
+# Made by `liap config --reference env`.
+";
+
+fn env(text: &mut String) {
+    text.push_str(ENV_TOP);
+    for group in Group::ALL {
+        push(text, format_args!("\n# {}\n", group.name()));
+        for setting in of(group) {
+            push(
+                text,
+                format_args!("\n# {} ({})\n#{}={}\n", setting.help, setting.allowed(), setting.name, setting.default()),
+            );
+        }
+    }
+}
+
+fn markdown(text: &mut String) {
+    text.push_str("| setting | default | what it does | allowed |\n|---|---|---|---|\n");
+    for setting in SETTINGS {
+        let default = match setting.default() {
+            default if default.is_empty() => String::new(),
+            default => format!("`{default}`"),
+        };
+        push(text, format_args!("| `{}` | {default} | {} | {} |\n", setting.name, setting.help, setting.allowed()));
+    }
+}
+
+fn of(group: Group) -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().filter(move |setting| setting.group == group)
+}
+
+fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
+    #[expect(clippy::expect_used, reason = "a String takes whatever is written to it")]
+    text.write_fmt(line).expect("writing to a String");
+}

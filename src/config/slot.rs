@@ -1,0 +1,284 @@
+//! Where the text of one setting becomes a value, and a value text again.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::http::Secret;
+
+/// The place of one setting in the options, with what may be put there.
+pub(super) enum Slot<'a> {
+    /// `true` or `false`.
+    Flag(&'a mut bool),
+    /// A whole number between two bounds, both allowed.
+    Whole(&'a mut dyn Whole, u64, u64),
+    /// A number between two bounds, both allowed.
+    Number(&'a mut f64, f64, f64),
+    /// A time in whole units between two bounds, both allowed.
+    Time(&'a mut Duration, Unit, u64, u64),
+    /// A time in whole units up to a bound; 0 is no time at all.
+    TimeOrNone(&'a mut Option<Duration>, Unit, u64),
+    /// One of what its type accepts; the text says what that is.
+    Word(&'a mut dyn Word, &'static str),
+    /// Any number of words, separated by commas.
+    List(&'a mut dyn List, &'static str),
+    /// Any text.
+    Text(&'a mut String, &'static str),
+    /// A path that must be given.
+    Path(&'a mut PathBuf),
+    /// A path, or nothing.
+    PathOrNone(&'a mut Option<PathBuf>, &'static str),
+    /// A text that is never shown.
+    Secret(&'a mut Option<Secret>),
+}
+
+/// The unit a time is given in.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Unit {
+    Seconds,
+    Milliseconds,
+}
+
+impl Unit {
+    fn duration(self, count: u64) -> Duration {
+        match self {
+            Self::Seconds => Duration::from_secs(count),
+            Self::Milliseconds => Duration::from_millis(count),
+        }
+    }
+
+    fn count(self, duration: Duration) -> String {
+        match self {
+            Self::Seconds => duration.as_secs().to_string(),
+            Self::Milliseconds => duration.as_millis().to_string(),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Seconds => "seconds",
+            Self::Milliseconds => "milliseconds",
+        }
+    }
+}
+
+/// The shortest secret that is worth the name.
+const SHORTEST_SECRET: usize = 12;
+
+/// The text is not what the slot takes. What it takes, [`Slot::allowed`] says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refused;
+
+impl Slot<'_> {
+    /// Puts the value the text stands for into the slot; leaves the slot alone if it stands for none.
+    pub(super) fn put(self, text: &str) -> Result<(), Refused> {
+        let text = text.trim();
+        match self {
+            Self::Flag(slot) => *slot = flag(text)?,
+            Self::Whole(slot, from, to) => slot.put(whole(text, from, to)?)?,
+            Self::Number(slot, from, to) => {
+                let number: f64 = text.parse().map_err(|_| Refused)?;
+                if !(number.is_finite() && (from..=to).contains(&number)) {
+                    return Err(Refused);
+                }
+                *slot = number;
+            }
+            Self::Time(slot, unit, from, to) => *slot = unit.duration(whole(text, from, to)?),
+            Self::TimeOrNone(slot, unit, to) => {
+                let count = whole(text, 0, to)?;
+                *slot = (count > 0).then(|| unit.duration(count));
+            }
+            Self::Word(slot, _) => slot.put(text)?,
+            Self::List(slot, _) => slot.put(text)?,
+            Self::Text(slot, _) => text.clone_into(slot),
+            Self::Path(_) if text.is_empty() => return Err(Refused),
+            Self::Path(slot) => *slot = PathBuf::from(text),
+            Self::PathOrNone(slot, _) => *slot = (!text.is_empty()).then(|| PathBuf::from(text)),
+            Self::Secret(slot) if text.is_empty() => *slot = None,
+            Self::Secret(slot) if text.len() >= SHORTEST_SECRET => *slot = Some(Secret::new(text)),
+            Self::Secret(_) => return Err(Refused),
+        }
+        Ok(())
+    }
+
+    /// The value in the slot as text that [`Slot::put`] would take; `***` for a secret.
+    pub(super) fn text(&self) -> String {
+        let path = |path: &PathBuf| path.to_string_lossy().into_owned();
+        match self {
+            Self::Flag(slot) => slot.to_string(),
+            Self::Whole(slot, ..) => slot.get().to_string(),
+            Self::Number(slot, ..) => format!("{slot:?}"),
+            Self::Time(slot, unit, ..) => unit.count(**slot),
+            Self::TimeOrNone(slot, unit, _) => unit.count(slot.unwrap_or_default()),
+            Self::Word(slot, _) => slot.text(),
+            Self::List(slot, _) => slot.text(),
+            Self::Text(slot, _) => (**slot).clone(),
+            Self::Path(slot) => path(slot),
+            Self::PathOrNone(slot, _) => slot.as_ref().map(path).unwrap_or_default(),
+            Self::Secret(slot) => slot.as_ref().map(|_| "***".to_owned()).unwrap_or_default(),
+        }
+    }
+
+    /// What the slot takes, in words.
+    pub(super) fn allowed(&self) -> String {
+        let bounds = |from: &u64, to: &u64| match *to {
+            u64::MAX => format!("from {from} up"),
+            to => format!("from {from} to {to}"),
+        };
+        match self {
+            Self::Flag(_) => "true or false".to_owned(),
+            Self::Whole(_, from, to) => format!("a whole number {}", bounds(from, to)),
+            Self::Number(_, from, to) => format!("a number from {from} to {to}"),
+            Self::Time(_, unit, from, to) => format!("whole {} {}", unit.name(), bounds(from, to)),
+            Self::TimeOrNone(_, unit, to) => {
+                format!("whole {} {}; 0 for none", unit.name(), bounds(&0, to))
+            }
+            Self::Word(_, allowed) | Self::List(_, allowed) | Self::Text(_, allowed) | Self::PathOrNone(_, allowed) => {
+                (*allowed).to_owned()
+            }
+            Self::Path(_) => "a path".to_owned(),
+            Self::Secret(_) => format!("a text of at least {SHORTEST_SECRET} characters, or empty"),
+        }
+    }
+
+    /// Whether a file of settings writes the value bare, without quotes.
+    pub(super) fn is_bare(&self) -> bool {
+        matches!(self, Self::Flag(_) | Self::Whole(..) | Self::Number(..) | Self::Time(..) | Self::TimeOrNone(..))
+    }
+
+    /// Whether a file of settings writes the value as an array.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self, Self::List(..))
+    }
+}
+
+fn flag(text: &str) -> Result<bool, Refused> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err(Refused),
+    }
+}
+
+fn whole(text: &str, from: u64, to: u64) -> Result<u64, Refused> {
+    text.parse().ok().filter(|number| (from..=to).contains(number)).ok_or(Refused)
+}
+
+/// A whole number of any width.
+pub(super) trait Whole {
+    fn get(&self) -> u64;
+    fn put(&mut self, number: u64) -> Result<(), Refused>;
+}
+
+macro_rules! whole {
+    ($($type:ty)*) => {$(
+        impl Whole for $type {
+            fn get(&self) -> u64 {
+                // The widest of them is 64 bits.
+                u64::try_from(*self).unwrap_or(u64::MAX)
+            }
+
+            fn put(&mut self, number: u64) -> Result<(), Refused> {
+                *self = Self::try_from(number).map_err(|_| Refused)?;
+                Ok(())
+            }
+        }
+    )*};
+}
+
+whole!(u8 u16 u32 usize);
+
+impl Whole for u64 {
+    fn get(&self) -> u64 {
+        *self
+    }
+
+    fn put(&mut self, number: u64) -> Result<(), Refused> {
+        *self = number;
+        Ok(())
+    }
+}
+
+/// A value whose type says itself what text it takes.
+pub(super) trait Word {
+    fn text(&self) -> String;
+    fn put(&mut self, text: &str) -> Result<(), Refused>;
+}
+
+impl<T: FromStr + Display> Word for T {
+    fn text(&self) -> String {
+        self.to_string()
+    }
+
+    fn put(&mut self, text: &str) -> Result<(), Refused> {
+        *self = text.parse().map_err(|_| Refused)?;
+        Ok(())
+    }
+}
+
+/// Several such values.
+pub(super) trait List {
+    fn text(&self) -> String;
+    fn put(&mut self, text: &str) -> Result<(), Refused>;
+}
+
+impl<T: FromStr + Display> List for Vec<T> {
+    fn text(&self) -> String {
+        let words: Vec<String> = self.iter().map(ToString::to_string).collect();
+        words.join(",")
+    }
+
+    fn put(&mut self, text: &str) -> Result<(), Refused> {
+        *self = text
+            .split(',')
+            .map(str::trim)
+            .filter(|word| !word.is_empty())
+            .map(|word| word.parse().map_err(|_| Refused))
+            .collect::<Result<_, _>>()?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_allowed_and_beyond_is_not() {
+        let mut port = 8000_u16;
+        for (text, fits) in [("1", true), ("65535", true), ("0", false), ("65536", false)] {
+            let put = Slot::Whole(&mut port, 1, 65_535).put(text);
+            assert_eq!(put.is_ok(), fits, "{text}");
+        }
+        assert_eq!(port, 65_535, "a refused text leaves the slot alone");
+    }
+
+    #[test]
+    fn a_pace_is_finite() {
+        let mut pace = 1.0;
+        for text in ["NaN", "inf", "-0.1", "", "1,5"] {
+            let put = Slot::Number(&mut pace, 0.0, 1_000.0).put(text);
+            assert_eq!(put, Err(Refused), "{text}");
+        }
+        assert_eq!(Slot::Number(&mut pace, 0.0, 1_000.0).put(" 0.1 "), Ok(()));
+        assert_eq!(pace, 0.1);
+    }
+
+    #[test]
+    fn no_time_is_none() {
+        let mut timeout = Some(Duration::from_secs(5));
+        assert_eq!(Slot::TimeOrNone(&mut timeout, Unit::Seconds, 60).put("0"), Ok(()));
+        assert_eq!(timeout, None);
+        assert_eq!(Slot::TimeOrNone(&mut timeout, Unit::Seconds, 60).text(), "0");
+    }
+
+    #[test]
+    fn lists_drop_blanks_between_commas() {
+        let mut numbers: Vec<u8> = Vec::new();
+        assert_eq!(Slot::List(&mut numbers, "numbers").put(" 1, 2,,3 "), Ok(()));
+        assert_eq!(numbers, [1, 2, 3]);
+        assert_eq!(Slot::List(&mut numbers, "numbers").put("1, x"), Err(Refused));
+        assert_eq!(numbers, [1, 2, 3]);
+    }
+}

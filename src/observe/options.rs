@@ -1,0 +1,160 @@
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// What is logged, how, and where to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogOptions {
+    /// The least important level that is still logged.
+    pub level: LogLevel,
+    /// The form of a line.
+    pub format: LogFormat,
+    /// A file to append to, reopened on SIGHUP. `None`: standard error.
+    pub file: Option<PathBuf>,
+    /// Put the id of the request or socket on every line that belongs to one.
+    pub correlation_id: bool,
+    /// How many lines may wait for the log thread; more are dropped and counted.
+    pub queue_lines: usize,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self {
+            level: LogLevel(log::LevelFilter::Info),
+            format: LogFormat::Auto,
+            file: None,
+            correlation_id: true,
+            queue_lines: 8_192,
+        }
+    }
+}
+
+/// A level of the log, under the names operators use (`WARNING` is as good as `warn`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogLevel(pub log::LevelFilter);
+
+impl FromStr for LogLevel {
+    type Err = NotALogLevel;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(match text.to_ascii_lowercase().as_str() {
+            "off" => log::LevelFilter::Off,
+            "error" | "critical" => log::LevelFilter::Error,
+            "warn" | "warning" => log::LevelFilter::Warn,
+            "info" => log::LevelFilter::Info,
+            "debug" => log::LevelFilter::Debug,
+            "trace" => log::LevelFilter::Trace,
+            _ => return Err(NotALogLevel),
+        }))
+    }
+}
+
+impl fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            log::LevelFilter::Off => "off",
+            log::LevelFilter::Error => "error",
+            log::LevelFilter::Warn => "warning",
+            log::LevelFilter::Info => "info",
+            log::LevelFilter::Debug => "debug",
+            log::LevelFilter::Trace => "trace",
+        })
+    }
+}
+
+/// The text names no level of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no level of the log")]
+pub struct NotALogLevel;
+
+/// The form of a line of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON anywhere else.
+    Auto,
+    /// One JSON object a line.
+    Json,
+    /// A line for people, in colour on a terminal.
+    Text,
+}
+
+impl FromStr for LogFormat {
+    type Err = NotALogFormat;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.to_ascii_lowercase().as_str() {
+            "auto" => Ok(Self::Auto),
+            "json" => Ok(Self::Json),
+            "text" => Ok(Self::Text),
+            _ => Err(NotALogFormat),
+        }
+    }
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Json => "json",
+            Self::Text => "text",
+        })
+    }
+}
+
+/// The text names no form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no form of the log")]
+pub struct NotALogFormat;
+
+/// Whether and where metrics are shown. They have their own listener: players have no business there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricsOptions {
+    /// Open the listener.
+    pub enabled: bool,
+    /// Address to listen on.
+    pub host: IpAddr,
+    /// Port to listen on; 0 lets the system choose.
+    pub port: u16,
+    /// Also measure the single steps of a move. Costs a few clock readings a move.
+    pub profiling: bool,
+}
+
+impl Default for MetricsOptions {
+    fn default() -> Self {
+        Self { enabled: true, host: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 9090, profiling: false }
+    }
+}
+
+/// How much memory the process may use and how closely that is watched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoryOptions {
+    /// Watch memory at all.
+    pub enabled: bool,
+    /// What the process may use, in MiB. The limit of its cgroup counts too, if it is lower.
+    pub max_mb: u64,
+    /// Time between two looks.
+    pub check_interval: Duration,
+    /// Share of the limit, in percent, from which on memory counts as tight.
+    pub alert_percent: u8,
+}
+
+impl Default for MemoryOptions {
+    fn default() -> Self {
+        Self { enabled: true, max_mb: 4_096, check_interval: Duration::from_secs(60), alert_percent: 80 }
+    }
+}
+
+/// How health is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthOptions {
+    /// The longest time all checks together may take.
+    pub timeout: Duration,
+}
+
+impl Default for HealthOptions {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(10) }
+    }
+}

@@ -1,0 +1,54 @@
+use std::time::Duration;
+
+/// How rooms behave and how many of them there may be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Options {
+    /// Multiplies every pause the server makes, bots' thinking included. Finite and at least 0; 0 means
+    /// no pause at all.
+    pub game_pace: f64,
+    /// How long a connected player may do nothing on his own move before he is played for once.
+    /// `None` waits for ever.
+    pub turn_timeout: Option<Duration>,
+    /// How many rooms may exist at once; more are refused.
+    pub max_active_games: usize,
+    /// How many inputs may wait at one room; at a full inbox the sender is told that the room is busy.
+    pub inbox_capacity: usize,
+    /// How many connections may watch one room without a seat.
+    pub max_watchers_per_room: usize,
+    /// How long a finished game stays in memory.
+    pub gc_completed_games_after: Duration,
+    /// How many recent events of the server are kept for operators and for catching up.
+    pub event_buffer_size: usize,
+    /// How many events of one game are kept in memory for catching up. The record is never cut.
+    pub max_events_per_game: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            game_pace: 1.0,
+            turn_timeout: Some(Duration::from_secs(120)),
+            max_active_games: 10_000,
+            inbox_capacity: 256,
+            max_watchers_per_room: 64,
+            gc_completed_games_after: Duration::from_secs(300),
+            event_buffer_size: 10_000,
+            max_events_per_game: 1_000,
+        }
+    }
+}
+
+/// Whether live games survive a restart, and how closely the journal follows them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalOptions {
+    /// Keep a journal of live games and restore them at start.
+    pub enabled: bool,
+    /// The longest time between something that happened at a table and its safe arrival on disk.
+    pub interval: Duration,
+}
+
+impl Default for JournalOptions {
+    fn default() -> Self {
+        Self { enabled: true, interval: Duration::from_millis(100) }
+    }
+}

@@ -1,0 +1,11 @@
+//! One binary for all integration tests, so that they compile and link once.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what fails in a helper of a test fails the test"
+)]
+
+/// Settings: every source, every mistake, and the files made from their table.
+mod settings;

@@ -1,0 +1,333 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use liap::config::{Config, ConfigError, Form, Layer, Loaded, SETTINGS, Setting, Sources, reference};
+
+fn environment(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn load(pairs: &[(&str, &str)]) -> Result<Loaded, ConfigError> {
+    Sources { environment: environment(pairs), ..Sources::default() }.load()
+}
+
+fn load_file(text: &str) -> Result<Loaded, ConfigError> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("liap.toml");
+    std::fs::write(&file, text).unwrap();
+    Sources { file: Some(file), ..Sources::default() }.load()
+}
+
+/// The mistakes as text, without the changing name of the file.
+fn mistakes(result: Result<Loaded, ConfigError>) -> Vec<String> {
+    let error = result.expect_err("there are mistakes");
+    error
+        .mistakes
+        .into_iter()
+        .map(|mut mistake| {
+            if let Some(Layer::File(path)) = &mut mistake.layer {
+                *path = PathBuf::from("FILE");
+            }
+            mistake.to_string()
+        })
+        .collect()
+}
+
+fn in_repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn setting(name: &str) -> &'static Setting {
+    Setting::find(name).unwrap_or_else(|| panic!("{name} is a setting"))
+}
+
+/// For every setting a value that is not its default.
+const OTHER_VALUES: &[(&str, &str)] = &[
+    ("ENVIRONMENT", "production"),
+    ("DATA_DIR", "/var/lib/liap"),
+    ("SHUTDOWN_TIMEOUT_SECONDS", "7"),
+    ("HOST", "127.0.0.1"),
+    ("PORT", "8080"),
+    ("BASE_PATH", "/liap"),
+    ("STATIC_DIR", "<folder>"),
+    ("ALLOWED_ORIGINS", "https://a.example,http://b.example:8000"),
+    ("TRUSTED_PROXIES", "10.0.0.0/8,::1/128"),
+    ("HEADER_TIMEOUT_SECONDS", "3"),
+    ("MAX_SOCKETS", "100"),
+    ("MAX_SOCKETS_PER_ADDRESS", "10"),
+    ("MAX_FRAME_BYTES", "4096"),
+    ("SEND_QUEUE_FRAMES", "32"),
+    ("PING_INTERVAL_SECONDS", "5"),
+    ("PEER_TIMEOUT_SECONDS", "60"),
+    ("ADMIN_TOKEN", "000123456789"),
+    ("GAME_PACE", "0.1"),
+    ("TURN_TIMEOUT_SECONDS", "0"),
+    ("MAX_ACTIVE_GAMES", "5"),
+    ("ROOM_INBOX_CAPACITY", "64"),
+    ("MAX_WATCHERS_PER_ROOM", "0"),
+    ("GC_COMPLETED_GAMES_AFTER", "10"),
+    ("EVENT_BUFFER_SIZE", "20"),
+    ("MAX_EVENTS_PER_GAME", "30"),
+    ("USE_EVENT_SOURCING", "false"),
+    ("LIVE_JOURNAL_INTERVAL_MS", "50"),
+    ("USE_GAME_ARCHIVAL", "false"),
+    ("ARCHIVE_BACKEND", "s3"),
+    ("ARCHIVE_URL", "/srv/games"),
+    ("ARCHIVE_BATCH_SIZE", "1"),
+    ("ARCHIVE_FLUSH_INTERVAL", "5"),
+    ("ARCHIVE_RETENTION_DAYS", "0"),
+    ("GAME_SUMMARY_CACHE_SIZE", "0"),
+    ("USE_RATE_LIMITING", "false"),
+    ("RATE_LIMIT_PER_PLAYER_PER_MINUTE", "30"),
+    ("RATE_LIMIT_PER_ROOM_PER_SECOND", "20"),
+    ("RATE_LIMIT_WEBSOCKET_PER_SECOND", "8"),
+    ("RATE_LIMIT_NEW_SOCKETS_PER_MINUTE", "9"),
+    ("RATE_LIMIT_HTTP_PER_MINUTE", "10"),
+    ("RATE_LIMIT_MAX_KEYS", "1000"),
+    ("LOG_LEVEL", "debug"),
+    ("LOG_FORMAT", "json"),
+    ("LOG_FILE", "/var/log/liap.log"),
+    ("LOG_CORRELATION_ID", "false"),
+    ("LOG_QUEUE_LINES", "100"),
+    ("METRICS_ENABLED", "false"),
+    ("METRICS_HOST", "0.0.0.0"),
+    ("METRICS_PORT", "9100"),
+    ("ENABLE_PROFILING", "true"),
+    ("HEALTH_CHECK_TIMEOUT", "2"),
+    ("USE_MEMORY_MONITORING", "false"),
+    ("MAX_MEMORY_MB", "512"),
+    ("MEMORY_CHECK_INTERVAL", "1"),
+    ("MEMORY_ALERT_THRESHOLD", "50"),
+];
+
+/// Every variable of the deployment guide, with the value the guide gives it as a default.
+const GUIDE: &[(&str, &str)] = &[
+    ("MAX_ACTIVE_GAMES", "10000"),
+    ("MAX_MEMORY_MB", "4096"),
+    ("MEMORY_CHECK_INTERVAL", "60"),
+    ("GC_COMPLETED_GAMES_AFTER", "300"),
+    ("ARCHIVE_BATCH_SIZE", "100"),
+    ("ARCHIVE_FLUSH_INTERVAL", "60"),
+    ("ARCHIVE_RETENTION_DAYS", "90"),
+    ("EVENT_BUFFER_SIZE", "10000"),
+    ("MAX_EVENTS_PER_GAME", "1000"),
+    ("GAME_SUMMARY_CACHE_SIZE", "1000"),
+    ("RATE_LIMIT_PER_PLAYER_PER_MINUTE", "60"),
+    ("RATE_LIMIT_PER_ROOM_PER_SECOND", "10"),
+    ("RATE_LIMIT_WEBSOCKET_PER_SECOND", "5"),
+    ("METRICS_ENABLED", "true"),
+    ("METRICS_PORT", "9090"),
+    ("HEALTH_CHECK_TIMEOUT", "10"),
+    ("MEMORY_ALERT_THRESHOLD", "80"),
+    ("USE_GAME_ARCHIVAL", "true"),
+    ("USE_MEMORY_MONITORING", "true"),
+    ("USE_RATE_LIMITING", "true"),
+    ("USE_EVENT_SOURCING", "true"),
+    ("ENABLE_PROFILING", "false"),
+    ("LOG_LEVEL", "info"),
+    ("LOG_CORRELATION_ID", "true"),
+];
+
+#[test]
+fn defaults_are_those_of_the_deployment_guide() {
+    for (name, value) in GUIDE {
+        assert_eq!(setting(name).default(), *value, "{name}");
+    }
+}
+
+#[test]
+fn each_setting_takes_effect_from_every_source() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("index.html"), "").unwrap();
+    let names: BTreeSet<&str> = OTHER_VALUES.iter().map(|(name, _)| *name).collect();
+    let all: BTreeSet<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
+    assert_eq!(names, all, "every setting is tried");
+
+    for (name, value) in OTHER_VALUES {
+        let setting = setting(name);
+        let value = value.replace("<folder>", folder.path().to_str().unwrap());
+        if *name == "ARCHIVE_BACKEND" {
+            continue; // this build has one kind only; see below
+        }
+        let shown = if setting.secret { "***" } else { &value };
+        assert_ne!(setting.default(), shown, "{name} is tried with another value");
+
+        let file = folder.path().join("liap.toml");
+        std::fs::write(&file, format!("[{}]\n{} = {value:?}\n", setting.group.name(), setting.key())).unwrap();
+        let from_file = Sources { file: Some(file.clone()), ..Sources::default() }.load().unwrap();
+        let from_environment = load(&[(name, &value)]).unwrap();
+        let from_flag =
+            Sources { flags: vec![((*name).to_owned(), value.clone())], ..Sources::default() }.load().unwrap();
+        for (loaded, layer) in
+            [(from_file, Layer::File(file.clone())), (from_environment, Layer::Environment), (from_flag, Layer::Flag)]
+        {
+            assert_eq!(setting.value(&loaded.config), shown, "{name} from {layer}");
+            assert_eq!(loaded.layer(setting), layer, "{name}");
+            assert_ne!(loaded.config, Config::default(), "{name} from {layer} changes the options");
+        }
+    }
+}
+
+#[test]
+fn the_higher_source_wins() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("liap.toml");
+    std::fs::write(&file, "[http]\nport = 1\nhost = \"127.0.0.1\"\nmax_sockets = 7\n").unwrap();
+    let loaded = Sources {
+        file: Some(file.clone()),
+        environment: environment(&[("PORT", "2"), ("MAX_SOCKETS", "8"), ("HOST", "")]),
+        flags: vec![("PORT".to_owned(), "3".to_owned()), ("port".to_owned(), "4".to_owned())],
+    }
+    .load()
+    .unwrap();
+    assert_eq!((loaded.config.http.port, loaded.layer(setting("PORT"))), (4, Layer::Flag));
+    assert_eq!((loaded.config.http.max_sockets, loaded.layer(setting("MAX_SOCKETS"))), (8, Layer::Environment));
+    // An empty variable counts as not set, as compose files like to write them.
+    assert_eq!(loaded.layer(setting("HOST")), Layer::File(file));
+    assert_eq!(loaded.layer(setting("LOG_LEVEL")), Layer::Default);
+}
+
+#[test]
+fn all_mistakes_are_named_at_once() {
+    let found =
+        mistakes(load(&[("PORT", "abc"), ("GAME_PACE", "-1"), ("LOG_LEVEL", "12345"), ("ALLOWED_ORIGINS", "*")]));
+    assert_eq!(
+        found,
+        [
+            "PORT = \"abc\" (environment): must be a whole number from 0 to 65535",
+            "ALLOWED_ORIGINS = \"*\" (environment): must be origins like https://play.example.org, separated by commas",
+            "GAME_PACE = \"-1\" (environment): must be a number from 0 to 1000",
+            "LOG_LEVEL = \"12345\" (environment): must be off, error, warning, info, debug or trace",
+        ]
+    );
+}
+
+#[test]
+fn a_file_with_unknown_keys_is_refused_with_a_suggestion() {
+    let found = mistakes(load_file(
+        "port = 1\n[http]\nprot = 2\nlog_level = \"info\"\n[room]\nentirely_unknown_thing = 3\n[romo]\ngame_pace = 1\n",
+    ));
+    assert_eq!(
+        found,
+        [
+            "http.log_level (file FILE): is no setting; did you mean observe.log_level?",
+            "http.prot (file FILE): is no setting; did you mean http.port?",
+            "port (file FILE): is no setting; did you mean http.port?",
+            "romo.game_pace (file FILE): is no setting; did you mean room.game_pace?",
+            "room.entirely_unknown_thing (file FILE): is no setting; `liap config` lists them all",
+        ]
+    );
+    let found = mistakes(load_file("[http\nport = 1"));
+    assert!(found[0].starts_with("--config (file FILE): is not TOML: "), "{found:?}");
+}
+
+#[test]
+fn an_unknown_flag_is_refused_with_a_suggestion() {
+    let sources = Sources { flags: vec![("GAME_PASE".to_owned(), "1".to_owned())], ..Sources::default() };
+    assert_eq!(mistakes(sources.load()), ["GAME_PASE (command line): is no setting; did you mean GAME_PACE?"]);
+}
+
+#[test]
+fn settings_must_fit_together_and_into_this_build() {
+    let wrong = |pairs: &[(&str, &str)], expected: &str| {
+        let found = mistakes(load(pairs));
+        assert!(found.len() == 1 && found[0].contains(expected), "{pairs:?} gives {found:?}");
+    };
+    wrong(&[("PEER_TIMEOUT_SECONDS", "20")], "longer than PING_INTERVAL_SECONDS");
+    wrong(&[("PORT", "9090")], "METRICS_PORT = \"9090\" (default): must differ from PORT");
+    wrong(&[("STATIC_DIR", "/nowhere")], "a folder with an index.html");
+    wrong(
+        &[("ARCHIVE_BACKEND", "s3"), ("ARCHIVE_URL", "s3://games/")],
+        "ARCHIVE_BACKEND = \"s3\" (environment): is not",
+    );
+    wrong(&[("ARCHIVE_BACKEND", "tape")], "must be filesystem");
+    wrong(&[("ARCHIVE_URL", "s3://games/")], "must be a folder");
+    wrong(&[("REDIS_URL", "redis://:hush@localhost")], "not in this build");
+    assert!(!mistakes(load(&[("REDIS_URL", "redis://:hush@localhost")]))[0].contains("hush"));
+
+    let loaded = load(&[("REDIS_POOL_MAX", "10"), ("REDIS_URL", "")]).unwrap();
+    assert_eq!(loaded.warnings, ["REDIS_POOL_MAX has no effect: Redis is not in this build"]);
+    assert!(load(&[("PORT", "0"), ("METRICS_PORT", "0")]).is_ok());
+}
+
+#[test]
+fn a_secret_keeps_its_digits_and_is_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "000123456789\n").unwrap();
+    let path = file.to_str().unwrap();
+
+    let loaded = load(&[("ADMIN_TOKEN_FILE", path)]).unwrap();
+    assert_eq!(loaded.config.http.admin_token.as_ref().unwrap().reveal(), "000123456789");
+    assert_eq!(loaded.layer(setting("ADMIN_TOKEN")), Layer::SecretFile);
+    assert!(!format!("{loaded:?}").contains("000123456789"));
+
+    let both = mistakes(load(&[("ADMIN_TOKEN_FILE", path), ("ADMIN_TOKEN", "another-token")]));
+    assert!(both[0].contains("give only one"), "{both:?}");
+    let missing = mistakes(load(&[("ADMIN_TOKEN_FILE", "/nowhere/token")]));
+    assert!(missing[0].starts_with("ADMIN_TOKEN_FILE = \"/nowhere/token\" (environment): cannot be read"));
+    let short = mistakes(load(&[("ADMIN_TOKEN", "hush")]));
+    assert_eq!(short, ["ADMIN_TOKEN (environment): must be a text of at least 12 characters, or empty"]);
+}
+
+#[test]
+fn the_example_files_are_made_from_the_table() {
+    let toml = std::fs::read_to_string(in_repository("config/default.toml")).unwrap();
+    assert_eq!(toml, reference(Form::Toml), "run: liap config --reference toml > config/default.toml");
+    let env = std::fs::read_to_string(in_repository(".env.example")).unwrap();
+    assert_eq!(env, reference(Form::Env), "run: liap config --reference env > .env.example");
+}
+
+#[test]
+fn the_example_file_holds_the_defaults_and_production_loads() {
+    let file = |path| Sources { file: Some(in_repository(path)), ..Sources::default() }.load().unwrap();
+    assert_eq!(file("config/default.toml").config, Config::default());
+    let production = file("config/production.toml").config;
+    assert_eq!(setting("ENVIRONMENT").value(&production), "production");
+}
+
+fn liap(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_liap"))
+        .args(arguments)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn the_program_shows_what_is_in_force() {
+    let output = liap(&["config", "--port", "81", "--set", "game_pace=0.5"], &[("ADMIN_TOKEN", "open-sesame-1")]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success());
+    let line = |name: &str| {
+        let line = text.lines().find(|line| line.starts_with(&format!("{name}="))).unwrap();
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(line("PORT"), "PORT=81 # command line");
+    assert_eq!(line("GAME_PACE"), "GAME_PACE=0.5 # command line");
+    assert_eq!(line("HOST"), "HOST=0.0.0.0 # default");
+    assert_eq!(line("ADMIN_TOKEN"), "ADMIN_TOKEN=*** # environment");
+    assert!(!text.contains("open-sesame-1"));
+}
+
+#[test]
+fn wrong_settings_and_wrong_usage_have_their_exit_codes() {
+    let configuration = liap(&["config"], &[("PORT", "abc"), ("LIAP_CONFIG", "/nowhere.toml")]);
+    assert_eq!(configuration.status.code(), Some(78));
+    let text = String::from_utf8(configuration.stderr).unwrap();
+    assert!(text.starts_with("liap: 2 wrong settings\n"), "{text}");
+    assert!(text.contains("/nowhere.toml"), "{text}");
+
+    assert_eq!(liap(&["no-such-command"], &[]).status.code(), Some(64));
+    assert_eq!(liap(&["config", "--set", "PORT"], &[]).status.code(), Some(64));
+    assert_eq!(liap(&["--help"], &[]).status.code(), Some(0));
+}
+
+#[test]
+fn a_health_check_without_a_server_fails() {
+    let output = liap(&["healthcheck", "--address", "127.0.0.1:1"], &[]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("no answer from http://127.0.0.1:1/health"));
+}
