@@ -1,5 +1,103 @@
 //! How much anybody may ask for, and how fast.
+//!
+//! Every limit is a bucket that fills at a steady rate and may be emptied at once (GCRA, the generic cell rate
+//! algorithm): ordinary play comes in bursts (a page change, a double click, the existing client's forty
+//! sockets in two seconds after a lost link) and never meets a limit, while a flood meets it at once.
+//! Asked before anything is parsed; decides nothing about games.
 
+mod key;
+mod memory;
 mod options;
+mod patience;
+mod quotas;
 
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use key::Key;
+pub use memory::MemoryLimiter;
 pub use options::Options;
+pub use patience::Patience;
+pub use quotas::{Cost, Kind, Quota, Quotas};
+
+/// Decides whether somebody may go on.
+///
+/// A decision is a plain function call, because a move must never wait for one. A limiter that shares its
+/// buckets with other processes decides from what it knows and settles with them in the background.
+pub trait Limiter: Debug + Send + Sync {
+    /// Takes the cost from the bucket, or takes nothing and says when it would fit. A cost above the whole
+    /// bucket is cut to it, so that everything is possible at times.
+    fn check(&self, kind: Kind, key: Key, cost: Cost) -> Verdict;
+
+    /// The limit of this kind, for those who are told about it.
+    fn quota(&self, kind: Kind) -> Quota;
+
+    /// Forgets the buckets that are full again. Takes milliseconds when there are many; call it from time to
+    /// time, off the threads that carry moves.
+    fn sweep(&self);
+
+    /// How many buckets of this kind are remembered.
+    fn held(&self, kind: Kind) -> usize;
+}
+
+/// An answer of a limiter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Go on.
+    Allowed {
+        /// What the bucket still holds.
+        remaining: u32,
+    },
+    /// Not now.
+    Denied {
+        /// How long until the same would be allowed.
+        retry_after: Duration,
+    },
+}
+
+impl Verdict {
+    /// Whether to go on.
+    pub fn is_allowed(self) -> bool {
+        matches!(self, Self::Allowed { .. })
+    }
+}
+
+/// The limiter these options ask for.
+pub fn open(options: &Options) -> Arc<dyn Limiter> {
+    if options.enabled { Arc::new(MemoryLimiter::new(options)) } else { Arc::new(Unlimited) }
+}
+
+/// Allows everything, for load tests.
+#[derive(Debug)]
+struct Unlimited;
+
+impl Limiter for Unlimited {
+    fn check(&self, _kind: Kind, _key: Key, _cost: Cost) -> Verdict {
+        Verdict::Allowed { remaining: u32::MAX }
+    }
+
+    fn quota(&self, _kind: Kind) -> Quota {
+        Quota::UNLIMITED
+    }
+
+    fn sweep(&self) {}
+
+    fn held(&self, _kind: Kind) -> usize {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn switched_off_it_allows_everything_and_remembers_nobody() {
+        let limiter = open(&Options { enabled: false, ..Options::default() });
+        for _ in 0..10_000 {
+            assert!(limiter.check(Kind::Socket, Key::from_number(1), Cost::CreateRoom).is_allowed());
+        }
+        assert_eq!(limiter.held(Kind::Socket), 0);
+    }
+}

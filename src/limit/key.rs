@@ -1,0 +1,64 @@
+use std::net::{IpAddr, Ipv6Addr};
+
+use sha2::{Digest as _, Sha256};
+
+/// Whose bucket. Wide enough that two of them never meet by chance or by intent, and the same in every process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key(u128);
+
+impl Key {
+    /// The key of a session or a room. Costs a hash: make it once for each connection.
+    pub fn from_text(text: &str) -> Self {
+        let digest = Sha256::digest(text.as_bytes());
+        let mut bytes = [0; 16];
+        bytes.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+        Self(u128::from_be_bytes(bytes))
+    }
+
+    /// The key of an address. All of an IPv6 /64 is one customer and counts as one.
+    pub fn from_address(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(v6) => v6.to_bits() & !u128::from(u64::MAX),
+        })
+    }
+
+    /// The key of something that is numbered in this process, such as a socket.
+    pub const fn from_number(number: u64) -> Self {
+        Self(number as u128)
+    }
+
+    /// The address this key was made from, with the lower half of an IPv6 address empty.
+    pub fn to_address(self) -> IpAddr {
+        IpAddr::V6(Ipv6Addr::from_bits(self.0)).to_canonical()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(address: &str) -> Key {
+        Key::from_address(address.parse().unwrap())
+    }
+
+    #[test]
+    fn neighbours_in_one_64_share_a_key() {
+        assert_eq!(key("2001:db8:1:2::1"), key("2001:db8:1:2:ffff::9"));
+        assert_ne!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));
+        assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
+        assert_eq!(key("192.0.2.1"), key("::ffff:192.0.2.1"));
+    }
+
+    #[test]
+    fn an_address_can_be_read_back() {
+        assert_eq!(key("192.0.2.1").to_address().to_string(), "192.0.2.1");
+        assert_eq!(key("2001:db8:1:2::1").to_address().to_string(), "2001:db8:1:2::");
+    }
+
+    #[test]
+    fn texts_do_not_meet() {
+        assert_ne!(Key::from_text("3FA9C1"), Key::from_text("3FA9C2"));
+        assert_eq!(Key::from_text("3FA9C1"), Key::from_text("3FA9C1"));
+    }
+}

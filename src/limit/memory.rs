@@ -1,0 +1,297 @@
+//! Buckets in the memory of this process, by governor.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dashmap::{DashMap, Entry};
+use governor::clock::{Clock, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
+use governor::nanos::Nanos;
+use governor::state::keyed::ShrinkableKeyedStateStore;
+use governor::state::{InMemoryState, NotKeyed, StateStore};
+use governor::{Quota as GovernorQuota, RateLimiter};
+
+use super::{Cost, Key, Kind, Limiter, Options, Quota, Quotas, Verdict};
+
+type Keyed<C> = RateLimiter<Key, Buckets, C, StateInformationMiddleware>;
+
+/// Limits kept in the memory of this process.
+#[derive(Debug)]
+pub struct MemoryLimiter<C: Clock = DefaultClock> {
+    quotas: Quotas,
+    clock: C,
+    player: Keyed<C>,
+    room: Keyed<C>,
+    socket: Keyed<C>,
+    new_socket: Keyed<C>,
+    http: Keyed<C>,
+}
+
+impl MemoryLimiter {
+    /// Limits by the clock of the machine.
+    pub fn new(options: &Options) -> Self {
+        Self::with_clock(options, DefaultClock::default())
+    }
+}
+
+impl<C: Clock + Clone> MemoryLimiter<C> {
+    /// Limits by another clock.
+    pub fn with_clock(options: &Options, clock: C) -> Self {
+        let quotas = Quotas::new(options);
+        let keyed =
+            |quota: Quota| RateLimiter::new(governor_quota(quota), Buckets::new(options.max_keys), clock.clone());
+        Self {
+            player: keyed(quotas.player),
+            room: keyed(quotas.room),
+            socket: keyed(quotas.socket),
+            new_socket: keyed(quotas.new_socket),
+            http: keyed(quotas.http),
+            quotas,
+            clock,
+        }
+    }
+
+    fn keyed(&self, kind: Kind) -> &Keyed<C> {
+        match kind {
+            Kind::Player => &self.player,
+            Kind::Room => &self.room,
+            Kind::Socket => &self.socket,
+            Kind::NewSocket => &self.new_socket,
+            Kind::Http => &self.http,
+        }
+    }
+}
+
+impl<C> Limiter for MemoryLimiter<C>
+where
+    C: Clock + Clone + std::fmt::Debug + Send + Sync,
+    C::Instant: std::fmt::Debug + Send + Sync,
+{
+    fn check(&self, kind: Kind, key: Key, cost: Cost) -> Verdict {
+        let units = cost.units().min(self.quotas.of(kind).burst);
+        match self.keyed(kind).check_key_n(&key, units) {
+            Ok(Ok(state)) => Verdict::Allowed { remaining: state.remaining_burst_capacity() },
+            Ok(Err(not_until)) => Verdict::Denied { retry_after: not_until.wait_time_from(self.clock.now()) },
+            // Not reached: the cost is at most the bucket. If it were, refusing is the safe answer.
+            Err(_) => Verdict::Denied { retry_after: self.quotas.of(kind).window },
+        }
+    }
+
+    fn quota(&self, kind: Kind) -> Quota {
+        self.quotas.of(kind)
+    }
+
+    fn sweep(&self) {
+        for kind in Kind::ALL {
+            self.keyed(kind).retain_recent();
+            self.keyed(kind).shrink_to_fit();
+        }
+    }
+
+    fn held(&self, kind: Kind) -> usize {
+        self.keyed(kind).len()
+    }
+}
+
+fn governor_quota(quota: Quota) -> GovernorQuota {
+    let period = quota.window / quota.burst.get();
+    // A period of nothing (billions of units a second) is as good as no limit.
+    GovernorQuota::with_period(period)
+        .unwrap_or_else(|| GovernorQuota::per_second(quota.burst))
+        .allow_burst(quota.burst)
+}
+
+/// The buckets of one kind, bounded: once there are too many, newcomers share one until the next sweep. So a
+/// crowd of invented keys costs no memory, and those already here are not disturbed by it.
+#[derive(Debug)]
+struct Buckets {
+    by_key: DashMap<Key, InMemoryState>,
+    /// The length of the map, which is dear to ask for.
+    held: AtomicUsize,
+    most: usize,
+    newcomers: InMemoryState,
+}
+
+impl Buckets {
+    fn new(most: usize) -> Self {
+        Self { by_key: DashMap::new(), held: AtomicUsize::new(0), most, newcomers: InMemoryState::default() }
+    }
+}
+
+impl StateStore for Buckets {
+    type Key = Key;
+
+    fn measure_and_replace<T, F, E>(&self, key: &Key, f: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        if let Some(bucket) = self.by_key.get(key) {
+            return bucket.measure_and_replace(&NotKeyed::NonKey, f);
+        }
+        if self.held.load(Ordering::Relaxed) >= self.most {
+            return self.newcomers.measure_and_replace(&NotKeyed::NonKey, f);
+        }
+        match self.by_key.entry(*key) {
+            Entry::Occupied(bucket) => bucket.get().measure_and_replace(&NotKeyed::NonKey, f),
+            Entry::Vacant(place) => {
+                self.held.fetch_add(1, Ordering::Relaxed);
+                place.insert(InMemoryState::default()).measure_and_replace(&NotKeyed::NonKey, f)
+            }
+        }
+    }
+}
+
+impl ShrinkableKeyedStateStore<Key> for Buckets {
+    fn retain_recent(&self, drop_below: Nanos) {
+        self.by_key.retain(|_, bucket| {
+            // Reads the bucket by refusing to change it.
+            let read = |time: Option<Nanos>| Err::<((), Nanos), _>(time);
+            let recent = bucket
+                .measure_and_replace(&NotKeyed::NonKey, read)
+                .is_err_and(|time| time.is_some_and(|time| time > drop_below));
+            if !recent {
+                self.held.fetch_sub(1, Ordering::Relaxed);
+            }
+            recent
+        });
+    }
+
+    fn shrink_to_fit(&self) {
+        self.by_key.shrink_to_fit();
+    }
+
+    fn len(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use governor::clock::FakeRelativeClock;
+
+    use super::*;
+
+    const PLAYER: Key = Key::from_number(7);
+
+    fn limiter(options: &Options) -> (MemoryLimiter<FakeRelativeClock>, FakeRelativeClock) {
+        let clock = FakeRelativeClock::default();
+        (MemoryLimiter::with_clock(options, clock.clone()), clock)
+    }
+
+    /// How often in a row the same is allowed.
+    fn allowed(limiter: &impl Limiter, kind: Kind, key: Key, cost: Cost) -> usize {
+        (0..100_000).take_while(|_| limiter.check(kind, key, cost).is_allowed()).count()
+    }
+
+    #[test]
+    fn a_minute_of_messages_at_once_then_one_a_second() {
+        let (limiter, clock) = limiter(&Options::default());
+        assert_eq!(allowed(&limiter, Kind::Player, PLAYER, Cost::Ordinary), 60);
+        assert_eq!(
+            limiter.check(Kind::Player, PLAYER, Cost::Ordinary),
+            Verdict::Denied { retry_after: Duration::from_secs(1) }
+        );
+        clock.advance(Duration::from_secs(3));
+        assert_eq!(allowed(&limiter, Kind::Player, PLAYER, Cost::Ordinary), 3);
+        clock.advance(Duration::from_secs(3_600));
+        assert_eq!(allowed(&limiter, Kind::Player, PLAYER, Cost::Ordinary), 60, "no more than the bucket holds");
+    }
+
+    #[test]
+    fn every_kind_has_its_own_figures() {
+        let (limiter, _) = limiter(&Options::default());
+        for (kind, burst) in
+            [(Kind::Player, 60), (Kind::Room, 200), (Kind::Socket, 30), (Kind::NewSocket, 300), (Kind::Http, 600)]
+        {
+            assert_eq!(allowed(&limiter, kind, PLAYER, Cost::Ordinary), burst, "{kind:?}");
+            assert_eq!(limiter.quota(kind).burst.get() as usize, burst, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn one_does_not_pay_for_another() {
+        let (limiter, _) = limiter(&Options::default());
+        assert_eq!(allowed(&limiter, Kind::Player, PLAYER, Cost::Ordinary), 60);
+        assert_eq!(allowed(&limiter, Kind::Player, Key::from_number(8), Cost::Ordinary), 60);
+    }
+
+    #[test]
+    fn dear_things_cost_more_but_are_never_impossible() {
+        let (limiter, clock) = limiter(&Options { player_per_minute: 60, ..Options::default() });
+        assert_eq!(allowed(&limiter, Kind::Player, PLAYER, Cost::CreateRoom), 6);
+        assert_eq!(
+            limiter.check(Kind::Player, PLAYER, Cost::CreateRoom),
+            Verdict::Denied { retry_after: Duration::from_secs(10) }
+        );
+        clock.advance(Duration::from_secs(2));
+        assert_eq!(limiter.check(Kind::Player, PLAYER, Cost::Query), Verdict::Allowed { remaining: 0 });
+
+        let (strict, _) = self::limiter(&Options { player_per_minute: 1, ..Options::default() });
+        assert_eq!(allowed(&strict, Kind::Player, PLAYER, Cost::CreateRoom), 1);
+    }
+
+    /// Four players behind one address lose their link together: protocol, "Server down / restarted".
+    #[test]
+    fn four_reconnection_storms_behind_one_address_pass() {
+        let (limiter, clock) = limiter(&Options::default());
+        let (address, room) = (Key::from_number(1), Key::from_number(2));
+        for storm in 0..40 {
+            for player in 0..4 {
+                let socket = Key::from_number(100 + storm * 4 + player);
+                for (kind, key) in [
+                    (Kind::NewSocket, address),
+                    (Kind::Socket, socket),
+                    (Kind::Player, Key::from_number(10 + player)),
+                    (Kind::Room, room),
+                ] {
+                    assert!(limiter.check(kind, key, Cost::Ordinary).is_allowed(), "{kind:?} at socket {storm}");
+                }
+            }
+            clock.advance(Duration::from_millis(50));
+        }
+    }
+
+    #[test]
+    fn the_gone_are_forgotten() {
+        let (limiter, clock) = limiter(&Options::default());
+        for number in 0..1_000 {
+            assert!(limiter.check(Kind::Socket, Key::from_number(number), Cost::Ordinary).is_allowed());
+        }
+        clock.advance(Duration::from_secs(60));
+        assert!(limiter.check(Kind::Socket, PLAYER, Cost::Ordinary).is_allowed());
+        assert_eq!(limiter.held(Kind::Socket), 1_000);
+        limiter.sweep();
+        assert_eq!(limiter.held(Kind::Socket), 1, "only the one that spoke lately");
+        assert_eq!(limiter.socket.len(), limiter.held(Kind::Socket));
+    }
+
+    #[test]
+    fn a_crowd_of_invented_keys_shares_one_bucket_and_disturbs_nobody() {
+        let (limiter, clock) = limiter(&Options { max_keys: 1_000, ..Options::default() });
+        assert!(limiter.check(Kind::NewSocket, PLAYER, Cost::Ordinary).is_allowed());
+        let crowd = (1_000..100_000).map(Key::from_number);
+        let passed = crowd.filter(|key| limiter.check(Kind::NewSocket, *key, Cost::Ordinary).is_allowed()).count();
+        assert_eq!(limiter.held(Kind::NewSocket), 1_000);
+        assert_eq!(passed, 999 + 300, "the rest of the places, and one bucket for all others");
+        assert_eq!(allowed(&limiter, Kind::NewSocket, PLAYER, Cost::Ordinary), 299);
+        clock.advance(Duration::from_secs(120));
+        limiter.sweep();
+        assert_eq!(limiter.held(Kind::NewSocket), 0);
+    }
+
+    #[test]
+    fn threads_together_get_no_more_than_the_bucket() {
+        let (limiter, _) = limiter(&Options::default());
+        let total: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..4).map(|_| scope.spawn(|| allowed(&limiter, Kind::Http, PLAYER, Cost::Ordinary))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(total, 600);
+    }
+}

@@ -1,0 +1,131 @@
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::Options;
+
+/// What is counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Messages of one player, on whichever of his sockets.
+    Player,
+    /// Messages to one room, of all its members and watchers.
+    Room,
+    /// Frames on one WebSocket.
+    Socket,
+    /// New WebSockets from one address.
+    NewSocket,
+    /// HTTP requests from one address.
+    Http,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 5] = [Self::Player, Self::Room, Self::Socket, Self::NewSocket, Self::Http];
+
+    /// Its name in metrics and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Player => "player",
+            Self::Room => "room",
+            Self::Socket => "socket",
+            Self::NewSocket => "new_socket",
+            Self::Http => "http",
+        }
+    }
+}
+
+/// What something costs, in units of the bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cost {
+    /// A frame, a message, a request that is answered from memory: 1.
+    Ordinary,
+    /// A list of rooms or games: 2.
+    Query,
+    /// A search through archived games: 5.
+    Search,
+    /// A new room, with bots to think for: 10.
+    CreateRoom,
+}
+
+impl Cost {
+    /// The number of units.
+    pub fn units(self) -> NonZeroU32 {
+        const ONE: NonZeroU32 = NonZeroU32::MIN;
+        match self {
+            Self::Ordinary => ONE,
+            Self::Query => ONE.saturating_add(1),
+            Self::Search => ONE.saturating_add(4),
+            Self::CreateRoom => ONE.saturating_add(9),
+        }
+    }
+}
+
+/// The size of a bucket and how fast it fills.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quota {
+    /// Units the bucket holds: what may be used at once after a quiet time.
+    pub burst: NonZeroU32,
+    /// The time in which an empty bucket is full again.
+    pub window: Duration,
+}
+
+impl Quota {
+    /// A bucket that is never empty.
+    pub const UNLIMITED: Self = Self { burst: NonZeroU32::MAX, window: Duration::from_secs(1) };
+
+    /// `rate` units a second, with a burst of that many `seconds`.
+    fn per_second(rate: u32, seconds: u32) -> Self {
+        Self { burst: at_least_one(rate.saturating_mul(seconds)), window: Duration::from_secs(u64::from(seconds)) }
+    }
+
+    /// `rate` units a minute, with a burst of a whole minute.
+    fn per_minute(rate: u32) -> Self {
+        Self { burst: at_least_one(rate), window: Duration::from_secs(60) }
+    }
+}
+
+fn at_least_one(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)
+}
+
+/// The buckets of all kinds.
+///
+/// The bursts are made for the existing client: after a lost link it opens about 40 sockets in two seconds and
+/// greets on each, and the four players of a room may share one address and lose their link together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quotas {
+    /// A minute's worth at once: one storm of 40 greetings leaves room for play.
+    pub player: Quota,
+    /// Twenty seconds' worth at once: four storms of 40 greetings.
+    pub room: Quota,
+    /// Six seconds' worth at once: a page that opens, and a few quick clicks.
+    pub socket: Quota,
+    /// A minute's worth at once: four storms of 40 sockets.
+    pub new_socket: Quota,
+    /// A minute's worth at once: pages and what belongs to them.
+    pub http: Quota,
+}
+
+impl Quotas {
+    /// The buckets these options ask for.
+    pub fn new(options: &Options) -> Self {
+        Self {
+            player: Quota::per_minute(options.player_per_minute),
+            room: Quota::per_second(options.room_per_second, 20),
+            socket: Quota::per_second(options.websocket_per_second, 6),
+            new_socket: Quota::per_minute(options.new_sockets_per_minute),
+            http: Quota::per_minute(options.http_per_minute),
+        }
+    }
+
+    /// The bucket of one kind.
+    pub fn of(&self, kind: Kind) -> Quota {
+        match kind {
+            Kind::Player => self.player,
+            Kind::Room => self.room,
+            Kind::Socket => self.socket,
+            Kind::NewSocket => self.new_socket,
+            Kind::Http => self.http,
+        }
+    }
+}
