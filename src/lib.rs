@@ -7,4 +7,5 @@ pub mod game;
 pub mod http;
 pub mod limit;
 pub mod observe;
+pub mod protocol;
 pub mod room;

@@ -1,0 +1,17 @@
+//! The wire: what may be said, and its text form. Nothing is decided here.
+//!
+//! A client says a [`ClientMessage`], and only [`decode`] makes one. We answer in [`Frame`]s, built by
+//! [`server_message`] and, for the state of a table, by [`table_message`], where each receiver gets what his
+//! [`View`](crate::game::View) holds.
+
+mod client_message;
+mod error_code;
+mod frame;
+mod name;
+pub mod server_message;
+pub mod table_message;
+
+pub use client_message::{ClientMessage, DecodeError, decode};
+pub use error_code::{CloseReason, ErrorType};
+pub use frame::{Broadcast, Frame};
+pub use name::{NameError, PlayerName, RoomId, RoomIdError, SeatToken, SessionKey};
