@@ -1,0 +1,63 @@
+// The door: a name, two big choices, the open tables, and how the game goes.
+
+import { cls, h } from './dom.js';
+import { refusal } from './hand.js';
+import { rulesPictures } from './guide.js';
+import { avatar } from './seat.js';
+import { tile } from './tile.js';
+import { t } from './words.js';
+
+export function door(app, act) {
+  const { ui, lobby } = app;
+  return h('main', { key: 'door', class: 'place door' },
+    h('header', { class: 'hero' },
+      h('div', { class: 'hero-tiles', 'aria-hidden': 'true' },
+        ['CHARIOT_RED', 'GENERAL_RED', 'GENERAL_BLACK', 'HORSE_BLACK'].map((kind) => tile(kind, { key: kind }))),
+      h('h1', null, 'Liap Tui'),
+      h('p', { class: 'motto' }, t('door.motto'))),
+    h('div', { class: 'door-main' },
+      nameField(app, act),
+      h('div', { class: 'choices' },
+        h('button', { type: 'button', class: 'choice primary', onClick: () => act.create(false) },
+          h('strong', null, t('door.friends')), h('span', null, t('door.friendsHint'))),
+        h('button', { type: 'button', class: 'choice', onClick: () => act.create(true) },
+          h('strong', null, t('door.bots')), h('span', null, t('door.botsHint')))),
+      lobby.error && h('p', { class: 'reason', role: 'status' }, refusal(lobby.error)),
+      lobby.status === 'lost' && h('p', { class: 'reason', role: 'status' }, t('door.offline')),
+      h('section', { class: 'open-tables' },
+        h('h2', null, t('door.tables')),
+        lobby.rooms.length === 0 ? h('p', { class: 'small' }, lobby.status === 'open' ? t('door.noTables') : t('door.looking')) : null,
+        h('ul', null, lobby.rooms.map((room) => openTable(room, act))),
+        h('form', { class: 'by-code', onSubmit: act.joinByCode },
+          h('label', { for: 'code' }, t('door.code')),
+          h('input', { id: 'code', name: 'code', maxlength: 6, autocomplete: 'off', autocapitalize: 'characters', spellcheck: 'false', placeholder: '3FA9C1', pattern: '[0-9A-Fa-f]{6}', value: ui.code, onInput: (event) => act.typeCode(event.target.value) }),
+          h('button', { type: 'submit', class: 'ghost' }, t('door.go'))),
+        ui.codeError && h('p', { class: 'reason', role: 'status' }, t('door.codeWrong')))),
+    h('section', { class: 'how' }, h('h2', null, t('guide.title')), rulesPictures()));
+}
+
+/** Where the player says who he is; `ui.nameError` stands beside it. */
+export function nameField(app, act) {
+  return h('div', { class: 'name-field' },
+    h('label', { for: 'name' }, t('door.name')),
+    h('input', {
+      id: 'name', name: 'name', maxlength: 20, autocomplete: 'nickname', spellcheck: 'false', placeholder: t('door.namePlaceholder'), value: app.name,
+      'aria-invalid': app.ui.nameError ? 'true' : undefined, 'aria-describedby': app.ui.nameError ? 'name-error' : undefined, onInput: (event) => act.typeName(event.target.value),
+    }),
+    app.ui.nameError && h('p', { id: 'name-error', class: 'reason', role: 'status' }, t(`name.${app.ui.nameError}`)));
+}
+
+function openTable(room, act) {
+  const full = room.players.every(Boolean);
+  const names = room.players.map((player) => player?.name ?? t('wait.free'));
+  return h('li', { key: room.room_id },
+    h('button', {
+      type: 'button', class: cls('open-table', full && 'full'), onClick: () => act.enter(room.room_id),
+      'aria-label': full ? t('door.watchLabel', { host: room.host_name }) : t('door.joinLabel', { host: room.host_name, n: room.players.filter((player) => !player).length }),
+    },
+      h('span', { class: 'dots' }, room.players.map((player, i) => (player
+        ? avatar({ name: player.name, bot: player.is_bot, color: player.avatar_color, level: player.level }, { key: `s${i}`, class: 'tiny' })
+        : h('span', { key: `s${i}`, class: 'hole tiny' })))),
+      h('span', { class: 'names' }, names.join(' · ')),
+      h('span', { class: 'code' }, full ? t('door.watch') : t('door.join'))));
+}

@@ -1,0 +1,104 @@
+// The table while a game is played: bar, table, own hand, what to do; scores and turns at the side or in a sheet.
+
+import { cls, h } from './dom.js';
+import { actions, hand, outcome, situation } from './hand.js';
+import { iconButton } from './icons.js';
+import { roundScores } from './results.js';
+import { leaderOf, myTurn } from './state.js';
+import { table } from './table.js';
+import { tile } from './tile.js';
+import { avatar } from './seat.js';
+import { sum } from './rules.js';
+import { t } from './words.js';
+
+/** A name for what is shown as a result, so that it can be put away once. */
+export const resultKey = (room) => (room.phase === 'scoring' ? `score${room.round}` : room.result ? `turn${room.round}.${room.result.number}` : null);
+
+export function game(app, act) {
+  const { room, ui } = app;
+  const seatIndex = room.players.findIndex((player) => player?.name === room.you);
+  const mine = seatIndex >= 0;
+  return h('div', { key: 'game', class: cls('place', 'game', app.link !== 'open' && 'dim') },
+    bar(app, act),
+    h('main', { class: 'board' },
+      table({
+        players: room.players, bottom: Math.max(0, seatIndex), you: room.you, deadline: room.deadline,
+        current: room.pending ? null : room.current ?? asked(room), starter: room.starter ?? room.data.current_turn_starter ?? null,
+        plays: withPending(room), winner: leaderOf(room), swept: Boolean(room.result), centre: centre(room, ui, act),
+      }),
+      mine ? h('div', { key: 'mine', class: 'mine' }, room.hand.length > 0 && hand(room, ui, act), actions(room, ui, act))
+        : h('p', { key: 'watch', class: 'ask watching' }, t('watch.line'), ' ', situation(room))),
+    h('aside', { class: 'side', 'aria-label': t('bar.scores') }, sidePanel(room)));
+}
+
+function asked(room) {
+  const waiting = room.phase === 'preparation' && !room.data.dealing_cards ? room.data.weak_players_awaiting ?? [] : [];
+  return waiting.length === 1 ? waiting[0] : null;
+}
+
+function bar(app, act) {
+  const { room } = app;
+  return h('header', { class: 'bar' },
+    iconButton('back', t('bar.leave'), act.askLeave),
+    h('p', { class: 'round' }, room.round > 0 && h('strong', null, t('bar.round', { n: room.round })),
+      room.multiplier > 1 && h('span', { class: 'times', title: t('bar.multiplier', { n: room.multiplier }) }, `×${room.multiplier}`)),
+    iconButton('list', t('bar.scores'), () => act.open('scores'), { class: 'narrow-only' }),
+    iconButton('help', t('bar.rules'), () => act.open('rules')),
+    iconButton('gear', t('bar.settings'), () => act.open('settings')));
+}
+
+/** What we have just played lies on the table at once; the server's word follows. */
+function withPending(room) {
+  const { pending } = room;
+  if (pending?.what !== 'play' || room.plays.some((play) => play.player === room.you)) return room.plays;
+  return [...room.plays, { player: room.you, kinds: pending.kinds, count: pending.kinds.length, type: pending.type, ids: pending.ids }];
+}
+
+function centre(room, ui, act) {
+  const shown = ui.dismissed !== resultKey(room);
+  if (room.phase === 'scoring' && room.scoring && shown) return roundScores(room, act);
+  if (room.result) return h('p', { key: 'outcome', class: 'banner outcome' }, outcome(room));
+  if (room.phase === 'preparation' && room.data.dealing_cards) return h('p', { key: 'deal', class: 'banner quiet' }, situation(room));
+  if (room.phase === 'round_start') {
+    return h('div', { key: 'start', class: 'banner' }, h('strong', null, situation(room)),
+      room.starterReason && h('span', { class: 'small' }, t(`starter.${room.starterReason}`)));
+  }
+  if (room.phase === 'declaration') {
+    const values = Object.values(room.declarations);
+    return values.length ? h('p', { key: 'sum', class: 'banner quiet' }, t('table.declared', { total: values.reduce((a, b) => a + b, 0) })) : null;
+  }
+  if (room.phase === 'turn' && room.plays.length === 0 && !room.pending) {
+    return h('p', { key: 'lead', class: 'banner quiet' }, myTurn(room) ? t('table.youLead') : t('table.leads', { name: room.current ?? '' }));
+  }
+  return null;
+}
+
+/** Score of the four, and all turns of this round. */
+export function sidePanel(room) {
+  return h('div', { class: 'side-panel' },
+    h('h2', null, t('side.scores')),
+    h('ul', { class: 'score-list' }, room.players.filter(Boolean).map((player) => h('li', { key: player.name },
+      avatar(player, { class: 'tiny' }), h('span', { class: 'name' }, player.name),
+      h('span', { class: 'mark' }, player.declared === null ? '' : t('seat.ofDeclared', { captured: player.captured, declared: player.declared })),
+      h('span', { class: 'total' }, player.score)))),
+    room.history.length > 0 && historyTable(room),
+    h('h2', null, t('side.turns')),
+    room.turns.length === 0 ? h('p', { class: 'small' }, t('side.noTurns')) : null,
+    h('ol', { class: 'turn-list' }, [...room.turns].reverse().map((turn) => turnRow(turn, room))));
+}
+
+function historyTable(room) {
+  const names = room.players.map((player) => player.name);
+  return h('table', { class: 'rounds' },
+    h('thead', null, h('tr', null, h('th', { scope: 'col' }, t('side.round')), names.map((name) => h('th', { key: name, scope: 'col' }, name)))),
+    h('tbody', null, room.history.map((entry) => h('tr', { key: entry.round }, h('th', { scope: 'row' }, entry.round),
+      names.map((name) => h('td', { key: name }, entry.totals?.[name] ?? ''))))));
+}
+
+function turnRow(turn, room) {
+  return h('li', { key: turn.number },
+    h('p', { class: 'turn-head' }, h('strong', null, t('side.turn', { n: turn.number })), h('span', { class: 'mark' }, turn.winner === room.you ? t('turn.youTook', { n: turn.piles }) : t('turn.took', { name: turn.winner, n: turn.piles }))),
+    h('ul', null, turn.plays.map((play) => h('li', { key: play.player, class: cls(play.player === turn.winner && 'best') },
+      h('span', { class: 'name' }, play.player), h('span', { class: 'minis' }, (play.kinds ?? []).map((kind, i) => tile(kind, { key: `${kind}${i}` }))),
+      h('span', { class: 'mark' }, play.kinds ? sum(play.kinds) : '')))));
+}
