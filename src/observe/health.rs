@@ -1,0 +1,209 @@
+//! Is the server well? One question, asked of everything that can be unwell.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::{HealthOptions, Metrics};
+
+/// How well something is; the later, the worse.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthStatus {
+    /// All is as it should be.
+    #[default]
+    Healthy,
+    /// Games go on, but somebody should look.
+    Degraded,
+    /// Games cannot go on, or would be lost.
+    Unhealthy,
+}
+
+/// What one check found: how well it is, and the figures behind that.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Check {
+    /// How well it is.
+    pub status: HealthStatus,
+    /// Why, for people; absent when all is well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The figures.
+    #[serde(flatten)]
+    pub figures: Map<String, Value>,
+}
+
+impl Check {
+    /// All is well.
+    pub fn healthy() -> Self {
+        Self::default()
+    }
+
+    /// Games go on, but somebody should look.
+    pub fn degraded(message: impl Into<String>) -> Self {
+        Self { status: HealthStatus::Degraded, message: Some(message.into()), ..Self::default() }
+    }
+
+    /// Games cannot go on, or would be lost.
+    pub fn unhealthy(message: impl Into<String>) -> Self {
+        Self { status: HealthStatus::Unhealthy, message: Some(message.into()), ..Self::default() }
+    }
+
+    /// The same with one figure more.
+    #[must_use]
+    pub fn with(mut self, name: &str, figure: impl Into<Value>) -> Self {
+        self.figures.insert(name.to_owned(), figure.into());
+        self
+    }
+}
+
+/// All checks together, as `/health` answers.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HealthReport {
+    /// The worst of them.
+    pub status: HealthStatus,
+    /// Each by its name.
+    pub checks: Map<String, Value>,
+}
+
+type Answer = Pin<Box<dyn Future<Output = Check> + Send>>;
+type Question = Box<dyn Fn() -> Answer + Send + Sync>;
+
+/// Everything that can be asked how it is.
+pub struct Health {
+    checks: Vec<(&'static str, Question)>,
+    timeout: Duration,
+    phase: AtomicU8,
+    metrics: Arc<Metrics>,
+}
+
+impl fmt::Debug for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.checks.iter().map(|(name, _)| *name).collect();
+        f.debug_struct("Health").field("checks", &names).field("phase", &self.phase()).finish_non_exhaustive()
+    }
+}
+
+/// Whether newcomers are welcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerPhase {
+    /// Not yet: live games are being restored.
+    Starting,
+    /// Yes.
+    Ready,
+    /// No more: the server stops or is drained.
+    Stopping,
+}
+
+impl Health {
+    /// Nothing to ask yet, and not ready.
+    pub fn new(options: &HealthOptions, metrics: Arc<Metrics>) -> Self {
+        Self { checks: Vec::new(), timeout: options.timeout, phase: AtomicU8::new(0), metrics }
+    }
+
+    /// Adds something to ask, by a name out of [`labels::CHECK`](super::labels::CHECK).
+    #[must_use]
+    pub fn check<F, A>(mut self, name: &'static str, ask: F) -> Self
+    where
+        F: Fn() -> A + Send + Sync + 'static,
+        A: Future<Output = Check> + Send + 'static,
+    {
+        self.checks.push((name, Box::new(move || Box::pin(ask()))));
+        self
+    }
+
+    /// Asks everything at once. What does not answer in time is unhealthy.
+    pub async fn report(&self) -> HealthReport {
+        let deadline = tokio::time::Instant::now() + self.timeout;
+        // All questions are asked before the first answer is waited for.
+        let answers: Vec<_> = self.checks.iter().map(|(name, ask)| (*name, tokio::spawn(ask()))).collect();
+        let mut report = HealthReport { status: HealthStatus::Healthy, checks: Map::new() };
+        for (name, mut answer) in answers {
+            let check = match tokio::time::timeout_at(deadline, &mut answer).await {
+                Ok(Ok(check)) => check,
+                Ok(Err(_)) => Check::unhealthy("the check itself failed"),
+                Err(_) => {
+                    answer.abort();
+                    Check::unhealthy(format!("no answer within {} s", self.timeout.as_secs()))
+                }
+            };
+            self.metrics.health.with(name).set(check.status as i64);
+            report.status = report.status.max(check.status);
+            // A check is a map of plain values; it always has a JSON form.
+            report.checks.insert(name.to_owned(), serde_json::to_value(check).unwrap_or_default());
+        }
+        report
+    }
+
+    /// Whether newcomers are welcome.
+    pub fn phase(&self) -> ServerPhase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => ServerPhase::Starting,
+            1 => ServerPhase::Ready,
+            _ => ServerPhase::Stopping,
+        }
+    }
+
+    /// Says whether newcomers are welcome from now on.
+    pub fn set_phase(&self, phase: ServerPhase) {
+        self.phase.store(phase as u8, Ordering::Release);
+        self.metrics.ready.set(i64::from(phase == ServerPhase::Ready));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn health() -> Health {
+        Health::new(&HealthOptions::default(), Arc::new(Metrics::new("test", "test", false)))
+    }
+
+    #[tokio::test]
+    async fn the_worst_check_decides() {
+        let health = health()
+            .check("limits", || async { Check::healthy().with("keys", 7) })
+            .check("archive", || async { Check::degraded("the disk is full").with("pending", 12) });
+        let report = serde_json::to_value(health.report().await).unwrap();
+        assert_eq!(
+            report,
+            serde_json::json!({
+                "status": "degraded",
+                "checks": {
+                    "limits": {"status": "healthy", "keys": 7},
+                    "archive": {"status": "degraded", "message": "the disk is full", "pending": 12},
+                }
+            })
+        );
+        assert_eq!(health.metrics.health.with("archive").get(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_hangs_or_breaks_is_unhealthy_and_holds_up_nobody() {
+        let health = health()
+            .check("journal", std::future::pending)
+            .check("memory", || async { panic!("broken") })
+            .check("rooms", || async { Check::healthy() });
+        let before = tokio::time::Instant::now();
+        let report = health.report().await;
+        assert_eq!(before.elapsed(), Duration::from_secs(10));
+        assert_eq!(report.status, HealthStatus::Unhealthy);
+        assert_eq!(report.checks["journal"]["message"], "no answer within 10 s");
+        assert_eq!(report.checks["memory"]["message"], "the check itself failed");
+        assert_eq!(report.checks["rooms"]["status"], "healthy");
+    }
+
+    #[test]
+    fn newcomers_are_welcome_only_in_between() {
+        let health = health();
+        assert_eq!(health.phase(), ServerPhase::Starting);
+        health.set_phase(ServerPhase::Ready);
+        assert_eq!((health.phase(), health.metrics.ready.get()), (ServerPhase::Ready, 1));
+        health.set_phase(ServerPhase::Stopping);
+        assert_eq!((health.phase(), health.metrics.ready.get()), (ServerPhase::Stopping, 0));
+    }
+}
