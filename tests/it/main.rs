@@ -7,5 +7,7 @@
     reason = "what fails in a helper of a test fails the test"
 )]
 
+/// Alerts and dashboards, held against the metrics that really exist.
+mod monitoring;
 /// Settings: every source, every mistake, and the files made from their table.
 mod settings;

@@ -1,0 +1,144 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use liap::observe::Metrics;
+use serde_json::Value;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("monitoring")
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(folder().join(path)).unwrap()
+}
+
+fn scrape() -> String {
+    Metrics::new("1.0", "test", true).render()
+}
+
+/// Every series name a scrape really shows, with the values of each of its labels.
+fn series() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
+    let mut series: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
+    let text = scrape();
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (name, rest) = line.split_at(line.find(['{', ' ']).unwrap());
+        let labels = series.entry(name.to_owned()).or_default();
+        let inside = rest.strip_prefix('{').and_then(|rest| rest.split_once('}')).map_or("", |(inside, _)| inside);
+        for pair in inside.split(',').filter(|pair| !pair.is_empty()) {
+            let (label, value) = pair.split_once('=').unwrap();
+            labels.entry(label.to_owned()).or_default().insert(value.trim_matches('"').to_owned());
+        }
+    }
+    series
+}
+
+/// The metrics a text of PromQL mentions, each with what it demands of its labels.
+fn mentioned(text: &str) -> Vec<(String, Vec<(String, Vec<String>)>)> {
+    let is_word = |char: char| char.is_ascii_alphanumeric() || char == '_';
+    let mut found = Vec::new();
+    let mut rest = text;
+    while let Some(start) = rest.find(is_word) {
+        let word = &rest[start..];
+        let (word, after) = word.split_at(word.find(|char| !is_word(char)).unwrap_or(word.len()));
+        rest = after;
+        if word.starts_with("liap_") || word.starts_with("process_") {
+            let selector =
+                after.strip_prefix('{').and_then(|after| after.split_once('}')).map_or("", |(inside, _)| inside);
+            let labels = selector.split(", ").filter_map(|matcher| {
+                let (label, value) = matcher.split_once('=')?;
+                let values = value.trim_start_matches('~').trim_matches(['"', '\'']).split('|').map(str::to_owned);
+                Some((label.trim_end_matches('!').to_owned(), values.collect()))
+            });
+            found.push((word.to_owned(), labels.collect()));
+        }
+    }
+    found
+}
+
+/// Labels that Prometheus adds to every series.
+const ADDED: [&str; 2] = ["instance", "job"];
+
+fn hold_against_the_registry(source: &str, text: &str) -> usize {
+    let series = series();
+    let found = mentioned(text);
+    for (name, labels) in &found {
+        let known = series.get(name).unwrap_or_else(|| panic!("{source}: there is no {name}"));
+        for (label, values) in labels.iter().filter(|(label, _)| !ADDED.contains(&label.as_str())) {
+            let known = known.get(label).unwrap_or_else(|| panic!("{source}: {name} has no label {label}"));
+            // Buckets of made-up histories are few.
+            for value in values {
+                assert!(known.contains(value), "{source}: {name} is never {label}={value:?}, but {known:?}");
+            }
+        }
+    }
+    found.len()
+}
+
+#[test]
+fn alerts_ask_for_metrics_that_exist() {
+    let expressions: Vec<String> =
+        read("alerts.yml").lines().filter_map(|line| line.trim().strip_prefix("expr: ").map(str::to_owned)).collect();
+    assert!(expressions.len() >= 15, "{expressions:?}");
+    assert!(hold_against_the_registry("alerts.yml", &expressions.join("\n")) >= expressions.len() - 1);
+    let histories: Vec<String> =
+        read("alerts.test.yml").lines().filter(|line| line.contains("series:")).map(str::to_owned).collect();
+    assert!(hold_against_the_registry("alerts.test.yml", &histories.join("\n")) >= 30);
+}
+
+#[test]
+fn every_alert_has_a_test() {
+    let (rules, tests) = (read("alerts.yml"), read("alerts.test.yml"));
+    for name in rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")) {
+        let fires = format!("alertname: {name}\n        exp_alerts:\n          - exp_labels");
+        assert!(tests.contains(&fires), "no test sees {name} fire");
+    }
+}
+
+#[test]
+fn the_dashboard_shows_every_metric_and_none_that_is_not_there() {
+    let dashboard: Value = serde_json::from_str(&read("grafana/dashboards/liap.json")).unwrap();
+    let mut shown = Vec::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().unwrap_or(&Vec::new()) {
+            let expression = target["expr"].as_str().unwrap();
+            let only_the_instance_varies = expression.replace("instance=~\"$instance\"", "");
+            let source = panel["title"].as_str().unwrap();
+            hold_against_the_registry(source, &only_the_instance_varies.replace("{, ", "{"));
+            shown.extend(mentioned(expression).into_iter().map(|(name, _)| name));
+            assert_eq!(target["datasource"]["uid"], "liap-prometheus", "{source}");
+        }
+    }
+    for description in Metrics::descriptions().iter().filter(|it| it.name != "liap_info") {
+        assert!(shown.iter().any(|name| name.starts_with(description.name)), "{} is on no panel", description.name);
+    }
+    assert!(read("grafana/datasources/prometheus.yml").contains("uid: liap-prometheus"));
+}
+
+/// Asks Prometheus' own tool. Where it is not installed the checks above still hold.
+fn promtool(arguments: &[&str], input: &str) {
+    let child = Command::new("promtool")
+        .args(arguments)
+        .current_dir(folder())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = child else {
+        assert!(std::env::var_os("CI").is_none(), "promtool is needed: apt-get install prometheus");
+        eprintln!("promtool is not installed; not asked: promtool {}", arguments.join(" "));
+        return;
+    };
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "promtool {arguments:?}:\n{}", String::from_utf8_lossy(&said));
+}
+
+#[test]
+fn prometheus_agrees_with_rules_histories_and_names() {
+    promtool(&["check", "config", "prometheus.yml"], "");
+    promtool(&["test", "rules", "alerts.test.yml"], "");
+    promtool(&["check", "metrics"], &scrape());
+}
