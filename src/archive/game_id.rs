@@ -1,0 +1,215 @@
+//! The name of a completed game: 128 bits that sort by time.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Crockford's base 32: no I, L, O or U, so that nothing reads like something else.
+const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/// Identifies one game, for ever: 48 bits of Unix time in milliseconds, then 80 bits that tell apart what one millisecond brought.
+///
+/// Ids compare as their games began, and so do their bytes ([`GameId::to_bytes`]) and their text: 26 characters of
+/// Crockford's base 32, the form known as ULID.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct GameId(u128);
+
+impl GameId {
+    /// The id that sorts before all others.
+    pub const MIN: Self = Self(0);
+    /// The id that sorts after all others.
+    pub const MAX: Self = Self(u128::MAX);
+
+    /// Bits of time that fit into an id: enough until the year 10889.
+    const TIME_BITS: u32 = 48;
+    /// Bits behind the time.
+    const TAIL_BITS: u32 = u128::BITS - Self::TIME_BITS;
+    const TAIL_MASK: u128 = (1 << Self::TAIL_BITS) - 1;
+
+    /// The smallest id of a millisecond: the border to ask for games "from" or "before" a time.
+    ///
+    /// Times beyond 48 bits count as the last millisecond that fits.
+    #[must_use]
+    pub const fn first_at(unix_ms: u64) -> Self {
+        const LAST_MS: u64 = (1 << GameId::TIME_BITS) - 1;
+        let unix_ms = if unix_ms > LAST_MS { LAST_MS } else { unix_ms };
+        Self((unix_ms as u128) << Self::TAIL_BITS)
+    }
+
+    /// When the game got its id, in milliseconds of Unix time.
+    #[must_use]
+    pub const fn unix_ms(self) -> u64 {
+        (self.0 >> Self::TAIL_BITS) as u64
+    }
+
+    /// The id as stored: big-endian, so bytes sort like ids.
+    #[must_use]
+    pub const fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
+    /// The id whose stored form is `bytes`.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(u128::from_be_bytes(bytes))
+    }
+}
+
+/// Hands out ids that only ever grow, also when the clock is set back.
+///
+/// ```
+/// use liap::archive::GameIds;
+/// let mut ids = GameIds::default();
+/// let first = ids.next(1_700_000_000_000, [7; 10]);
+/// let clock_went_back = ids.next(1_600_000_000_000, [0; 10]);
+/// assert!(clock_went_back > first);
+/// ```
+#[derive(Debug, Default)]
+pub struct GameIds {
+    last: Option<GameId>,
+}
+
+impl GameIds {
+    /// The next id, from the time in milliseconds and ten random bytes, both the caller's.
+    pub fn next(&mut self, unix_ms: u64, random: [u8; 10]) -> GameId {
+        let mut tail = [0; 16];
+        for (to, from) in tail.iter_mut().skip(6).zip(random) {
+            *to = from;
+        }
+        let fresh = GameId(GameId::first_at(unix_ms).0 | (u128::from_be_bytes(tail) & GameId::TAIL_MASK));
+        let id = match self.last {
+            // Within one millisecond, or behind a clock that went back, count on. 2^80 ids of one millisecond never run out.
+            Some(last) if last.unix_ms() >= fresh.unix_ms() => GameId(last.0.saturating_add(1)),
+            _ => fresh,
+        };
+        self.last = Some(id);
+        id
+    }
+}
+
+impl fmt::Display for GameId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::with_capacity(ParseGameIdError::LENGTH);
+        for digit in (0..ParseGameIdError::LENGTH).rev() {
+            let value = usize::try_from((self.0 >> (digit * 5)) & 31).unwrap_or_default();
+            text.push(char::from(ALPHABET.get(value).copied().unwrap_or_default()));
+        }
+        f.pad(&text)
+    }
+}
+
+impl fmt::Debug for GameId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GameId({self})")
+    }
+}
+
+/// Why a text is no game id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseGameIdError {
+    /// Not 26 characters.
+    #[error("a game id has 26 characters")]
+    Length,
+    /// A character outside the alphabet.
+    #[error("a game id is written in digits and letters without I, L, O and U")]
+    Character,
+    /// More than 128 bits: the first character is above 7.
+    #[error("a game id begins with a digit up to 7")]
+    TooLarge,
+}
+
+impl ParseGameIdError {
+    const LENGTH: usize = 26;
+}
+
+impl FromStr for GameId {
+    type Err = ParseGameIdError;
+
+    /// Reads the text form; small letters are taken too.
+    fn from_str(text: &str) -> Result<Self, ParseGameIdError> {
+        if text.len() != ParseGameIdError::LENGTH {
+            return Err(ParseGameIdError::Length);
+        }
+        let mut value: u128 = 0;
+        for byte in text.bytes() {
+            let digit = ALPHABET
+                .iter()
+                .position(|letter| *letter == byte.to_ascii_uppercase())
+                .ok_or(ParseGameIdError::Character)?;
+            // 26 characters carry 130 bits: the two too many must be zero, else two texts would name one game.
+            if value >> (u128::BITS - 5) != 0 {
+                return Err(ParseGameIdError::TooLarge);
+            }
+            value = (value << 5) | digit as u128;
+        }
+        Ok(Self(value))
+    }
+}
+
+impl TryFrom<String> for GameId {
+    type Error = ParseGameIdError;
+
+    fn try_from(text: String) -> Result<Self, ParseGameIdError> {
+        text.parse()
+    }
+}
+
+impl From<GameId> for String {
+    fn from(id: GameId) -> Self {
+        id.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn text_is_the_known_form() {
+        assert_eq!(GameId::MIN.to_string(), "00000000000000000000000000");
+        assert_eq!(GameId::MAX.to_string(), "7ZZZZZZZZZZZZZZZZZZZZZZZZZ");
+        // 2016-07-30T23:54:10.259Z, the example of the ULID specification.
+        let id: GameId = "01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap();
+        assert_eq!(id.unix_ms(), 1_469_922_850_259);
+    }
+
+    #[test]
+    fn other_text_is_refused() {
+        let parse = |text: &str| text.parse::<GameId>().unwrap_err();
+        assert_eq!(parse(""), ParseGameIdError::Length);
+        assert_eq!(parse("01ARZ3NDEKTSV4RRFFQ69G5FA"), ParseGameIdError::Length);
+        assert_eq!(parse("01ARZ3NDEKTSV4RRFFQ69G5FAU"), ParseGameIdError::Character);
+        assert_eq!(parse("8ZZZZZZZZZZZZZZZZZZZZZZZZZ"), ParseGameIdError::TooLarge);
+        assert_eq!(parse("ÄÄÄÄÄÄÄÄÄÄÄÄÄ"), ParseGameIdError::Character);
+    }
+
+    proptest! {
+        #[test]
+        fn text_and_bytes_come_back_and_sort_alike(a: u128, b: u128) {
+            let (a, b) = (GameId(a), GameId(b));
+            prop_assert_eq!(a.to_string().parse::<GameId>(), Ok(a));
+            prop_assert_eq!(a.to_string().to_lowercase().parse::<GameId>(), Ok(a));
+            prop_assert_eq!(GameId::from_bytes(a.to_bytes()), a);
+            prop_assert_eq!(a.cmp(&b), a.to_bytes().cmp(&b.to_bytes()));
+            prop_assert_eq!(a.cmp(&b), a.to_string().cmp(&b.to_string()));
+        }
+
+        #[test]
+        fn ids_only_grow(steps in prop::collection::vec((0u64..4, any::<[u8; 10]>()), 1..50)) {
+            let mut ids = GameIds::default();
+            let handed: Vec<_> = steps.into_iter().map(|(ms, random)| ids.next(1_000 + ms, random)).collect();
+            prop_assert!(handed.windows(2).all(|pair| pair[0] < pair[1]));
+        }
+
+        #[test]
+        fn any_text_is_read_or_refused(text in ".{0,40}") {
+            if let Ok(id) = text.parse::<GameId>() {
+                prop_assert_eq!(id.to_string(), text.to_uppercase());
+            }
+        }
+    }
+}
