@@ -11,3 +11,5 @@
 mod monitoring;
 /// Settings: every source, every mistake, and the files made from their table.
 mod settings;
+/// The archive's store: crashes, damage, full disks.
+mod store;
