@@ -33,6 +33,7 @@ export function door(app, act) {
           h('input', { id: 'code', name: 'code', maxlength: 6, autocomplete: 'off', autocapitalize: 'characters', spellcheck: 'false', placeholder: '3FA9C1', pattern: '[0-9A-Fa-f]{6}', value: ui.code, onInput: (event) => act.typeCode(event.target.value) }),
           h('button', { type: 'submit', class: 'ghost' }, t('door.go'))),
         ui.codeError && h('p', { class: 'reason', role: 'status' }, t('door.codeWrong')))),
+    app.archive && h('nav', { class: 'crumbs door-links' }, h('a', { href: 'history', onClick: act.follow }, t('door.history')), h('a', { href: 'leaderboard', onClick: act.follow }, t('door.leaders'))),
     h('section', { class: 'how' }, h('h2', null, t('guide.title')), rulesPictures()));
 }
 

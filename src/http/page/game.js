@@ -9,7 +9,7 @@ import { table } from './table.js';
 import { tile } from './tile.js';
 import { avatar } from './seat.js';
 import { sum } from './rules.js';
-import { t } from './words.js';
+import { figure, t } from './words.js';
 
 /** A name for what is shown as a result, so that it can be put away once. */
 export const resultKey = (room) => (room.phase === 'scoring' ? `score${room.round}` : room.result ? `turn${room.round}.${room.result.number}` : null);
@@ -80,7 +80,7 @@ export function sidePanel(room) {
     h('ul', { class: 'score-list' }, room.players.filter(Boolean).map((player) => h('li', { key: player.name },
       avatar(player, { class: 'tiny' }), h('span', { class: 'name' }, player.name),
       h('span', { class: 'mark' }, player.declared === null ? '' : t('seat.ofDeclared', { captured: player.captured, declared: player.declared })),
-      h('span', { class: 'total' }, player.score)))),
+      h('span', { class: 'total' }, figure(player.score))))),
     room.history.length > 0 && historyTable(room),
     h('h2', null, t('side.turns')),
     room.turns.length === 0 ? h('p', { class: 'small' }, t('side.noTurns')) : null,
@@ -92,7 +92,7 @@ function historyTable(room) {
   return h('table', { class: 'rounds' },
     h('thead', null, h('tr', null, h('th', { scope: 'col' }, t('side.round')), names.map((name) => h('th', { key: name, scope: 'col' }, name)))),
     h('tbody', null, room.history.map((entry) => h('tr', { key: entry.round }, h('th', { scope: 'row' }, entry.round),
-      names.map((name) => h('td', { key: name }, entry.totals?.[name] ?? ''))))));
+      names.map((name) => h('td', { key: name }, figure(entry.totals?.[name] ?? '')))))));
 }
 
 function turnRow(turn, room) {

@@ -11,9 +11,9 @@ const row = (...kinds) => h('span', { class: 'minis' }, kinds.map((kind, i) => (
 export function rulesPictures() {
   const pictures = [
     row('GENERAL_RED', 'ADVISOR_BLACK', 'HORSE_RED', 'SOLDIER_BLACK'),
-    h('span', { class: 'pips big' }, h('i', { class: 'full' }), h('i', { class: 'full' }), h('i', null)),
+    h('span', { class: 'pips large' }, h('i', { class: 'full' }), h('i', { class: 'full' }), h('i', null)),
     row('CHARIOT_RED', 'HORSE_RED', 'CANNON_RED'),
-    row(null, null, null),
+    h('span', { class: 'taken' }, row('HORSE_RED', 'HORSE_RED')),
     h('span', { class: 'fifty' }, '50'),
   ];
   return h('ol', { class: 'pictures' }, pictures.map((picture, i) => h('li', { key: i },

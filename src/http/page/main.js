@@ -2,11 +2,13 @@
 // There is one `app` object; only `update` replaces it.
 
 import { changes } from './announce.js';
+import { gamesQuery, historyPlace, leadersPlace, load, playerPlace } from './archive.js';
 import { door, nameField } from './door.js';
 import { h, render } from './dom.js';
 import { game, resultKey } from './game.js';
 import { chosen, laidOut } from './hand.js';
 import { iconButton } from './icons.js';
+import { replayPlace, stepsOf, turnStep } from './replay.js';
 import { gameOver } from './results.js';
 import { declarationLimits } from './rules.js';
 import { forgetSeat, freshEntropy, keepSeat, keepWish, memoryOf, seatAt, wish } from './seats.js';
@@ -31,6 +33,8 @@ let app = {
   lobby: { rooms: [], status: 'connecting', error: null },
   room: null,
   link: 'connecting',
+  replay: null,
+  pages: { filter: {} }, // what the history, player and leaderboard pages show
   ui: { ...freshUi(), code: '', codeError: false, nameError: null },
 };
 
@@ -70,7 +74,9 @@ function place() {
     if (room.phase !== 'waiting') return h('div', { key: 'playing', class: 'playing' }, game(app, act), linkLine());
     return h('main', { key: 'room', class: 'place room' }, topBar(true), waiting(app, act), linkLine());
   }
-  return h('div', { key: 'front', class: 'front' }, topBar(false), door(app, act));
+  if (route.place === 'replay') return replayPlace(app, act);
+  const page = { history: historyPlace, player: playerPlace, leaderboard: leadersPlace }[route.place] ?? door;
+  return h('div', { key: 'front', class: 'front' }, topBar(false), page(app, act));
 }
 
 function topBar(inRoom) {
@@ -398,6 +404,33 @@ const act = {
     update({ sound: on });
     if (on) click();
   },
+  typeFilter: (name, value) => update({ pages: { ...app.pages, filter: { ...app.pages.filter, [name]: value } } }),
+  filterGames(event) {
+    event.preventDefault();
+    const query = new URLSearchParams(Object.entries(app.pages.filter).filter(([, value]) => value.trim()));
+    go(query.size ? `history?${query}` : 'history');
+  },
+  async moreGames() {
+    const { list, filter } = app.pages;
+    const more = await load(gamesQuery(filter, list.next_cursor));
+    if (more && app.pages.list === list) update({ pages: { ...app.pages, list: { ...more, games: [...list.games, ...more.games] } } });
+  },
+  seek(at) {
+    const { replay } = app;
+    showMoment({ at: Math.max(0, Math.min(replay.steps.length - 1, at)) });
+  },
+  viewFrom: (seat) => showMoment({ seat }),
+  openHands: () => showMoment({ open: !app.replay.open }),
+  async copyMoment() {
+    try {
+      await navigator.clipboard.writeText(location.href);
+      updateUi({ copied: true });
+      setTimeout(() => updateUi({ copied: false }), 2000);
+    } catch {
+      // No clipboard on plain http; the address bar shows the same link.
+    }
+  },
+  back: () => go('history'),
   dragStart,
 };
 
@@ -442,13 +475,19 @@ function moveTile(id, to) {
 // --- Keys ----------------------------------------------------------------------------------------------------------
 
 document.addEventListener('keydown', (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || app.ui.sheet || event.target.closest('input, select, textarea')) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || app.ui.sheet || event.target.closest('input:not([type="range"]), select, textarea')) return;
   if (event.key === '?') {
     act.open('keys');
     event.preventDefault();
     return;
   }
-  const { room } = app;
+  const { room, replay } = app;
+  if (app.route.place === 'replay' && replay?.record) {
+    const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    if (step) act.seek(event.shiftKey ? turnStep(replay.steps, replay.at, step) : replay.at + step);
+    if (step) event.preventDefault();
+    return;
+  }
   if (!room || room.phase === 'waiting' || room.over) return;
   if (tableKey(event, room)) event.preventDefault();
 });
@@ -503,6 +542,48 @@ function tableKey(event, room) {
   return false;
 }
 
+// --- Finished games ------------------------------------------------------------------------------------------------
+
+/** Another moment or view of the replay; the address always leads back to it. */
+function showMoment(change) {
+  const replay = { ...app.replay, ...change };
+  update({ replay });
+  const query = new URLSearchParams({ at: replay.at, seat: replay.seat + 1, ...(replay.open ? { open: 1 } : {}) });
+  history.replaceState(null, '', `${location.pathname}?${query}`);
+}
+
+async function openReplay(id, query) {
+  update({ replay: null });
+  const record = await load(`api/games/${id}`);
+  if (app.route.id !== id) return;
+  if (!record?.rounds?.length) {
+    update({ replay: { record: null } });
+    return;
+  }
+  const steps = stepsOf(record);
+  const own = record.players.findIndex((player) => player.name === app.name);
+  const number = (name, otherwise, most) => Math.max(0, Math.min(most, query.has(name) ? Number(query.get(name)) || 0 : otherwise));
+  update({ replay: { record, steps, at: number('at', 0, steps.length - 1), seat: query.has('seat') ? Math.max(0, number('seat', 1, 4) - 1) : Math.max(0, own), open: query.has('open') } });
+}
+
+async function openPage(route, query) {
+  const here = () => app.route === route;
+  if (route.place === 'history') {
+    const filter = Object.fromEntries(query);
+    update({ pages: { filter } });
+    const list = await load(gamesQuery(filter));
+    if (here()) update({ pages: { ...app.pages, list } });
+  } else if (route.place === 'player') {
+    update({ pages: { filter: {} } });
+    const player = await load(`api/players/${encodeURIComponent(route.name)}`);
+    if (here()) update({ pages: { ...app.pages, player } });
+  } else if (route.place === 'leaderboard') {
+    update({ pages: { filter: {} } });
+    const leaders = await load('api/leaderboard');
+    if (here()) update({ pages: { ...app.pages, leaders } });
+  }
+}
+
 // --- Addresses -----------------------------------------------------------------------------------------------------
 
 const base = new URL(document.baseURI);
@@ -511,7 +592,11 @@ const address = (path) => new URL(path, base).href;
 function routeOf(url) {
   const path = decodeURIComponent(url.pathname.slice(base.pathname.length));
   const [first, id] = path.split('/');
-  if ((first === 'room' || first === 'game') && /^[0-9A-Fa-f]{6}$/.test(id ?? '')) return { place: 'room', id: id.toUpperCase() };
+  if ((first === 'room' || first === 'game') && /^[0-9A-Fa-f]{6}$/.test(id ?? '') && !path.endsWith('/replay')) return { place: 'room', id: id.toUpperCase() };
+  if (first === 'replay' && id) return { place: 'replay', id };
+  if (first === 'game' && id && path.endsWith('/replay')) return { place: 'replay', id };
+  if (first === 'player' && id) return { place: 'player', name: id };
+  if (first === 'history' || first === 'leaderboard') return { place: first };
   return { place: 'door' };
 }
 
@@ -522,18 +607,33 @@ function go(path, how) {
 
 /** Shows what the address says. */
 function enter(how = {}) {
-  const route = routeOf(new URL(location.href));
+  const url = new URL(location.href);
+  const route = routeOf(url);
   leaveRoom();
   update({ route, lobby: { ...app.lobby, error: null }, ui: { ...app.ui, code: '', codeError: false } });
   globalThis.scrollTo(0, 0);
   if (route.place === 'door') {
     openLobby();
-  } else if (route.place === 'room') {
+    askForArchive();
+  } else if (route.place === 'replay') {
+    openReplay(route.id, url.searchParams);
+  } else if (route.place !== 'room') {
+    openPage(route, url.searchParams);
+  } else {
     const seat = seatAt(route.id);
     if (how.watch) openRoom(route.id, null);
     else if (seat) openRoom(route.id, seat);
     else if (app.name && NAME.test(app.name)) joinRoom(route.id);
   }
+}
+
+let archiveAsked = false;
+
+/** Links to finished games show only in a house that keeps them. */
+async function askForArchive() {
+  if (archiveAsked) return;
+  archiveAsked = true;
+  if (await load('api/games?limit=1')) update({ archive: true });
 }
 
 globalThis.addEventListener('popstate', () => enter());

@@ -4,7 +4,8 @@ import { cls, h } from './dom.js';
 import { seal } from './proof.js';
 import { explainScore } from './rules.js';
 import { avatar } from './seat.js';
-import { t } from './words.js';
+import { tile } from './tile.js';
+import { figure, t } from './words.js';
 
 /** The scores of a round, each number explained. Lies on the table. */
 export function roundScores(room, act) {
@@ -17,7 +18,7 @@ export function roundScores(room, act) {
       const { how } = explainScore(score.declared, score.actual);
       return h('li', { key: player.name, class: cls(score.final_score > 0 && 'gain') },
         avatar(player, { class: 'tiny' }), h('span', { class: 'name' }, player.name),
-        h('span', { class: 'total' }, score.total_score),
+        h('span', { class: 'total' }, figure(score.total_score)),
         h('span', { class: 'why' }, scoreWords(how, score)));
     })),
     h('button', { type: 'button', class: 'ghost', onClick: act.dismiss }, t('score.seen')));
@@ -37,13 +38,14 @@ export function gameOver(app, act) {
   const decided = decisiveRound(room.history, winners, room.players);
   return h('main', { key: 'over', class: 'place finish' },
     h('header', { class: 'hero small-hero' },
+      h('div', { class: 'hero-tiles', 'aria-hidden': 'true' }, tile('GENERAL_RED', { class: 'crowned' })),
       h('h1', null, winners.includes(room.you) ? t('over.youWon') : winners.length > 1 ? t('over.shared', { names: winners.join(', ') }) : t('over.won', { name: winners[0] ?? '' })),
       room.over.game_stats?.total_rounds ? h('p', { class: 'motto' }, t('over.rounds', { n: room.over.game_stats.total_rounds })) : null),
     h('ol', { class: 'ranking' }, ranks.map((entry) => h('li', { key: entry.name, class: cls(winners.includes(entry.name) && 'winner') },
       h('span', { class: 'rank' }, entry.rank), avatar(playerOf(entry.name)),
       h('span', { class: 'who' }, h('span', { class: 'name' }, entry.name === room.you ? t('seat.you', { name: entry.name }) : entry.name),
         h('span', { class: 'mark' }, t('over.details', { turns: entry.turns_won ?? 0, perfect: entry.perfect_rounds ?? 0 }))),
-      h('span', { class: 'total' }, entry.score)))),
+      h('span', { class: 'total' }, figure(entry.score))))),
     h('div', { class: 'buttons' },
       room.you !== null && h('button', { type: 'button', class: 'primary', onClick: act.again }, t('over.again')),
       app.archive && room.over.game_id && h('a', { class: 'button ghost', href: `replay/${room.over.game_id}`, onClick: act.follow }, t('over.replay')),
@@ -79,7 +81,7 @@ export function decisiveRound(history, winners, players) {
   return { name: winner, round: best.round, gain: signed(best.gain), rival: rivalGain === undefined ? null : best.rival, rivalGain: signed(rivalGain ?? 0) };
 }
 
-export const signed = (n) => (n > 0 ? `+${n}` : n < 0 ? `−${-n}` : '0');
+const signed = (n) => (n > 0 ? `+${n}` : figure(n));
 
 /** The four totals over the rounds as lines; each has its own stroke and its name at the end. */
 export function chart(history, players) {
@@ -89,9 +91,9 @@ export function chart(history, players) {
   const low = Math.min(0, ...values);
   const high = Math.max(50, ...values);
   const W = 320;
-  const H = 170;
+  const H = 190;
   const x = (i) => 26 + (i / Math.max(1, history.length)) * (W - 110);
-  const y = (value) => 10 + (1 - (value - low) / (high - low)) * (H - 26);
+  const y = (value) => 10 + (1 - (value - low) / (high - low)) * (H - 40);
   const ends = spread(series.map((line) => y(line.at(-1))));
   return h('svg', { class: 'chart', viewBox: `0 0 ${W} ${H}`, role: 'img', 'aria-label': t('over.chartLabel', { names: names.map((name, i) => t('over.chartEntry', { name, score: series[i].at(-1) })).join(', ') }) },
     [0, 50].map((value) => h('g', { key: `g${value}`, class: cls('grid', value === 50 && 'goal') },
@@ -103,13 +105,17 @@ export function chart(history, players) {
     h('text', { class: 'axis', x: x(history.length), y: H - 2, 'text-anchor': 'middle' }, history.length));
 }
 
+const LOWEST_LABEL = 172;
+
 /** Moves labels apart so that none covers another. */
 function spread(places) {
   const order = places.map((place, i) => ({ place, i })).sort((a, b) => a.place - b.place);
   order.forEach((entry, i) => {
     if (i && entry.place - order[i - 1].place < 13) entry.place = order[i - 1].place + 13;
   });
+  const below = Math.max(0, (order.at(-1)?.place ?? 0) - LOWEST_LABEL);
   const out = [];
+  for (const entry of order) entry.place -= below;
   for (const entry of order) out[entry.i] = entry.place;
   return out;
 }

@@ -1,7 +1,8 @@
 // One seat at the table: who sits there, how he stands, and whether it is his turn.
 
 import { cls, h } from './dom.js';
-import { t } from './words.js';
+import { tile } from './tile.js';
+import { figure, t } from './words.js';
 
 /** Initial in a coloured ring; bots wear a wooden tile with one to three dots for their level. */
 export function avatar(player, props = {}) {
@@ -55,8 +56,9 @@ export function seat(player, { place, current, deadline, you, winner, starter, s
       player.away && h('span', { class: 'mark' }, t('seat.away')),
       player.bot && player.level && h('span', { class: 'mark' }, t(`level.${player.level}`))),
     h('div', { class: 'standing' },
-      h('span', { class: 'score', title: t('seat.score') }, player.score),
+      h('span', { class: 'score', title: t('seat.score') }, figure(player.score)),
       showPiles && h('span', { class: 'piles', title: t('seat.piles') },
         player.declared === null ? '–' : t('seat.ofDeclared', { captured: player.captured, declared: player.declared }),
-        pips(player.declared, player.captured))));
+        pips(player.declared, player.captured))),
+    player.tiles && h('div', { class: 'minis open-hand' }, player.tiles.map((kind, i) => tile(kind, { key: `${kind}${i}` }))));
 }

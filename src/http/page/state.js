@@ -80,7 +80,7 @@ export function reduce(room, { event, data }, now) {
 
 function presence(room, name, away, key) {
   const players = room.players.map((player) => (player?.name === name ? { ...player, away } : player));
-  return { ...room, players, notes: name === room.you ? room.notes : note(room, key, { name }) };
+  return { ...room, players, notes: name === room.you || name === room.me ? room.notes : note(room, key, { name }) };
 }
 
 function ownName(room, data, names) {

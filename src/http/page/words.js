@@ -301,6 +301,44 @@ export const WORDS = {
   'guide.limits': ['Two limits when declaring', 'ข้อห้ามสองข้อในการประกาศ', '叫墩的两条限制'],
   'guide.limitsText': ['The four declarations must not add up to eight, and nobody may declare zero three rounds in a row.', 'ผลรวมทั้งสี่คนต้องไม่เท่ากับแปด และห้ามประกาศศูนย์สามรอบติดกัน', '四家之和不能是八，也不能连续三局叫零。'],
 
+  'replay.loading': ['Fetching the game…', 'กำลังเปิดเกม…', '正在取对局…'],
+  'replay.missing': ['This game is not in the archive.', 'ไม่พบเกมนี้', '存档里没有这一盘。'],
+  'replay.back': ['Back', 'กลับ', '返回'],
+  'replay.link': ['Copy the link to this moment', 'คัดลอกลิงก์ไปยังช่วงนี้', '复制此刻的链接'],
+  'replay.stepBack': ['One step back', 'ถอยหนึ่งก้าว', '后退一步'],
+  'replay.step': ['One step on', 'ไปหนึ่งก้าว', '前进一步'],
+  'replay.turnBack': ['One turn back', 'ถอยหนึ่งตา', '后退一轮'],
+  'replay.turn': ['One turn on', 'ไปหนึ่งตา', '前进一轮'],
+  'replay.scrub': ['Moment of the game', 'ช่วงของเกม', '对局时刻'],
+  'replay.at': ['Round {round}, turn {turn}', 'รอบ {round} ตาที่ {turn}', '第 {round} 局第 {turn} 轮'],
+  'replay.viewOf': ['Whose hand to see', 'ดูหมากของใคร', '看谁的手牌'],
+  'replay.open': ['All hands', 'ทุกมือ', '全部亮牌'],
+  'replay.deal': ['Round {round} is dealt.', 'แจกหมากรอบ {round}', '第 {round} 局发子。'],
+  'replay.play': ['{name} plays {type}.', '{name} ลง{type}', '{name} 出{type}。'],
+  'replay.waste': ['{name} throws away {n} tiles.', '{name} ทิ้ง {n} ตัว', '{name} 弃 {n} 枚。'],
+  'replay.waste.one': ['{name} throws away one tile.', '{name} ทิ้งหนึ่งตัว', '{name} 弃一枚。'],
+
+  'history.title': ['Games played here', 'เกมที่เล่นที่นี่', '这里玩过的局'],
+  'history.player': ['Player', 'ผู้เล่น', '玩家'],
+  'history.winner': ['Winner', 'ผู้ชนะ', '胜者'],
+  'history.room': ['Table', 'โต๊ะ', '桌号'],
+  'history.from': ['From', 'ตั้งแต่', '从'],
+  'history.to': ['Until', 'ถึง', '到'],
+  'history.search': ['Show', 'แสดง', '显示'],
+  'history.more': ['Show more', 'แสดงเพิ่ม', '更多'],
+  'history.loading': ['Looking…', 'กำลังค้นหา…', '正在查找…'],
+  'history.none': ['No game fits.', 'ไม่พบเกม', '没有符合的对局。'],
+  'history.unavailable': ['This house keeps no games.', 'ที่นี่ไม่ได้เก็บเกมไว้', '这里不保存对局。'],
+  'history.abandoned': ['not finished', 'เล่นไม่จบ', '未完成'],
+  'player.none': ['Nobody of this name has finished a game here.', 'ยังไม่มีใครชื่อนี้เล่นจบเกมที่นี่', '还没有叫这个名字的人在这里玩完一盘。'],
+  'player.games': ['games', 'เกม', '盘数'],
+  'player.wins': ['wins', 'ชนะ', '胜'],
+  'player.mean': ['mean score', 'คะแนนเฉลี่ย', '平均得分'],
+  'player.met': ['promises kept', 'ทำได้ตามประกาศ', '叫中率'],
+  'player.rating': ['rating', 'เรตติ้ง', '等级分'],
+  'player.last': ['Last games', 'เกมล่าสุด', '最近的对局'],
+  'leaders.none': ['Nobody has finished a game yet.', 'ยังไม่มีใครเล่นจบเกม', '还没有人玩完一盘。'],
+
   'say.yourTurn': ['Your turn.', 'ถึงตาคุณ', '轮到你了。'],
   'say.turnOf': ['It is the turn of {name}.', 'ถึงตา {name}', '轮到 {name}。'],
   'say.declared': ['{name} declares {n}.', '{name} ประกาศ {n}', '{name} 叫 {n}。'],
@@ -310,13 +348,16 @@ export const WORDS = {
   'say.score': ['{name} now has {n}.', '{name} มี {n} คะแนน', '{name} 现有 {n} 分。'],
 };
 
-let language = 'en';
+let spoken = 'en';
 
 /** Chooses the language; an unknown one is English. */
 export function speak(wanted) {
-  language = wanted in LANGUAGES ? wanted : 'en';
-  return language;
+  spoken = wanted in LANGUAGES ? wanted : 'en';
+  return spoken;
 }
+
+/** The language spoken now. */
+export const language = () => spoken;
 
 /** The language a browser's own list of wishes asks for. */
 export function preferred(wishes) {
@@ -331,5 +372,8 @@ export function preferred(wishes) {
 export function t(key, params = {}) {
   const entry = (params.n === 1 && WORDS[`${key}.one`]) || WORDS[key];
   if (!entry) return key;
-  return entry[COLUMN[language]].replace(/\{(\w+)\}/g, (place, name) => (name in params ? String(params[name]) : place));
+  return entry[COLUMN[spoken]].replace(/\{(\w+)\}/g, (place, name) => (name in params ? figure(params[name]) : place));
 }
+
+/** A number as it is printed, with a real minus; texts stay as they are. */
+export const figure = (value) => (typeof value === 'number' && value < 0 ? `−${-value}` : String(value));

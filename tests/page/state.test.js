@@ -1,0 +1,141 @@
+// From frames to state: what a browser knows after each frame of the server.
+
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { changes } from '../../src/http/page/announce.js';
+import { pick } from '../../src/http/page/hand.js';
+import { decisiveRound } from '../../src/http/page/results.js';
+import { stepsOf, turnStep } from '../../src/http/page/replay.js';
+import { askedToRedeal, emptyRoom, leadOf, leaderOf, myTurn, reduce } from '../../src/http/page/state.js';
+import { speak } from '../../src/http/page/words.js';
+
+const NAMES = ['Mira', '12', 'Bot 3', '7'];
+const HAND = ['SOLDIER_RED(2)', 'CANNON_BLACK(3)', 'SOLDIER_RED(2)', 'HORSE_RED(6)', 'HORSE_BLACK(5)', 'SOLDIER_BLACK(1)', 'ELEPHANT_RED(10)', 'GENERAL_BLACK(13)'];
+
+const roomUpdate = (more) => ({ event: 'room_update', data: { players: NAMES.map((name, i) => ({ name, is_bot: i === 2, is_host: i === 0, avatar_color: 'teal' })), host_name: 'Mira', room_id: '3FA9C1', started: false, you: 'Mira', deal_commitment: 'aa', ...more } });
+
+function phaseChange(phase, info, { hand = HAND, round = 1, declared = 0, you = 'Mira' } = {}) {
+  const players = Object.fromEntries(NAMES.map((name) => [name, { name, is_bot: name === 'Bot 3', hand: name === you ? hand : [], hand_size: hand.length, declared, captured_piles: 0, score: 0, zero_declares_in_a_row: 0 }]));
+  return { event: 'phase_change', data: { phase, round, phase_data: { you, ...info }, players } };
+}
+
+const play = (count, type, pieces) => ({ pieces: pieces ?? Array(count).fill('SOLDIER_BLACK(1)'), piece_count: count, play_type: type, play_value: 0, is_valid: true });
+const run = (...frames) => frames.reduce((room, frame, i) => reduce(room, frame, 1000 * i), emptyRoom('3FA9C1', 'Mira'));
+const turnInfo = (more) => ({ current_turn_starter: '12', current_player: 'Mira', required_piece_count: null, turn_plays: {}, current_turn_number: 1, pile_counts: {}, ...more });
+
+test('seats keep their order although names of digits lose theirs', () => {
+  const room = run(roomUpdate(), phaseChange('turn', turnInfo({})));
+  assert.deepEqual(room.players.map((player) => player.name), NAMES);
+});
+
+test('pieces keep their names while the hand shrinks, and get new ones with a new deal', () => {
+  const dealt = run(roomUpdate(), phaseChange('preparation', { dealing_cards: true, redeal_multiplier: 1 }));
+  const smaller = reduce(dealt, phaseChange('turn', turnInfo({}), { hand: HAND.slice(1) }), 0);
+  assert.deepEqual(smaller.hand.map((piece) => piece.id).sort(), dealt.hand.filter((piece) => smaller.hand.some((other) => other.id === piece.id)).map((piece) => piece.id).sort());
+  assert.equal(smaller.hand.length, 7);
+  const next = reduce(smaller, phaseChange('preparation', { dealing_cards: true, redeal_multiplier: 1 }, { round: 2, hand: [...HAND].reverse() }), 0);
+  assert.ok(next.hand.every((piece) => !smaller.hand.some((other) => other.id === piece.id)));
+});
+
+test('the plays of others stay hidden until all four lie', () => {
+  const three = { 12: play(1, 'SINGLE'), 'Bot 3': play(1, 'SINGLE') };
+  const room = run(roomUpdate(), phaseChange('turn', turnInfo({ turn_plays: three })));
+  assert.ok(room.plays.every((entry) => entry.kinds === null));
+  assert.deepEqual(leadOf(room), { count: 1, type: 'SINGLE', player: '12' });
+  assert.equal(leaderOf(room), null);
+  const four = { ...three, Mira: play(1, 'SINGLE', ['HORSE_RED(6)']), 7: play(1, 'SINGLE', ['GENERAL_RED(14)']) };
+  const open = reduce(room, phaseChange('turn', turnInfo({ turn_plays: four })), 0);
+  assert.equal(leaderOf(open), '7');
+  assert.equal(open.current, null);
+});
+
+test('a finished turn is remembered once', () => {
+  const done = { event: 'turn_complete', data: { winner: '7', turn_number: 1, next_starter: '7', winning_play: { pilesWon: 1 }, turn_players_data: [{ name: '7', captured_piles: 1, declared: 2 }], turn_resolution: { all_plays: NAMES.map((player) => ({ player, pieces: ['SOLDIER_RED(2)'], play_type: 'SINGLE' })) } } };
+  const room = run(roomUpdate(), phaseChange('turn', turnInfo({})), done, done);
+  assert.equal(room.turns.length, 1);
+  assert.equal(room.players[3].captured, 1);
+  assert.equal(room.result.winner, '7');
+  assert.equal(reduce(room, phaseChange('preparation', { redeal_multiplier: 1 }, { round: 2 }), 0).turns.length, 0);
+});
+
+test('a watcher has no turn and no hand', () => {
+  const room = run(roomUpdate({ you: null }), phaseChange('turn', turnInfo({}), { you: null }));
+  assert.equal(room.you, null);
+  assert.equal(myTurn(room), false);
+  assert.deepEqual(room.hand, []);
+});
+
+test('the redeal question is for those who are asked', () => {
+  const ask = (names) => phaseChange('preparation', { dealing_cards: false, redeal_multiplier: 1, weak_players_awaiting: names });
+  assert.equal(askedToRedeal(run(roomUpdate(), ask(['Mira']))), true);
+  assert.equal(askedToRedeal(run(roomUpdate(), ask(['12']))), false);
+});
+
+test('the number of a deal is known when every round before it was seen, and null otherwise', () => {
+  const deal = (round, multiplier) => phaseChange('preparation', { dealing_cards: true, redeal_multiplier: multiplier }, { round });
+  const scoring = (round, multiplier) => phaseChange('scoring', { round_scores: {}, total_scores: {}, redeal_multiplier: multiplier }, { round, hand: [] });
+  assert.deepEqual(run(roomUpdate(), deal(1, 1), deal(1, 2), scoring(1, 2), deal(2, 1)).dealt.map((entry) => entry.k), [0, 1, 2]);
+  assert.deepEqual(run(roomUpdate(), deal(2, 1)).dealt.map((entry) => entry.k), [null]);
+  assert.deepEqual(run(roomUpdate(), phaseChange('declaration', { declarations: {}, current_declarer: 'Mira' })).dealt.map((entry) => entry.k), [null]);
+});
+
+test('the first commitment is the one kept', () => {
+  const room = run(roomUpdate(), roomUpdate({ deal_commitment: 'bb' }));
+  assert.equal(room.firstCommitment, 'aa');
+});
+
+test('a refusal takes back what was shown ahead of time', () => {
+  const room = { ...run(roomUpdate(), phaseChange('turn', turnInfo({}))), pending: { what: 'play', ids: [] } };
+  const refused = reduce(room, { event: 'error', data: { message: 'It is not your turn' } }, 5000);
+  assert.equal(refused.pending, null);
+  assert.equal(refused.error.message, 'It is not your turn');
+  assert.ok(reduce(refused, phaseChange('turn', turnInfo({})), 5010).error, 'the fresh state that follows does not wipe it');
+  assert.equal(reduce(refused, phaseChange('turn', turnInfo({})), 9000).error, null);
+});
+
+test('what changed is said', () => {
+  speak('en');
+  const before = run(roomUpdate(), phaseChange('declaration', { declarations: {}, current_declarer: '12' }));
+  const after = reduce(before, phaseChange('declaration', { declarations: { 12: 3 }, current_declarer: 'Mira' }), 0);
+  assert.deepEqual(changes(before, after), ['12 declares 3.', 'Your turn.']);
+});
+
+test('frames of no meaning change nothing, and none throws', () => {
+  const room = run(roomUpdate());
+  for (const frame of [{ event: 'pong', data: {} }, { event: 'rate_limit_warning', data: {} }, { event: '???', data: {} }]) assert.equal(reduce(room, frame, 0), room);
+  for (const event of ['room_update', 'turn_complete', 'phase_change', 'player_disconnected', 'error', 'room_closed']) reduce(room, { event, data: {} }, 0);
+});
+
+test('copies of a kind are picked one by one', () => {
+  const pieces = [{ id: 'a', kind: 'X' }, { id: 'b', kind: 'Y' }, { id: 'c', kind: 'X' }];
+  assert.deepEqual(pick(pieces, ['X', 'X']), ['a', 'c']);
+});
+
+test('the round that decided a game', () => {
+  const history = [
+    { round: 1, scores: { Mira: 6, 12: 8 }, totals: { Mira: 6, 12: 8 } },
+    { round: 2, scores: { Mira: 30, 12: -4 }, totals: { Mira: 36, 12: 4 } },
+    { round: 3, scores: { Mira: 14, 12: 10 }, totals: { Mira: 50, 12: 14 } },
+  ];
+  assert.deepEqual(decisiveRound(history, ['Mira'], [{ name: 'Mira' }, { name: '12' }]), { name: 'Mira', round: 2, gain: '+30', rival: '12', rivalGain: '−4' });
+});
+
+test('a record becomes steps, and turns can be jumped to', () => {
+  const hand = HAND.map((piece) => piece.split('(')[0]);
+  const record = {
+    rounds: [{
+      round: 1, multiplier: 1, deals: [{ hands: [hand, hand, hand, hand] }], declarations: [{ seat: 1, value: 2 }, { seat: 2, value: 0 }, { seat: 3, value: 1 }, { seat: 4, value: 1 }],
+      turns: [1, 2].map((turn) => ({ turn, starter: 1, winner: 2, piles: 1, plays: [1, 2, 3, 4].map((seat) => ({ seat, pieces: [hand[turn]], play_type: 'SINGLE' })) })),
+      scores: [-2, -2, -1, -1], totals: [-2, -2, -1, -1],
+    }],
+  };
+  const steps = stepsOf(record);
+  assert.deepEqual(steps.map((step) => step.what), ['deal', ...Array(4).fill('declare'), ...Array(4).fill('play'), 'taken', ...Array(4).fill('play'), 'taken', 'score']);
+  assert.deepEqual(steps.at(-1).captured, [0, 2, 0, 0]);
+  assert.equal(steps.at(-1).hands[0].length, 6);
+  assert.equal(turnStep(steps, 0, 1), 5);
+  assert.equal(turnStep(steps, 5, 1), 10);
+  assert.equal(turnStep(steps, 12, -1), 10);
+  assert.equal(turnStep(steps, 0, -1), 0);
+});
