@@ -3,6 +3,7 @@
 Everything here judges one frame by itself; `view.py` judges a frame by what was said before.
 """
 
+import functools
 import hashlib
 import json
 import pathlib
@@ -476,41 +477,45 @@ EVENTS = {
     )
 } | {name: anything for name in ("redeal_response_success", "recovery_response", "rate_limit_warning")}
 
-# Where a frame may name pieces at all. Which ones, the checks above have judged: own hand, own plays, masks, and plays
-# turned over. A piece anywhere else is a leak, however it is spelled.
-MAY_HOLD_PIECES = (
-    re.compile(r"data\.players\.[^.]*\.hand\.\d+"),
-    re.compile(r"data\.phase_data\.turn_plays\.[^.]*\.pieces\.\d+"),
-    re.compile(r"data\.winning_play\.pieces\.\d+"),
-    re.compile(r"data\.turn_resolution\.(all_plays\.[^.]*|winner_play)\.pieces\.\d+"),
-)
+@functools.lru_cache(maxsize=100_000)
+def names_a_piece(text):
+    # The reason for a starter speaks of GENERAL_RED, whose holder in round 1 is public.
+    return text != "has_general_red" and A_PIECE.search(text) is not None
 
 
-def walk(value, path):
-    if type(value) is dict:
-        for name, inner in value.items():
-            yield path, name
-            yield from walk(inner, f"{path}.{name.replace('.', '_')}")
-    elif type(value) is list:
-        for index, inner in enumerate(value):
-            yield from walk(inner, f"{path}.{index}")
-    else:
-        yield path, value
+def without_judged(event, data):
+    """The frame without the places that may name pieces. Which ones they name, the checks of the event have judged: the
+    own hand, own plays, masks, and plays turned over. A piece anywhere else is a leak, however it is spelled."""
+    if event == "phase_change":
+        players = {name: player | {"hand": None} for name, player in data["players"].items()}
+        phase_data = data["phase_data"]
+        if data["phase"] == "turn":
+            plays = {name: play | {"pieces": None} for name, play in phase_data["turn_plays"].items()}
+            phase_data = phase_data | {"turn_plays": plays}
+        return data | {"players": players, "phase_data": phase_data}
+    if event == "turn_complete":
+        return data | {"winning_play": data["winning_play"] | {"pieces": None}, "turn_resolution": None}
+    return data
 
 
 def check_hiding(event, data, commitment):
-    """Nothing in the frame names a piece outside of the places that the checks of its event have judged, and no number
-    in it is the server's secret before the game is over."""
-    for path, value in walk(data, "data"):
-        if type(value) is not str:
-            continue
-        # The reason for a starter speaks of GENERAL_RED, whose holder in round 1 is public.
-        if value != "has_general_red" and A_PIECE.search(value) and not any(place.fullmatch(path) for place in MAY_HOLD_PIECES):
-            raise Violation(f"{path} names a piece: {value!r}")
-        if commitment and data.get("phase") != "game_over" and len(value) >= 64:
-            for secret in SECRET.findall(value):
-                if hashlib.sha256(bytes.fromhex(secret)).hexdigest() == commitment:
-                    raise Violation(f"{path} is the server's secret, before the end of the game")
+    """Nothing in the frame names a piece where none may be named, and no text in it is the server's secret before the
+    game is over."""
+    is_over = event == "phase_change" and data["phase"] == "game_over"
+    stack = [without_judged(event, data)]
+    while stack:
+        value = stack.pop()
+        if type(value) is dict:
+            stack.extend(value)
+            stack.extend(value.values())
+        elif type(value) is list:
+            stack.extend(value)
+        elif type(value) is str:
+            require(not names_a_piece(value), f"a piece is named where none may be: {value!r}")
+            if commitment and not is_over and len(value) >= 64:
+                for secret in SECRET.findall(value):
+                    found = hashlib.sha256(bytes.fromhex(secret)).hexdigest()
+                    require(found != commitment, f"the server's secret is told before the end of the game: {value!r}")
 
 
 def check(text, me, commitment=None):

@@ -99,7 +99,7 @@ class Frames(unittest.TestCase):
     def test_a_piece_in_another_place(self):
         for value in ("GENERAL_RED(14)", "general red", "Bot 4 played ADVISOR-BLACK", "帥"):
             self.data["note"] = {"deep": [value]}
-            self.wrong("names a piece")
+            self.wrong("a piece is named")
 
     def test_the_secret_too_early(self):
         self.data["note"] = SEED.hex()
