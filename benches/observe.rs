@@ -1,10 +1,14 @@
 //! What looking costs: counting, measuring, and a whole scrape. Aim: a scrape under 5 ms.
 
 use divan::{Bencher, black_box};
-use liap::observe::Metrics;
+use liap::observe::{LogError, LogFormat, LogOptions, Metrics, start};
 
-fn main() {
+fn main() -> Result<(), LogError> {
+    let options = LogOptions { format: LogFormat::Json, file: Some("/dev/null".into()), ..LogOptions::default() };
+    let log = start(&options, metrics().log_counters())?;
     divan::main();
+    assert!(log.flush(std::time::Duration::from_secs(10)), "all lines are written");
+    Ok(())
 }
 
 fn metrics() -> Metrics {
@@ -27,4 +31,14 @@ fn measure_an_action(bencher: Bencher) {
 fn scrape(bencher: Bencher) {
     let metrics = metrics();
     bencher.bench(|| metrics.render());
+}
+
+#[divan::bench]
+fn say_a_line() {
+    log::info!(target: "liap::bench", room = black_box("3FA9C1"), duration_ms = black_box(7); "game over");
+}
+
+#[divan::bench]
+fn say_a_line_below_the_level() {
+    log::debug!(target: "liap::bench", room = black_box("3FA9C1"), duration_ms = black_box(7); "game over");
 }

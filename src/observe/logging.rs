@@ -176,10 +176,12 @@ impl Sink {
         }
     }
 
-    fn write(&mut self, line: &str) -> io::Result<()> {
+    /// Writes a line in one piece, so that nobody who shares the terminal can get in between.
+    fn write(&mut self, mut line: String) -> io::Result<()> {
+        line.push('\n');
         match self {
-            Self::Stderr => writeln!(io::stderr().lock(), "{line}"),
-            Self::File { file, .. } => writeln!(file, "{line}"),
+            Self::Stderr => io::stderr().write_all(line.as_bytes()),
+            Self::File { file, .. } => file.write_all(line.as_bytes()),
         }
     }
 
@@ -216,8 +218,12 @@ impl Writer {
                     self.sink = self.sink.reopened();
                 }
                 match message {
-                    Message::Line(line) if self.sink.write(&line).is_err() => self.dropped.inc(),
-                    Message::Line(_) | Message::Wake => {}
+                    Message::Line(line) => {
+                        if self.sink.write(line).is_err() {
+                            self.dropped.inc();
+                        }
+                    }
+                    Message::Wake => {}
                     // Answered at once when more is coming without end.
                     Message::Flush(done) => {
                         flushed.push(done);

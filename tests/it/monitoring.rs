@@ -34,8 +34,14 @@ fn series() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
     series
 }
 
-/// The metrics a text of PromQL mentions, each with what it demands of its labels.
-fn mentioned(text: &str) -> Vec<(String, Vec<(String, Vec<String>)>)> {
+/// A metric in a query, with the values it demands of its labels.
+struct Mention {
+    name: String,
+    labels: Vec<(String, Vec<String>)>,
+}
+
+/// The metrics a text of queries mentions.
+fn mentioned(text: &str) -> Vec<Mention> {
     let is_word = |char: char| char.is_ascii_alphanumeric() || char == '_';
     let mut found = Vec::new();
     let mut rest = text;
@@ -51,7 +57,7 @@ fn mentioned(text: &str) -> Vec<(String, Vec<(String, Vec<String>)>)> {
                 let values = value.trim_start_matches('~').trim_matches(['"', '\'']).split('|').map(str::to_owned);
                 Some((label.trim_end_matches('!').to_owned(), values.collect()))
             });
-            found.push((word.to_owned(), labels.collect()));
+            found.push(Mention { name: word.to_owned(), labels: labels.collect() });
         }
     }
     found
@@ -63,7 +69,7 @@ const ADDED: [&str; 2] = ["instance", "job"];
 fn hold_against_the_registry(source: &str, text: &str) -> usize {
     let series = series();
     let found = mentioned(text);
-    for (name, labels) in &found {
+    for Mention { name, labels } in &found {
         let known = series.get(name).unwrap_or_else(|| panic!("{source}: there is no {name}"));
         for (label, values) in labels.iter().filter(|(label, _)| !ADDED.contains(&label.as_str())) {
             let known = known.get(label).unwrap_or_else(|| panic!("{source}: {name} has no label {label}"));
@@ -106,7 +112,7 @@ fn the_dashboard_shows_every_metric_and_none_that_is_not_there() {
             let only_the_instance_varies = expression.replace("instance=~\"$instance\"", "");
             let source = panel["title"].as_str().unwrap();
             hold_against_the_registry(source, &only_the_instance_varies.replace("{, ", "{"));
-            shown.extend(mentioned(expression).into_iter().map(|(name, _)| name));
+            shown.extend(mentioned(expression).into_iter().map(|mention| mention.name));
             assert_eq!(target["datasource"]["uid"], "liap-prometheus", "{source}");
         }
     }
