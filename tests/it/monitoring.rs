@@ -1,7 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use liap::observe::Metrics;
 use serde_json::Value;
@@ -122,20 +124,24 @@ fn the_dashboard_shows_every_metric_and_none_that_is_not_there() {
     assert!(read("grafana/datasources/prometheus.yml").contains("uid: liap-prometheus"));
 }
 
-/// Asks Prometheus' own tool. Where it is not installed the checks above still hold.
-fn promtool(arguments: &[&str], input: &str) {
-    let child = Command::new("promtool")
+/// Starts a program of Prometheus. Where it is not installed the checks above still hold.
+fn prometheus_program(program: &str, arguments: &[&str]) -> Option<Child> {
+    let child = Command::new(program)
         .args(arguments)
         .current_dir(folder())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn();
-    let Ok(mut child) = child else {
-        assert!(std::env::var_os("CI").is_none(), "promtool is needed: apt-get install prometheus");
-        eprintln!("promtool is not installed; not asked: promtool {}", arguments.join(" "));
-        return;
-    };
+    assert!(child.is_ok() || std::env::var_os("CI").is_none(), "{program} is needed: apt-get install prometheus");
+    if child.is_err() {
+        eprintln!("{program} is not installed; not asked: {}", arguments.join(" "));
+    }
+    child.ok()
+}
+
+fn promtool(arguments: &[&str], input: &str) {
+    let Some(mut child) = prometheus_program("promtool", arguments) else { return };
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     let said = [output.stdout, output.stderr].concat();
@@ -147,4 +153,92 @@ fn prometheus_agrees_with_rules_histories_and_names() {
     promtool(&["check", "config", "prometheus.yml"], "");
     promtool(&["test", "rules", "alerts.test.yml"], "");
     promtool(&["check", "metrics"], &scrape());
+}
+
+/// A process that does not outlive its test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// Answers every request with a scrape, in which memory is critical and the archive fails once more each time.
+fn serve_a_troubled_server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let metrics = Metrics::new("1.0", "test", false);
+        metrics.memory_level.set(2);
+        metrics.ready.set(1);
+        for stream in listener.incoming() {
+            metrics.archive_failures.inc();
+            let (mut stream, body) = (stream.unwrap(), metrics.render());
+            let mut request = [0; 4_096];
+            let mut read = 0;
+            while !request[..read].ends_with(b"\r\n\r\n") {
+                read += stream.read(&mut request[read..]).unwrap();
+            }
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close";
+            write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+        }
+    });
+    address
+}
+
+/// The alerts a Prometheus is firing; none while it does not answer.
+fn firing(prometheus: SocketAddr) -> BTreeSet<String> {
+    let mut answer = String::new();
+    let asked = TcpStream::connect(prometheus).and_then(|mut stream| {
+        stream.write_all(b"GET /api/v1/alerts HTTP/1.0\r\n\r\n")?;
+        stream.read_to_string(&mut answer)
+    });
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    let (Ok(_), Ok(body)) = (asked, serde_json::from_str::<Value>(body)) else { return BTreeSet::new() };
+    let alerts = body["data"]["alerts"].as_array().cloned().unwrap_or_default();
+    let firing = alerts.into_iter().filter(|alert| alert["state"] == "firing");
+    firing.map(|alert| alert["labels"]["alertname"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn a_real_prometheus_scrapes_and_fires() {
+    let target = serve_a_troubled_server();
+    // Free a moment ago, which is as sure as it gets: Prometheus does not tell which port it chose.
+    let prometheus = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = home.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    // The same files, in haste: no alert has to hold for minutes, and seconds stand for quarters of a minute.
+    let rules: String = read("alerts.yml")
+        .lines()
+        .filter(|line| !line.trim().starts_with("for:"))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    file("alerts.yml", &rules);
+    let config = read("prometheus.yml").replace("15s", "1s").replace("backend:9090", &target.to_string());
+    let config = file("prometheus.yml", &config);
+    let started = prometheus_program(
+        "prometheus",
+        &[
+            &format!("--config.file={config}"),
+            &format!("--web.listen-address={prometheus}"),
+            &format!("--storage.tsdb.path={}", home.path().join("data").display()),
+            "--log.level=error",
+        ],
+    );
+    let Some(_running) = started.map(Running) else { return };
+
+    let expected = ["LiapArchiveFailing", "LiapMemoryCritical", "LiapMemoryTight"].map(str::to_owned);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut seen = BTreeSet::new();
+    while seen != BTreeSet::from(expected.clone()) {
+        assert!(Instant::now() < deadline, "only {seen:?} fire");
+        std::thread::sleep(Duration::from_millis(200));
+        seen = firing(prometheus);
+    }
 }
