@@ -46,6 +46,8 @@ pub enum Outgoing {
     Frame(Frame),
     /// Close the socket; nothing follows.
     Close(CloseReason),
+    /// Nothing more will come: the room is over. The socket may stay.
+    Gone,
 }
 
 #[derive(Debug, Default)]
@@ -108,7 +110,7 @@ impl Outbox {
             }
             tokio::select! {
                 frame = self.frames.recv() => {
-                    return frame.map_or(Outgoing::Close(CloseReason::Done), Outgoing::Frame);
+                    return frame.map_or(Outgoing::Gone, Outgoing::Frame);
                 }
                 () = self.closing.notify.notified() => {}
             }

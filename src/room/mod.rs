@@ -1,7 +1,23 @@
 //! The live tables: rooms, their seats, and the one task that owns each room.
+//!
+//! A [`Room`] decides everything and does nothing: it turns an [`Input`] into [`Effect`]s. Its task carries them out.
+//! [`Rooms`] is where rooms are found; whoever holds a [`RoomHandle`] can hand a room something, and waits for nothing.
 
 mod connection;
+mod effect;
 mod options;
+mod playing;
+#[expect(clippy::module_inception, reason = "the folder is the live tables, the file is one room")]
+mod room;
+mod rooms;
+mod seats;
+mod table;
+mod task;
+mod time;
 
 pub use connection::{Connection, ConnectionId, Outbox, Outgoing, connection};
+pub use effect::{Effect, Farewell, Input, JoinError, Newcomer};
 pub use options::{JournalOptions, Options};
+pub use room::Room;
+pub use rooms::{CreateError, Keep, LobbyWatch, RoomHandle, Rooms, Seated, SendError};
+pub use time::{Clock, Time};

@@ -14,3 +14,5 @@ mod monitoring;
 mod settings;
 /// The archive's store: crashes, damage, full disks.
 mod store;
+/// Rooms without sockets: stages, seats, take-overs, what is shown to whom.
+mod tables;

@@ -1,0 +1,172 @@
+//! A running game at a table: what is shown for how long, who is waited for, and what is kept of it.
+
+use std::time::Duration;
+
+use crate::archive::{GameId, GameTime, Move, Takeover};
+use crate::game::{Action, BySeat, DealProof, Game, Phase, Seat, TurnResult};
+
+use super::Time;
+
+/// What the table shows. Players can act in `Asking`, `Declaring` and `Turning`; the others pass by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Tiles are on their way.
+    Dealing,
+    /// They lie there, and nobody is asked about them.
+    Dealt,
+    /// Weak hands are asked.
+    Asking,
+    /// Who starts the round.
+    RoundStart,
+    Declaring,
+    /// All have declared.
+    Declared,
+    Turning,
+    /// Four plays lie open.
+    Revealed,
+    /// Somebody has won them.
+    TurnWon,
+    Scoring,
+    Over,
+}
+
+impl Stage {
+    /// How long it lasts at pace 1; `None` where players are waited for (protocol, section 7).
+    pub(super) const fn pause(self, redealt: bool) -> Option<Duration> {
+        let ms = match self {
+            Self::Dealing => 2_000,
+            // Together with the dealing: time enough for the existing client's animation of 3.5 s.
+            Self::Dealt if redealt => 4_000,
+            Self::Dealt => 1_600,
+            Self::RoundStart => 5_000,
+            Self::Declared => 500,
+            Self::Revealed => 5_000,
+            Self::TurnWon | Self::Scoring => 7_000,
+            Self::Asking | Self::Declaring | Self::Turning | Self::Over => return None,
+        };
+        Some(Duration::from_millis(ms))
+    }
+
+    /// Whether players' actions are taken.
+    pub(super) const fn is_acting(self) -> bool {
+        matches!(self, Self::Asking | Self::Declaring | Self::Turning)
+    }
+}
+
+/// A bot that makes up its mind.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Thinking {
+    /// It acts no sooner.
+    pub(super) due: Time,
+    /// Tells its answer from an older one's.
+    pub(super) ticket: u32,
+    /// What it will do, once it knows.
+    pub(super) action: Option<Action>,
+}
+
+/// A decision that takes this much longer than it should is not waited for any more.
+const LOST_IN_THOUGHT: Duration = Duration::from_secs(2);
+
+impl Thinking {
+    /// When it acts, or is lost in thought.
+    pub(super) fn wakes_at(&self) -> Time {
+        match self.action {
+            Some(_) => self.due,
+            None => self.due + LOST_IN_THOUGHT,
+        }
+    }
+}
+
+/// A running game at a table.
+#[derive(Debug)]
+pub(super) struct Playing {
+    pub(super) game: Game,
+    pub(super) game_id: GameId,
+    pub(super) proof: DealProof,
+    pub(super) started_at: Time,
+    pub(super) stage: Stage,
+    /// When the stage passes; for `Asking`, when the question ends.
+    pub(super) stage_ends: Option<Time>,
+    /// When the stage began: what a countdown counts from.
+    pub(super) stage_began: Time,
+    /// When the one whose move it is will be played for.
+    pub(super) turn_ends: Option<Time>,
+    pub(super) thinking: BySeat<Option<Thinking>>,
+    pub(super) last_ticket: u32,
+    pub(super) last_turn: Option<TurnResult>,
+    pub(super) moves: Vec<Move>,
+    pub(super) takeovers: Vec<Takeover>,
+    /// Each round's points and the totals after it.
+    pub(super) scores: Vec<(BySeat<i32>, BySeat<i32>)>,
+}
+
+impl Playing {
+    pub(super) fn new(game_id: GameId, proof: DealProof, now: Time) -> Self {
+        Self {
+            game: Game::new(proof.deal_seed()),
+            game_id,
+            proof,
+            started_at: now,
+            stage: Stage::Dealing,
+            stage_ends: None,
+            stage_began: now,
+            turn_ends: None,
+            thinking: BySeat::default(),
+            last_ticket: 0,
+            last_turn: None,
+            moves: Vec::new(),
+            takeovers: Vec::new(),
+            scores: Vec::new(),
+        }
+    }
+
+    /// `now` as the record counts it.
+    pub(super) fn game_time(&self, now: Time) -> GameTime {
+        GameTime::from_ms(u64::try_from(now.since(self.started_at).as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Whether the last deal was a redeal of a running round.
+    pub(super) fn is_redealt(&self) -> bool {
+        self.game.public().multiplier > 1
+    }
+
+    /// The stage that follows when a pause is over, after the step of the rules that goes with it.
+    pub(super) fn pass(&mut self) -> Stage {
+        match self.stage {
+            Stage::Dealing if matches!(self.game.phase(), Phase::Redeal { .. }) => Stage::Asking,
+            Stage::Dealing => Stage::Dealt,
+            Stage::Dealt => Stage::RoundStart,
+            Stage::RoundStart => Stage::Declaring,
+            Stage::Declared => Stage::Turning,
+            Stage::Revealed => {
+                self.game.advance();
+                Stage::TurnWon
+            }
+            Stage::TurnWon if *self.game.phase() == Phase::Played => {
+                self.game.advance();
+                if let Phase::Scored { scores } = self.game.phase() {
+                    self.scores.push((scores.map(|score| score.points()), self.game.public().totals));
+                }
+                Stage::Scoring
+            }
+            Stage::TurnWon => Stage::Turning,
+            Stage::Scoring => {
+                self.game.advance();
+                if self.game.winners().is_some() { Stage::Over } else { Stage::Dealing }
+            }
+            acting @ (Stage::Asking | Stage::Declaring | Stage::Turning | Stage::Over) => acting,
+        }
+    }
+
+    pub(super) fn begin_takeover(&mut self, seat: Seat, now: Time) {
+        let from = self.game_time(now);
+        self.takeovers.push(Takeover { seat, from, to: None });
+    }
+
+    pub(super) fn end_takeover(&mut self, seat: Seat, now: Time) {
+        let now = self.game_time(now);
+        if let Some(takeover) = self.takeovers.iter_mut().rev().find(|takeover| takeover.seat == seat) {
+            takeover.to.get_or_insert(now);
+        }
+    }
+}

@@ -1,0 +1,641 @@
+//! One room: who sits there, who listens, and what becomes of what they say.
+//!
+//! Synchronous and without I/O: [`Room::handle`] takes an [`Input`], [`Room::wake`] lets time pass, and both say in
+//! [`Effect`]s what is to be done. What belongs to a running game is in `table.rs`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::{Rng, RngExt};
+use rand_pcg::Pcg64Mcg;
+
+use super::playing::Playing;
+use super::seats::{COLORS, Human, Occupant, Presence, Seats, bot_name};
+use super::{Connection, ConnectionId, Effect, Farewell, Input, JoinError, Newcomer, Options, Time};
+use crate::archive::{Ended, GameIds, GameRecord, Player, PlayerKind};
+use crate::game::{BySeat, DealProof, Level, Seat, ServerSeed};
+use crate::protocol::server_message::{self, Occupant as ListedOccupant, RoomClosed, RoomSummary};
+use crate::protocol::{ClientMessage, CloseReason, ErrorType, Frame, PlayerName, RoomId, SessionKey};
+
+/// After taking a seat in the lobby: how long the room's page may take to open its socket.
+const CLAIM_SEAT_WITHIN: Duration = Duration::from_secs(30);
+/// Before the game: how long a reload may take before a lost socket counts as leaving.
+const RELOAD_WITHIN: Duration = Duration::from_millis(1_500);
+/// In a game: how long a page may take to open its next socket before the player counts as gone.
+const RETURN_WITHIN: Duration = Duration::from_millis(2_500);
+/// How long a room stays without any player (rules, section 10).
+const ABANDONED_AFTER: Duration = Duration::from_secs(30);
+/// The same, after the game is over.
+const LEFT_AFTER: Duration = Duration::from_secs(5);
+/// When `room_update` is repeated to a page that may not have been listening yet (protocol, section 5).
+const REPEAT_AFTER: [Duration; 3] =
+    [Duration::from_millis(150), Duration::from_millis(500), Duration::from_millis(1_500)];
+
+/// A socket at this room.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) id: ConnectionId,
+    session: Option<SessionKey>,
+    /// Whose player it is; nobody's for those who watch.
+    pub(super) seat: Option<Seat>,
+    /// Whether it has said `client_ready`, or anything else: from then on it hears what happens.
+    pub(super) is_listening: bool,
+}
+
+/// Waiting for its host to start, or playing.
+#[derive(Debug)]
+pub(super) enum State {
+    Waiting,
+    Playing(Box<Playing>),
+}
+
+/// A room and all that happens in it.
+#[derive(Debug)]
+pub struct Room {
+    pub(super) id: RoomId,
+    pub(super) options: Arc<Options>,
+    pub(super) host: Seat,
+    pub(super) seats: Seats,
+    pub(super) members: Vec<Member>,
+    /// The secret of the next game, and what was shown of it.
+    secret: ServerSeed,
+    commitment: String,
+    created_at: Time,
+    last_activity: Time,
+    pub(super) state: State,
+    pub(super) rng: Pcg64Mcg,
+    game_ids: GameIds,
+    /// `room_update`s that are owed to pages which may not have been listening.
+    repeats: Vec<(Time, ConnectionId)>,
+    /// When the room closes if no player comes.
+    pub(super) closes_at: Option<Time>,
+    pub(super) effects: Vec<Effect>,
+    pub(super) is_over: bool,
+}
+
+impl Room {
+    /// Opens a room: its creator hosts it on seat 1, bots have the others. `secret` is 256 bits from the operating
+    /// system, from which the deals follow; `rng` serves everything that need not be secret.
+    #[must_use]
+    pub fn open(
+        id: RoomId,
+        host: Newcomer,
+        secret: ServerSeed,
+        mut rng: Pcg64Mcg,
+        options: Arc<Options>,
+        now: Time,
+    ) -> Self {
+        let color = COLORS.get(rng.random_range(0..COLORS.len())).copied().unwrap_or("blue");
+        let host = Human::new(host, color, now + CLAIM_SEAT_WITHIN);
+        Self {
+            id,
+            options,
+            host: Seat::One,
+            seats: Seats::new(host),
+            members: Vec::new(),
+            commitment: hex::encode(secret.commitment()),
+            secret,
+            created_at: now,
+            last_activity: now,
+            state: State::Waiting,
+            rng,
+            game_ids: GameIds::default(),
+            repeats: Vec::new(),
+            closes_at: None,
+            effects: Vec::new(),
+            is_over: false,
+        }
+    }
+
+    /// Takes one input and says what is to be done.
+    pub fn handle(&mut self, input: Input, now: Time) -> Vec<Effect> {
+        match input {
+            Input::Connected(connection) => self.connected(&connection),
+            Input::Said(id, message) => self.said(id, message, now),
+            Input::Disconnected(id, farewell) => self.disconnected(id, farewell, now),
+            Input::Join { who, reply } => {
+                let answer = self.join(who, now);
+                // A joiner who did not wait loses his seat when nobody claims it.
+                reply.send(answer).ok();
+            }
+            Input::Thought { seat, ticket, action } => self.thought(seat, ticket, action, now),
+            Input::CloseRoom => self.close(RoomClosed::ByOperator, now),
+            Input::Stop => self.stop(),
+        }
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Does what is due and says what is to be done.
+    pub fn wake(&mut self, now: Time) -> Vec<Effect> {
+        self.repeat_updates(now);
+        self.miss_the_absent(now);
+        if self.closes_at.is_some_and(|at| at <= now) {
+            self.close(RoomClosed::Abandoned, now);
+        }
+        self.wake_table(now);
+        std::mem::take(&mut self.effects)
+    }
+
+    /// When [`wake`](Self::wake) has something to do.
+    #[must_use]
+    pub fn wake_at(&self) -> Option<Time> {
+        let repeat = self.repeats.iter().map(|&(at, _)| at).min();
+        let absent = self.seats.humans().filter_map(|(_, human)| match human.presence {
+            Presence::Expected { until } => Some(until),
+            Presence::Here(_) | Presence::Away => None,
+        });
+        [repeat, absent.min(), self.closes_at, self.wake_table_at()].into_iter().flatten().min()
+    }
+
+    /// Whether the room is over and can be forgotten.
+    #[must_use]
+    pub const fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// The room as lists show it.
+    #[must_use]
+    pub fn summary(&self) -> RoomSummary {
+        RoomSummary {
+            room_id: self.id,
+            host_name: self.seats.name(self.host).to_owned(),
+            started: matches!(self.state, State::Playing(_)),
+            players: BySeat::from_fn(|seat| self.listed(seat)),
+            created_at: self.created_at.to_rfc3339(),
+            last_activity: self.last_activity.to_rfc3339(),
+        }
+    }
+
+    fn listed(&self, seat: Seat) -> Option<ListedOccupant> {
+        let (is_bot, avatar_color, level) = match &self.seats[seat] {
+            Occupant::Free => return None,
+            Occupant::Bot(level) => (true, None, Some(*level)),
+            Occupant::Human(human) => (false, Some(human.color), None),
+        };
+        let name = self.seats.name(seat).to_owned();
+        Some(ListedOccupant { name, is_bot, is_host: seat == self.host, avatar_color, level })
+    }
+
+    // Those who listen.
+
+    pub(super) fn send(&mut self, id: ConnectionId, frame: Frame) {
+        self.effects.push(Effect::Send(id, frame));
+    }
+
+    /// Sends the same to everybody who listens.
+    pub(super) fn tell_all(&mut self, frame: &Frame) {
+        let listening = self.members.iter().filter(|member| member.is_listening);
+        self.effects.extend(listening.map(|member| Effect::Send(member.id, frame.clone())));
+    }
+
+    fn refuse(&mut self, id: ConnectionId, kind: ErrorType, message: &str) {
+        self.send(id, server_message::error(kind, message));
+    }
+
+    fn member(&self, id: ConnectionId) -> Option<&Member> {
+        self.members.iter().find(|member| member.id == id)
+    }
+
+    /// Sends each listener the state of the room's page, with his own name.
+    fn tell_room_update(&mut self) {
+        let summary = self.summary();
+        let listening: Vec<_> =
+            self.members.iter().filter(|member| member.is_listening).map(|member| (member.id, member.seat)).collect();
+        for (id, seat) in listening {
+            let you = seat.map(|seat| self.seats.name(seat));
+            let frame = server_message::room_update(&summary, &self.commitment, you);
+            self.send(id, frame);
+        }
+    }
+
+    fn room_update_for(&self, seat: Option<Seat>) -> Frame {
+        let you = seat.map(|seat| self.seats.name(seat));
+        server_message::room_update(&self.summary(), &self.commitment, you)
+    }
+
+    /// A seat changed before the game: everybody at the room and in the lobby sees it.
+    fn seats_changed(&mut self, now: Time) {
+        self.last_activity = now;
+        self.tell_room_update();
+        self.effects.push(Effect::Listed);
+    }
+
+    fn connected(&mut self, connection: &Connection) {
+        // Players come back through new sockets before their old ones are gone: they always find room.
+        let room_for = self.options.max_watchers_per_room + 2 * Seat::ALL.len();
+        if self.members.len() >= room_for {
+            self.refuse(connection.id, ErrorType::Busy, "Too many people are watching this table");
+            self.effects.push(Effect::Close(connection.id, CloseReason::Done));
+            return;
+        }
+        self.members.push(Member { id: connection.id, session: connection.session, seat: None, is_listening: false });
+    }
+
+    fn disconnected(&mut self, id: ConnectionId, farewell: Farewell, now: Time) {
+        let Some(at) = self.members.iter().position(|member| member.id == id) else {
+            return;
+        };
+        let member = self.members.swap_remove(at);
+        self.repeats.retain(|&(_, owed)| owed != id);
+        let Some(seat) = member.seat else {
+            return;
+        };
+        let playing = matches!(self.state, State::Playing(_));
+        let is_over = matches!(&self.state, State::Playing(playing) if playing.game.winners().is_some());
+        let Some(human) = self.seats.human_mut(seat).filter(|human| human.presence == Presence::Here(id)) else {
+            return;
+        };
+        // A page that reloads, or goes from the room to the game, is back in a moment.
+        let grace = match farewell {
+            _ if playing => RETURN_WITHIN,
+            Farewell::Lost => RELOAD_WITHIN,
+            Farewell::Clean => Duration::ZERO,
+        };
+        human.presence = Presence::Expected { until: now + grace };
+        human.has_left_result = is_over && farewell == Farewell::Clean;
+        if playing {
+            self.watch_for_empty_room(now);
+        } else if grace.is_zero() {
+            self.leave(seat, now);
+        }
+    }
+
+    /// Sets or clears the time at which an empty room closes.
+    pub(super) fn watch_for_empty_room(&mut self, now: Time) {
+        let wait = match &self.state {
+            State::Playing(playing) if playing.game.winners().is_some() => LEFT_AFTER,
+            State::Playing(_) => ABANDONED_AFTER,
+            State::Waiting => return,
+        };
+        if self.seats.anybody_here() {
+            self.closes_at = None;
+        } else {
+            self.closes_at.get_or_insert(now + wait);
+        }
+    }
+
+    /// Those who were expected and have not come: before the game they lose the seat, in a game a bot takes over.
+    fn miss_the_absent(&mut self, now: Time) {
+        let missing: Vec<Seat> = self
+            .seats
+            .humans()
+            .filter(|(_, human)| matches!(human.presence, Presence::Expected { until } if until <= now))
+            .map(|(seat, _)| seat)
+            .collect();
+        for seat in missing {
+            match self.state {
+                _ if self.is_over => {}
+                State::Waiting => self.leave(seat, now),
+                State::Playing(_) => self.take_over(seat, now),
+            }
+        }
+    }
+
+    fn repeat_updates(&mut self, now: Time) {
+        if self.repeats.is_empty() {
+            return;
+        }
+        let due: Vec<_> = self.repeats.extract_if(.., |&mut (at, _)| at <= now).map(|(_, id)| id).collect();
+        if matches!(self.state, State::Waiting) {
+            for id in due {
+                if let Some(member) = self.member(id) {
+                    let frame = self.room_update_for(member.seat);
+                    self.send(id, frame);
+                }
+            }
+        }
+    }
+
+    // What is said.
+
+    fn said(&mut self, id: ConnectionId, message: ClientMessage, now: Time) {
+        let Some(member) = self.members.iter_mut().find(|member| member.id == id) else {
+            return;
+        };
+        member.is_listening = true;
+        let seat = member.seat;
+        match message {
+            ClientMessage::ClientReady { player_name, seat_token, entropy } => {
+                let seat = self.find_seat(id, player_name.as_ref(), seat_token.as_deref());
+                if let Some(seat) = seat {
+                    if self.has_left_result(seat) {
+                        return self.send(id, server_message::room_not_found(&self.id.to_string()));
+                    }
+                    self.sit_down(id, seat, now);
+                }
+                if let Some(human) = seat.and_then(|seat| self.seats.human_mut(seat))
+                    && matches!(self.state, State::Waiting)
+                    && let Some(entropy) = entropy
+                {
+                    human.entropy = Some(entropy);
+                }
+                self.welcome(id, seat, now);
+            }
+            ClientMessage::GetRoomState => {
+                let frame = self.room_update_for(seat);
+                self.send(id, frame);
+                if matches!(self.state, State::Waiting) {
+                    self.repeats.retain(|&(_, owed)| owed != id);
+                    self.repeats.extend(REPEAT_AFTER.map(|after| (now + after, id)));
+                }
+            }
+            ClientMessage::RequestStateSync => self.sync(id, now),
+            ClientMessage::RequestRecovery => {
+                self.send(id, server_message::recovery_response());
+                self.sync(id, now);
+            }
+            ClientMessage::AddBot { seat: target, level } => self.add_bot(id, seat, target, level, now),
+            ClientMessage::RemovePlayer { seat: target } => self.remove_player(id, seat, target, now),
+            ClientMessage::LeaveRoom { player_name } => {
+                if let Some(seat) = self.check_sender(id, seat, &player_name) {
+                    self.leave_by_request(id, seat, now);
+                }
+            }
+            ClientMessage::StartGame => self.start_game(id, seat, now),
+            ClientMessage::AnswerRedeal { accept, player_name } => {
+                if let Some(seat) = self.check_sender(id, seat, &player_name) {
+                    self.answer_redeal(id, seat, accept, now);
+                }
+            }
+            ClientMessage::Declare { value, player_name } => {
+                if let Some(seat) = self.check_sender(id, seat, &player_name) {
+                    self.declare(id, seat, value, now);
+                }
+            }
+            ClientMessage::Play { piece_indices, player_name } => {
+                if let Some(seat) = self.check_sender(id, seat, &player_name) {
+                    self.play(id, seat, &piece_indices, now);
+                }
+            }
+            // The lobby's messages, and one that the existing client sends to no effect.
+            ClientMessage::StartNextRound
+            | ClientMessage::Ping { .. }
+            | ClientMessage::GetRooms
+            | ClientMessage::CreateRoom { .. }
+            | ClientMessage::JoinRoom { .. } => {}
+        }
+    }
+
+    /// The sender's seat, if he has one and speaks in his own name; otherwise he is told so.
+    fn check_sender(&mut self, id: ConnectionId, seat: Option<Seat>, name: &PlayerName) -> Option<Seat> {
+        let Some(seat) = seat else {
+            self.refuse(id, ErrorType::PermissionDenied, "You have no seat at this table");
+            return None;
+        };
+        if self.seats.name(seat) != name.as_str() {
+            self.refuse(id, ErrorType::PermissionDenied, "You can only act for yourself");
+            return None;
+        }
+        Some(seat)
+    }
+
+    fn check_host(&mut self, id: ConnectionId, seat: Option<Seat>, refusal: &str) -> bool {
+        let is_host = seat == Some(self.host);
+        if !is_host {
+            self.refuse(id, ErrorType::PermissionDenied, refusal);
+        }
+        is_host
+    }
+
+    fn check_waiting(&mut self, id: ConnectionId) -> bool {
+        let is_waiting = matches!(self.state, State::Waiting);
+        if !is_waiting {
+            self.refuse(id, ErrorType::ActionRefused, "The game has already started");
+        }
+        is_waiting
+    }
+
+    /// Finds the seat that belongs to this client: by its session and name, by its seat token, or, without a name, by
+    /// a session that holds one seat only (protocol, section 13).
+    fn find_seat(&self, id: ConnectionId, name: Option<&PlayerName>, token: Option<&str>) -> Option<Seat> {
+        let session = self.member(id)?.session;
+        let fits = |human: &Human| human.admits(session, token) && name.is_none_or(|name| human.name == *name);
+        let admitting: Vec<_> = self.seats.humans().filter(|(_, human)| fits(human)).collect();
+        match *admitting {
+            [(seat, _)] => Some(seat),
+            // Two tabs of one browser hold two seats: the one nobody sits on is meant.
+            _ => match *admitting.iter().filter(|(_, human)| !human.is_here()).collect::<Vec<_>>() {
+                [&(seat, _)] => Some(seat),
+                _ => None,
+            },
+        }
+    }
+
+    /// Whether this player has closed the final screen of the game on purpose. Showing it again would lead the
+    /// existing client around in circles (protocol, section 9.2).
+    fn has_left_result(&self, seat: Seat) -> bool {
+        self.seats.human(seat).is_some_and(|human| human.has_left_result)
+    }
+
+    /// Gives a seat to the socket of its player.
+    fn sit_down(&mut self, id: ConnectionId, seat: Seat, now: Time) {
+        let session = self.member(id).and_then(|member| member.session);
+        let Some(human) = self.seats.human_mut(seat) else {
+            return;
+        };
+        let before = std::mem::replace(&mut human.presence, Presence::Here(id));
+        if session.is_some() {
+            // A token moves the seat to the browser that shows it.
+            human.session = session;
+        }
+        for member in &mut self.members {
+            if member.id == id {
+                member.seat = Some(seat);
+            } else if member.seat == Some(seat) {
+                // The newest socket wins. 1000, because after any other code the older would come back and fight.
+                member.seat = None;
+                member.is_listening = false;
+                self.effects.push(Effect::Close(member.id, CloseReason::Done));
+            }
+        }
+        self.closes_at = None;
+        if before == Presence::Away {
+            self.hand_back(seat, now);
+        }
+    }
+
+    /// Answers `client_ready`.
+    fn welcome(&mut self, id: ConnectionId, seat: Option<Seat>, now: Time) {
+        let you = seat.map(|seat| self.seats.name(seat));
+        let frame = server_message::room_state_update(&self.summary(), &self.commitment, you);
+        self.send(id, frame);
+        if matches!(self.state, State::Playing(_)) {
+            self.show_table_to(id, now);
+        }
+    }
+
+    fn sync(&mut self, id: ConnectionId, now: Time) {
+        match self.state {
+            State::Playing(_) => self.show_table_to(id, now),
+            State::Waiting => {
+                let seat = self.member(id).and_then(|member| member.seat);
+                let frame = self.room_update_for(seat);
+                self.send(id, frame);
+            }
+        }
+    }
+
+    // Before the game.
+
+    fn join(&mut self, who: Newcomer, now: Time) -> Result<Seat, JoinError> {
+        if self.is_over {
+            return Err(JoinError::NotFound);
+        }
+        if !matches!(self.state, State::Waiting) {
+            return Err(JoinError::Started);
+        }
+        if let Some(seat) = self.seats.seat_of(&who.name) {
+            // Somebody who joins again from the same browser keeps his seat.
+            let human = self.seats.human_mut(seat).filter(|human| human.admits(who.session, None));
+            human.ok_or(JoinError::NameTaken)?.token = who.token;
+            return Ok(seat);
+        }
+        if is_bot_name(&who.name) {
+            return Err(JoinError::NameTaken);
+        }
+        let seat = self.seats.first_free().ok_or(JoinError::Full)?;
+        let colors = self.seats.free_colors();
+        let color = colors.get(self.rng.random_range(0..colors.len().max(1))).copied().unwrap_or("blue");
+        self.seats[seat] = Occupant::Human(Box::new(Human::new(who, color, now + CLAIM_SEAT_WITHIN)));
+        self.seats_changed(now);
+        Ok(seat)
+    }
+
+    fn add_bot(&mut self, id: ConnectionId, sender: Option<Seat>, target: Seat, level: Option<Level>, now: Time) {
+        if !self.check_host(id, sender, "Only the host can add bots") || !self.check_waiting(id) {
+            return;
+        }
+        match &mut self.seats[target] {
+            Occupant::Human(_) => return self.refuse(id, ErrorType::ActionRefused, "This seat is taken"),
+            seat @ Occupant::Free => *seat = Occupant::Bot(level.unwrap_or_default()),
+            Occupant::Bot(old) => *old = level.unwrap_or(*old),
+        }
+        self.seats_changed(now);
+    }
+
+    fn remove_player(&mut self, id: ConnectionId, sender: Option<Seat>, target: Seat, now: Time) {
+        if !self.check_host(id, sender, "Only the host can remove players") || !self.check_waiting(id) {
+            return;
+        }
+        if target == self.host {
+            return self.refuse(id, ErrorType::ActionRefused, "The host cannot be removed");
+        }
+        self.seats[target] = Occupant::Free;
+        let removed: Vec<_> = self.members.iter_mut().filter(|member| member.seat == Some(target)).collect();
+        let mut told = Vec::new();
+        for member in removed {
+            member.seat = None;
+            member.is_listening = false;
+            told.push(member.id);
+        }
+        for id in told {
+            self.send(id, server_message::room_closed(RoomClosed::PlayerRemoved));
+        }
+        self.seats_changed(now);
+    }
+
+    fn leave_by_request(&mut self, id: ConnectionId, seat: Seat, now: Time) {
+        let closes = matches!(self.state, State::Waiting) && seat == self.host;
+        let name = self.seats.name(seat).to_owned();
+        match self.state {
+            State::Waiting => self.leave(seat, now),
+            State::Playing(_) => {
+                if let Some(member) = self.members.iter_mut().find(|member| member.id == id) {
+                    member.seat = None;
+                }
+                self.take_over(seat, now);
+            }
+        }
+        self.send(id, server_message::player_left(&name, closes));
+    }
+
+    /// A seat is given up before the game; without its host a room closes.
+    fn leave(&mut self, seat: Seat, now: Time) {
+        for member in &mut self.members {
+            if member.seat == Some(seat) {
+                member.seat = None;
+            }
+        }
+        if seat == self.host {
+            self.close(RoomClosed::HostLeft, now);
+        } else {
+            self.seats[seat] = Occupant::Free;
+            self.seats_changed(now);
+        }
+    }
+
+    fn start_game(&mut self, id: ConnectionId, sender: Option<Seat>, now: Time) {
+        if !self.check_host(id, sender, "Only the host can start the game") || !self.check_waiting(id) {
+            return;
+        }
+        if !self.seats.is_full() {
+            return self.refuse(id, ErrorType::ActionRefused, "Failed to start game");
+        }
+        let entropy = BySeat::from_fn(|seat| self.seats.human(seat).and_then(|human| human.entropy.clone()));
+        let proof = DealProof { server_seed: self.secret.clone(), entropy };
+        let random = self.rng_bytes();
+        let game_id = self.game_ids.next(now.unix_ms(), random);
+        self.last_activity = now;
+        self.begin(Playing::new(game_id, proof, now), now);
+        let started = server_message::game_started(self.id);
+        self.tell_all(&started);
+        self.effects.push(Effect::Listed);
+    }
+
+    // The end.
+
+    /// Closes the room for everybody. A game that was under way is kept as abandoned.
+    pub(super) fn close(&mut self, why: RoomClosed, now: Time) {
+        if self.is_over {
+            return;
+        }
+        if let State::Playing(playing) = &self.state
+            && playing.game.winners().is_none()
+        {
+            let record = self.record(playing, Ended::Abandoned, now);
+            self.effects.push(Effect::Archive(Box::new(record)));
+        }
+        let closed = server_message::room_closed(why);
+        self.tell_all(&closed);
+        self.is_over = true;
+        self.effects.push(Effect::Listed);
+    }
+
+    /// The server stops: clients come back to where they were when it is up again.
+    fn stop(&mut self) {
+        self.effects.extend(self.members.iter().map(|member| Effect::Close(member.id, CloseReason::Restart)));
+        self.is_over = true;
+    }
+
+    pub(super) fn record(&self, playing: &Playing, ended: Ended, now: Time) -> GameRecord {
+        let player = |seat| {
+            let kind = match &self.seats[seat] {
+                Occupant::Bot(level) => PlayerKind::Bot(*level),
+                Occupant::Human(_) | Occupant::Free => PlayerKind::Human,
+            };
+            Player { name: self.seats.name(seat).to_owned(), kind }
+        };
+        GameRecord {
+            game_id: playing.game_id,
+            room_id: self.id.to_string(),
+            started_at_ms: playing.started_at.unix_ms(),
+            duration_ms: u64::try_from(now.since(playing.started_at).as_millis()).unwrap_or(u64::MAX),
+            players: BySeat::from_fn(player),
+            proof: playing.proof.clone(),
+            moves: playing.moves.clone(),
+            takeovers: playing.takeovers.clone(),
+            ended,
+        }
+    }
+
+    fn rng_bytes<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.rng.fill_bytes(&mut bytes);
+        bytes
+    }
+}
+
+/// Names that bots have or may get.
+pub(super) fn is_bot_name(name: &PlayerName) -> bool {
+    Seat::ALL.into_iter().any(|seat| bot_name(seat) == name.as_str())
+}

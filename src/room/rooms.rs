@@ -1,0 +1,360 @@
+//! All live rooms: created, found and listed here.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use rand::SeedableRng;
+use rand_pcg::Pcg64Mcg;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+
+use super::{Clock, Input, JoinError, Newcomer, Options, Room, task};
+use crate::archive::GameRecord;
+use crate::game::{Seat, ServerSeed};
+use crate::protocol::server_message::{self, ListReason, RoomSummary};
+use crate::protocol::{Frame, PlayerName, RoomId, SeatToken, SessionKey};
+
+/// The lobby shows no more rooms than this, newest first.
+const LISTED_MAX: usize = 200;
+/// Changes of the list within this time reach the lobby as one.
+const LIST_SETTLES: Duration = Duration::from_millis(20);
+/// How often a free room id is looked for.
+const ID_ATTEMPTS: u32 = 64;
+
+/// The way to one room.
+#[derive(Debug, Clone)]
+pub struct RoomHandle {
+    inbox: mpsc::Sender<Input>,
+    summary: watch::Receiver<RoomSummary>,
+}
+
+/// Why a room takes no input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendError {
+    /// Its inbox is full.
+    Busy,
+    /// It is over.
+    Gone,
+}
+
+impl RoomHandle {
+    pub(super) const fn new(inbox: mpsc::Sender<Input>, summary: watch::Receiver<RoomSummary>) -> Self {
+        Self { inbox, summary }
+    }
+
+    /// Hands an input to the room without waiting.
+    ///
+    /// # Errors
+    /// [`SendError`] if it is over or has too much to do.
+    pub fn send(&self, input: Input) -> Result<(), SendError> {
+        self.inbox.try_send(input).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => SendError::Busy,
+            mpsc::error::TrySendError::Closed(_) => SendError::Gone,
+        })
+    }
+
+    /// Hands an input to the room and waits for a place in its inbox: for what must not be lost, like the end of a
+    /// socket.
+    ///
+    /// # Errors
+    /// [`SendError::Gone`] if the room is over.
+    pub async fn deliver(&self, input: Input) -> Result<(), SendError> {
+        self.inbox.send(input).await.map_err(|_| SendError::Gone)
+    }
+
+    /// The room as lists show it.
+    #[must_use]
+    pub fn summary(&self) -> RoomSummary {
+        self.summary.borrow().clone()
+    }
+}
+
+/// A seat that was taken from the lobby.
+#[derive(Debug, Clone)]
+pub struct Seated {
+    /// In which room.
+    pub room_id: RoomId,
+    /// Which seat.
+    pub seat: Seat,
+    /// What proves it, for clients without cookies.
+    pub token: SeatToken,
+}
+
+/// Why no room was created. The texts are shown to players.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CreateError {
+    /// There are as many as there may be.
+    #[error("The server has no room for another table, please try again later")]
+    TooMany,
+    /// The server is short of memory.
+    #[error("The server is short of memory, please try again later")]
+    MemoryLow,
+    /// The server is about to stop.
+    #[error("The server is about to restart, please try again in a minute")]
+    Stopping,
+    /// A room cannot be opened under a bot's name.
+    #[error("Player name is reserved for bots")]
+    NameReserved,
+    /// The operating system gave no randomness.
+    #[error("The server cannot shuffle at the moment, please try again later")]
+    NoRandomness,
+}
+
+/// What takes a completed game, without waiting.
+pub type Keep = Box<dyn Fn(GameRecord) + Send + Sync>;
+
+/// The registry of all live rooms. Clones are the same registry.
+#[derive(Clone)]
+pub struct Rooms(Arc<Registry>);
+
+/// What a room's task needs of the registry.
+pub(super) type Shared = Rooms;
+
+struct Registry {
+    rooms: DashMap<RoomId, RoomHandle>,
+    options: Arc<Options>,
+    clock: Clock,
+    keep: Keep,
+    thinkers: Arc<Semaphore>,
+    /// Counts changes of the list.
+    list_version: watch::Sender<u64>,
+    /// The list as last encoded.
+    list: Mutex<EncodedList>,
+    /// New rooms are refused: the server is stopping.
+    is_stopping: AtomicBool,
+    /// New rooms are refused: memory is short.
+    is_memory_low: AtomicBool,
+    created: AtomicU64,
+}
+
+#[derive(Default)]
+struct EncodedList {
+    version: Option<u64>,
+    initial: Option<Frame>,
+    requested: Option<Frame>,
+    changed: Option<Frame>,
+}
+
+impl fmt::Debug for Rooms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rooms").field("len", &self.0.rooms.len()).finish_non_exhaustive()
+    }
+}
+
+impl Rooms {
+    /// An empty registry. `keep` takes every completed game.
+    #[must_use]
+    pub fn new(options: Options, keep: Keep) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self(Arc::new(Registry {
+            rooms: DashMap::new(),
+            options: Arc::new(options),
+            clock: Clock::start(),
+            keep,
+            thinkers: Arc::new(Semaphore::new(cores)),
+            list_version: watch::Sender::new(0),
+            list: Mutex::default(),
+            is_stopping: AtomicBool::new(false),
+            is_memory_low: AtomicBool::new(false),
+            created: AtomicU64::new(0),
+        }))
+    }
+
+    /// Opens a room for `name`, who hosts it.
+    ///
+    /// # Errors
+    /// [`CreateError`] says why there is none.
+    pub fn create(&self, session: Option<SessionKey>, name: PlayerName) -> Result<Seated, CreateError> {
+        let registry = &*self.0;
+        if registry.is_stopping.load(Ordering::Relaxed) {
+            return Err(CreateError::Stopping);
+        }
+        if registry.is_memory_low.load(Ordering::Relaxed) {
+            return Err(CreateError::MemoryLow);
+        }
+        if registry.rooms.len() >= registry.options.max_active_games {
+            return Err(CreateError::TooMany);
+        }
+        if super::room::is_bot_name(&name) {
+            return Err(CreateError::NameReserved);
+        }
+        let token = random_token().ok_or(CreateError::NoRandomness)?;
+        for _ in 0..ID_ATTEMPTS {
+            let id = RoomId::from_number(getrandom::u32().map_err(|_| CreateError::NoRandomness)?);
+            let Entry::Vacant(place) = registry.rooms.entry(id) else {
+                continue;
+            };
+            let mut secret = [0; 32];
+            getrandom::fill(&mut secret).map_err(|_| CreateError::NoRandomness)?;
+            let rng = Pcg64Mcg::seed_from_u64(getrandom::u64().map_err(|_| CreateError::NoRandomness)?);
+            let options = Arc::clone(&registry.options);
+            let now = registry.clock.now();
+            let host = Newcomer { session, name, token: token.key() };
+            let room = Room::open(id, host, ServerSeed::new(secret), rng, options, now);
+            place.insert(task::spawn(room, self.clone()));
+            registry.created.fetch_add(1, Ordering::Relaxed);
+            self.list_changed();
+            return Ok(Seated { room_id: id, seat: Seat::One, token });
+        }
+        Err(CreateError::TooMany)
+    }
+
+    /// Takes a seat in a room.
+    ///
+    /// # Errors
+    /// [`JoinError`] says why there is none.
+    pub async fn join(
+        &self,
+        room_id: RoomId,
+        session: Option<SessionKey>,
+        name: PlayerName,
+    ) -> Result<Seated, JoinError> {
+        let room = self.find(room_id).ok_or(JoinError::NotFound)?;
+        let token = random_token().ok_or(JoinError::Busy)?;
+        let (reply, answer) = oneshot::channel();
+        let who = Newcomer { session, name, token: token.key() };
+        room.send(Input::Join { who, reply }).map_err(|error| match error {
+            SendError::Busy => JoinError::Busy,
+            SendError::Gone => JoinError::NotFound,
+        })?;
+        let seat = answer.await.unwrap_or(Err(JoinError::NotFound))?;
+        Ok(Seated { room_id, seat, token })
+    }
+
+    /// The way to a room, if it lives.
+    #[must_use]
+    pub fn find(&self, id: RoomId) -> Option<RoomHandle> {
+        self.0.rooms.get(&id).map(|room| room.clone())
+    }
+
+    /// How many rooms live.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.rooms.len()
+    }
+
+    /// Whether no room lives.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.rooms.is_empty()
+    }
+
+    /// Every live room as lists show it, in no order.
+    #[must_use]
+    pub fn summaries(&self) -> Vec<RoomSummary> {
+        // Handles first: a shard's lock is not held while a summary is copied.
+        let handles: Vec<RoomHandle> = self.0.rooms.iter().map(|room| room.clone()).collect();
+        handles.iter().map(RoomHandle::summary).collect()
+    }
+
+    /// `room_list_update` with the rooms that have not started, newest first. Encoded once for all who ask between two
+    /// changes.
+    #[must_use]
+    pub fn list_frame(&self, reason: ListReason) -> Frame {
+        // The version is read before the rooms: what changes meanwhile makes this list outdated, not the next.
+        let version = *self.0.list_version.borrow();
+        let mut list = self.0.list.lock().unwrap_or_else(PoisonError::into_inner);
+        if list.version != Some(version) {
+            *list = EncodedList { version: Some(version), ..EncodedList::default() };
+        }
+        let EncodedList { initial, requested, changed, .. } = &mut *list;
+        let frame = match reason {
+            ListReason::Initial => initial,
+            ListReason::Requested => requested,
+            ListReason::Changed => changed,
+        };
+        frame.get_or_insert_with(|| self.encode_list(reason)).clone()
+    }
+
+    fn encode_list(&self, reason: ListReason) -> Frame {
+        let mut rooms = self.summaries();
+        rooms.retain(|room| !room.started);
+        rooms.sort_by(|a, b| b.created_at.cmp(&a.created_at));
+        rooms.truncate(LISTED_MAX);
+        server_message::room_list_update(&rooms, reason)
+    }
+
+    /// Tells when the list of rooms has changed.
+    #[must_use]
+    pub fn watch_lobby(&self) -> LobbyWatch {
+        LobbyWatch(self.0.list_version.subscribe())
+    }
+
+    /// Refuses new rooms, or no longer, because memory is short.
+    pub fn set_memory_low(&self, is_low: bool) {
+        self.0.is_memory_low.store(is_low, Ordering::Relaxed);
+    }
+
+    /// Refuses new rooms from now on.
+    pub fn refuse_new(&self) {
+        self.0.is_stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells all tables that the server stops, and waits until their tasks have ended or `deadline` has passed.
+    /// Returns how many are left.
+    pub async fn stop(&self, deadline: Duration) -> usize {
+        self.refuse_new();
+        let handles: Vec<RoomHandle> = self.0.rooms.iter().map(|room| room.clone()).collect();
+        let all_stopped = async {
+            for room in handles {
+                // A room that is gone has stopped.
+                room.deliver(Input::Stop).await.ok();
+            }
+            let mut version = self.0.list_version.subscribe();
+            while !self.is_empty() && version.changed().await.is_ok() {}
+        };
+        drop(tokio::time::timeout(deadline, all_stopped).await);
+        self.len()
+    }
+
+    pub(super) fn options(&self) -> &Options {
+        &self.0.options
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    pub(super) fn thinkers(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.0.thinkers)
+    }
+
+    pub(super) fn list_changed(&self) {
+        self.0.list_version.send_modify(|version| *version = version.wrapping_add(1));
+    }
+
+    pub(super) fn keep(&self, record: GameRecord) {
+        (self.0.keep)(record);
+    }
+
+    pub(super) fn forget(&self, id: RoomId) {
+        self.0.rooms.remove(&id);
+        self.list_changed();
+    }
+}
+
+/// Tells a lobby socket when the list of rooms has changed.
+#[derive(Debug, Clone)]
+pub struct LobbyWatch(watch::Receiver<u64>);
+
+impl LobbyWatch {
+    /// Waits for the next change, and a moment for those that come with it. Cancel safe. Never resolves once the
+    /// registry is gone.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        self.0.mark_changed();
+        tokio::time::sleep(LIST_SETTLES).await;
+        self.0.mark_unchanged();
+    }
+}
+
+fn random_token() -> Option<SeatToken> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).ok()?;
+    Some(SeatToken::new(random))
+}

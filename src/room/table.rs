@@ -1,0 +1,481 @@
+//! What a [`Room`] does while its game runs: stages and their pauses, players and the bots that stand in for them.
+
+use std::time::Duration;
+
+use rand::RngExt;
+
+use super::playing::{Playing, Stage, Thinking};
+use super::room::State;
+use super::seats::{Occupant, Presence};
+use super::{ConnectionId, Effect, Room, Time};
+use crate::archive::{Ended, Move};
+use crate::game::{Action, ActionError, BySeat, Declaration, Event, Level, Phase, PieceSet, Seat, View, choose};
+use crate::protocol::server_message::{self, RoomClosed};
+use crate::protocol::table_message::{Countdown, Ending, Screen, Sitter, TableState};
+use crate::protocol::{Broadcast, ErrorType, Frame};
+
+/// How long weak hands may think about a redeal (rules, section 4). Like every wait for a person it is not paced.
+const REDEAL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long bots think at pace 1, in milliseconds (rules, section 11).
+const BOT_THINKS_MS: std::ops::Range<u64> = 500..1_500;
+
+impl Room {
+    fn playing(&self) -> Option<&Playing> {
+        match &self.state {
+            State::Playing(playing) => Some(playing),
+            State::Waiting => None,
+        }
+    }
+
+    fn playing_mut(&mut self) -> Option<&mut Playing> {
+        match &mut self.state {
+            State::Playing(playing) => Some(playing),
+            State::Waiting => None,
+        }
+    }
+
+    /// A pause of the server's own, at the pace that is set.
+    fn paced(&self, pause: Duration) -> Duration {
+        Duration::try_from_secs_f64(pause.as_secs_f64() * self.options.game_pace).unwrap_or(Duration::MAX)
+    }
+
+    /// The host has started: the first hands are dealt.
+    pub(super) fn begin(&mut self, playing: Playing, now: Time) {
+        self.state = State::Playing(Box::new(playing));
+        self.enter(Stage::Dealing, now);
+    }
+
+    // Stages.
+
+    fn enter(&mut self, stage: Stage, now: Time) {
+        let redealt = self.playing().is_some_and(Playing::is_redealt);
+        let ends = match stage {
+            Stage::Asking => Some(now + REDEAL_TIMEOUT),
+            // A finished game stays for those who look at its result, but not for ever.
+            Stage::Over => Some(now + self.options.gc_completed_games_after),
+            _ => stage.pause(redealt).map(|pause| now + self.paced(pause)),
+        };
+        let Some(playing) = self.playing_mut() else {
+            return;
+        };
+        playing.stage = stage;
+        playing.stage_ends = ends;
+        playing.stage_began = now;
+        playing.turn_ends = None;
+        playing.thinking = BySeat::default();
+        if stage == Stage::Over {
+            self.game_is_over(now);
+        }
+        self.await_decisions(now);
+        self.show_table(now);
+    }
+
+    fn game_is_over(&mut self, now: Time) {
+        let Some(playing) = self.playing() else {
+            return;
+        };
+        let record = self.record(playing, Ended::Won, now);
+        self.effects.push(Effect::Archive(Box::new(record)));
+        self.closes_at = None;
+        self.watch_for_empty_room(now);
+    }
+
+    /// Prepares for whoever has to decide something: bots begin to think, a player's clock begins to run.
+    fn await_decisions(&mut self, now: Time) {
+        let Some(playing) = self.playing().filter(|playing| playing.stage.is_acting()) else {
+            return;
+        };
+        let is_question = playing.stage == Stage::Asking;
+        let mut turn_ends = playing.turn_ends;
+        for seat in playing.game.to_move().iter() {
+            match self.seats.bot_level(seat) {
+                Some(level) => self.begin_thinking(seat, level, now),
+                None if !is_question => {
+                    turn_ends = turn_ends.or_else(|| Some(now + self.options.turn_timeout?));
+                }
+                // The question has an end of its own.
+                None => {}
+            }
+        }
+        if let Some(playing) = self.playing_mut() {
+            playing.turn_ends = turn_ends;
+        }
+    }
+
+    fn begin_thinking(&mut self, seat: Seat, level: Level, now: Time) {
+        let thinks = Duration::from_millis(self.rng.random_range(BOT_THINKS_MS));
+        let pause = self.paced(thinks);
+        let State::Playing(playing) = &mut self.state else {
+            return;
+        };
+        if playing.thinking[seat].is_some() {
+            return;
+        }
+        playing.last_ticket = playing.last_ticket.wrapping_add(1);
+        let ticket = playing.last_ticket;
+        let view = View::of(&playing.game, seat);
+        let action = match level {
+            Level::Easy | Level::Normal => Some(choose(level, &view, &mut self.rng)),
+            Level::Hard => {
+                self.effects.push(Effect::Think { seat, ticket, level, view: Box::new(view) });
+                None
+            }
+        };
+        playing.thinking[seat] = Some(Thinking { due: now + pause, ticket, action });
+    }
+
+    /// A bot's decision has arrived; it acts when it is due.
+    pub(super) fn thought(&mut self, seat: Seat, ticket: u32, action: Action, now: Time) {
+        if let Some(playing) = self.playing_mut()
+            && let Some(thinking) = playing.thinking[seat].as_mut().filter(|thinking| thinking.ticket == ticket)
+        {
+            thinking.action = Some(action);
+        }
+        self.wake_table(now);
+    }
+
+    /// When [`wake_table`](Self::wake_table) has something to do.
+    pub(super) fn wake_table_at(&self) -> Option<Time> {
+        let playing = self.playing()?;
+        let bots = playing.thinking.iter().flatten().map(Thinking::wakes_at).min();
+        [playing.stage_ends, playing.turn_ends, bots].into_iter().flatten().min()
+    }
+
+    /// Does one thing that is due at the table. One only, so that a room without pauses does not keep its thread, and
+    /// its messages do not outrun those who read them.
+    pub(super) fn wake_table(&mut self, now: Time) {
+        let Some(playing) = self.playing().filter(|_| !self.is_over) else {
+            return;
+        };
+        let due = playing.thinking.pairs().find_map(|(seat, thinking)| {
+            let thinking = thinking.filter(|thinking| thinking.wakes_at() <= now)?;
+            Some((seat, thinking.action, View::of(&playing.game, seat)))
+        });
+        if let Some((seat, action, view)) = due {
+            // No bot stalls the game: one that is lost in thought plays like a normal one.
+            let action = action.unwrap_or_else(|| choose(Level::Normal, &view, &mut self.rng));
+            return self.act_for(seat, action, now);
+        }
+        if playing.turn_ends.is_some_and(|ends| ends <= now) {
+            return self.play_for_the_slow(now);
+        }
+        if playing.stage_ends.is_some_and(|ends| ends <= now) {
+            match playing.stage {
+                Stage::Asking => self.decline_for_the_silent(now),
+                Stage::Over => self.close(RoomClosed::Abandoned, now),
+                _ => self.pass(now),
+            }
+        }
+    }
+
+    /// The stage's pause is over.
+    fn pass(&mut self, now: Time) {
+        let Some(playing) = self.playing_mut() else {
+            return;
+        };
+        let next = playing.pass();
+        self.enter(next, now);
+    }
+
+    // Decisions.
+
+    pub(super) fn answer_redeal(&mut self, id: ConnectionId, seat: Seat, accept: bool, now: Time) {
+        let name = self.seats.name(seat).to_owned();
+        match self.act(seat, Action::AnswerRedeal(accept), now) {
+            Ok(()) => self.send(id, server_message::redeal_response_success(&name, accept)),
+            Err(error) => self.refuse_action(id, &error.to_string(), now),
+        }
+    }
+
+    pub(super) fn declare(&mut self, id: ConnectionId, seat: Seat, value: Declaration, now: Time) {
+        if let Err(error) = self.act(seat, Action::Declare(value), now) {
+            self.refuse_action(id, &error.to_string(), now);
+        }
+    }
+
+    pub(super) fn play(&mut self, id: ConnectionId, seat: Seat, indices: &[u8], now: Time) {
+        let Some(playing) = self.playing() else {
+            return self.send(id, server_message::error(ErrorType::NotFound, "Game not found"));
+        };
+        // Places are those of the hand as last sent; one that is not there spoils the whole play.
+        let hand = playing.game.hand(seat);
+        let pieces: Option<PieceSet> = indices.iter().map(|&index| hand.get(usize::from(index))).collect();
+        let result = pieces.ok_or(ActionError::NotHeld).map(|pieces| self.act(seat, Action::Play(pieces), now));
+        if let Err(error) | Ok(Err(error)) = result {
+            self.refuse_action(id, &error.to_string(), now);
+        }
+    }
+
+    fn refuse_action(&mut self, id: ConnectionId, reason: &str, now: Time) {
+        if self.playing().is_none() {
+            return self.send(id, server_message::error(ErrorType::NotFound, "Game not found"));
+        }
+        self.send(id, server_message::error(ErrorType::ActionRefused, reason));
+        self.show_table_to(id, now);
+    }
+
+    /// A bot's decision, or one made for a player. It was made from the view of this moment, so the rules allow it;
+    /// if a bot errs all the same, the first thing they do allow is done instead.
+    fn act_for(&mut self, seat: Seat, action: Action, now: Time) {
+        let Err(error) = self.act(seat, action, now) else {
+            return;
+        };
+        log::error!(room:% = self.id, seat = seat.number(); "a bot chose {action:?}: {error}");
+        let fallback = self.playing().and_then(|playing| playing.game.legal_actions(seat).first().copied());
+        if let Some(fallback) = fallback
+            && let Err(error) = self.act(seat, fallback, now)
+        {
+            log::error!(room:% = self.id, seat = seat.number(); "a legal action was refused: {error}");
+        }
+    }
+
+    /// Carries out an action and leads the table on.
+    fn act(&mut self, seat: Seat, action: Action, now: Time) -> Result<(), ActionError> {
+        let Some(playing) = self.playing_mut().filter(|playing| playing.stage.is_acting()) else {
+            return Err(ActionError::WrongPhase);
+        };
+        let event = playing.game.apply(seat, action)?;
+        let at = playing.game_time(now);
+        playing.moves.push(Move { seat, action, at });
+        playing.thinking[seat] = None;
+        playing.turn_ends = None;
+        let next = match event {
+            Event::Redealt => Some(Stage::Dealing),
+            Event::HandsKept => Some(Stage::RoundStart),
+            Event::Declared if matches!(playing.game.phase(), Phase::Lead { .. }) => Some(Stage::Declared),
+            Event::Revealed => {
+                if let Phase::Revealed(result) = *playing.game.phase() {
+                    playing.last_turn = Some(result);
+                }
+                Some(Stage::Revealed)
+            }
+            Event::Answered | Event::Declared | Event::Played => None,
+        };
+        match next {
+            Some(stage) => self.enter(stage, now),
+            None => {
+                self.await_decisions(now);
+                self.show_table(now);
+            }
+        }
+        Ok(())
+    }
+
+    /// A player who is there has let his time pass: a bot moves for him, this once.
+    fn play_for_the_slow(&mut self, now: Time) {
+        let Some(playing) = self.playing_mut() else {
+            return;
+        };
+        playing.turn_ends = None;
+        let views: Vec<_> = playing.game.to_move().iter().map(|seat| (seat, View::of(&playing.game, seat))).collect();
+        for (seat, view) in views {
+            if self.seats.bot_level(seat).is_none() {
+                let action = choose(Level::Normal, &view, &mut self.rng);
+                let told = server_message::player_timed_out(self.seats.name(seat));
+                self.tell_all(&told);
+                self.act_for(seat, action, now);
+            }
+        }
+    }
+
+    /// Who has not answered in time does not want a redeal.
+    fn decline_for_the_silent(&mut self, now: Time) {
+        let silent = self.playing().map(|playing| playing.game.to_move()).unwrap_or_default();
+        for seat in silent.iter() {
+            self.act_for(seat, Action::AnswerRedeal(false), now);
+        }
+    }
+
+    // Persons who go and come back.
+
+    /// A bot plays for this seat from now on, also if it is its move right now.
+    pub(super) fn take_over(&mut self, seat: Seat, now: Time) {
+        let Some(human) = self.seats.human_mut(seat) else {
+            return;
+        };
+        human.presence = Presence::Away;
+        let name = human.name.clone();
+        self.watch_for_empty_room(now);
+        let Some(playing) = self.playing_mut().filter(|playing| playing.game.winners().is_none()) else {
+            return;
+        };
+        playing.begin_takeover(seat, now);
+        let told = server_message::player_disconnected(name.as_str());
+        self.tell_all(&told);
+        if seat == self.host {
+            self.hand_host_on(seat);
+        }
+        if let Some(playing) = self.playing_mut()
+            && playing.game.to_move().contains(seat)
+        {
+            playing.turn_ends = None;
+        }
+        self.await_decisions(now);
+    }
+
+    fn hand_host_on(&mut self, old: Seat) {
+        let person = self.seats.humans().find(|(_, human)| human.is_here()).map(|(seat, _)| seat);
+        let bot = || Seat::ALL.into_iter().find(|&seat| matches!(self.seats[seat], Occupant::Bot(_)));
+        // With neither, four persons are away: the host's role waits for whoever comes back.
+        if let Some(new) = person.or_else(bot) {
+            self.host = new;
+            let told = server_message::host_changed(self.seats.name(old), self.seats.name(new));
+            self.tell_all(&told);
+        }
+    }
+
+    /// The player is back: he decides again, beginning with what the bot has not decided yet.
+    pub(super) fn hand_back(&mut self, seat: Seat, now: Time) {
+        let Some(playing) = self.playing_mut() else {
+            return;
+        };
+        playing.thinking[seat] = None;
+        playing.end_takeover(seat, now);
+        let told = server_message::player_reconnected(self.seats.name(seat));
+        self.tell_all(&told);
+        self.await_decisions(now);
+    }
+
+    // What is shown.
+
+    /// Shows everybody the table, each what he may see.
+    fn show_table(&mut self, now: Time) {
+        let Some(playing) = self.playing() else {
+            return;
+        };
+        let listening: Vec<_> =
+            self.members.iter().filter(|member| member.is_listening).map(|member| (member.id, member.seat)).collect();
+        if listening.is_empty() {
+            return;
+        }
+        let screens = self.screens(playing, now);
+        let watching = listening.iter().any(|&(_, seat)| seat.is_none());
+        for screen in screens {
+            // Those who watch share one frame.
+            let shared = watching.then(|| screen.frame(None));
+            for &(id, seat) in &listening {
+                let frame = match (seat, &shared) {
+                    (None, Some(shared)) => shared.clone(),
+                    _ => screen.frame(seat),
+                };
+                self.effects.push(Effect::Send(id, frame));
+            }
+        }
+    }
+
+    /// Shows one client the table as it stands, and what a freshly loaded page lacks (protocol, section 9.2).
+    pub(super) fn show_table_to(&mut self, id: ConnectionId, now: Time) {
+        let Some(playing) = self.playing() else {
+            return;
+        };
+        let seat = self.members.iter().find(|member| member.id == id).and_then(|member| member.seat);
+        let mut screens = self.screens(playing, now).into_iter();
+        let mut frames: Vec<Frame> = screens.next().map(|screen| screen.frame(seat)).into_iter().collect();
+        if matches!(playing.stage, Stage::Turning | Stage::Revealed | Stage::TurnWon) {
+            let public = playing.game.public();
+            for (seat, declared) in public.declared.pairs() {
+                if let Some(declared) = declared {
+                    frames.push(server_message::declare(self.seats.name(seat), declared.piles()));
+                }
+            }
+            if public.multiplier > 1 {
+                frames.push(server_message::redeal_executed(public.multiplier));
+            }
+        }
+        frames.extend(screens.map(|screen| screen.frame(seat)));
+        for frame in frames {
+            self.send(id, frame);
+        }
+    }
+
+    /// The messages that show the table as it stands: one, or the result of a turn in two or three.
+    fn screens(&self, playing: &Playing, now: Time) -> Vec<ScreenMessage> {
+        let state = |screen| self.table_state(playing, screen, now);
+        let finished = *playing.game.phase() == Phase::Played;
+        let screen = match (playing.stage, &playing.last_turn) {
+            (Stage::Dealing, _) => Screen::Preparation { dealing: true },
+            (Stage::Dealt | Stage::Asking, _) => Screen::Preparation { dealing: false },
+            (Stage::RoundStart, _) => Screen::RoundStart,
+            (Stage::Declaring | Stage::Declared, _) => Screen::Declaration,
+            (Stage::TurnWon, Some(result)) => {
+                let won = state(Screen::TurnWon(result));
+                let mut messages = vec![
+                    ScreenMessage::Broadcast(won.phase_change()),
+                    ScreenMessage::Frame(won.turn_complete(result, finished)),
+                ];
+                if finished {
+                    messages.push(ScreenMessage::Broadcast(state(Screen::TurnResults(result)).phase_change()));
+                }
+                return messages;
+            }
+            (Stage::Turning | Stage::Revealed | Stage::TurnWon, _) => Screen::Turn,
+            (Stage::Scoring, _) => Screen::Scoring,
+            (Stage::Over, _) => {
+                let ending = Ending {
+                    game_id: &playing.game_id.to_string(),
+                    proof: &playing.proof,
+                    score_history: &playing.scores,
+                    duration: playing.stage_began.since(playing.started_at),
+                };
+                return vec![ScreenMessage::Broadcast(state(Screen::GameOver(&ending)).phase_change())];
+            }
+        };
+        vec![ScreenMessage::Broadcast(state(screen).phase_change())]
+    }
+
+    fn table_state<'a>(&'a self, playing: &Playing, screen: Screen<'a>, now: Time) -> TableState<'a> {
+        let deadline = match playing.stage {
+            Stage::Asking => playing.stage_ends.map(|ends| (ends, REDEAL_TIMEOUT)),
+            _ => playing.turn_ends.zip(self.options.turn_timeout),
+        };
+        let pause = playing.stage.pause(playing.is_redealt()).and(playing.stage_ends);
+        TableState {
+            room_id: self.id,
+            sitters: BySeat::from_fn(|seat| self.sitter(seat)),
+            public: View::watching(&playing.game),
+            own: BySeat::from_fn(|seat| {
+                let is_here = self.seats.human(seat).is_some_and(super::seats::Human::is_here);
+                is_here.then(|| View::of(&playing.game, seat))
+            }),
+            screen,
+            deadline: deadline
+                .map(|(ends, total)| Countdown { left_ms: millis(ends.since(now)), total_ms: millis(total) }),
+            pause_ms: pause.map(|ends| millis(ends.since(now))),
+        }
+    }
+
+    fn sitter(&self, seat: Seat) -> Sitter<'_> {
+        let (original_is_bot, avatar_color) = match &self.seats[seat] {
+            Occupant::Human(human) => (false, Some(human.color)),
+            Occupant::Bot(_) | Occupant::Free => (true, None),
+        };
+        let is_bot = self.seats.bot_level(seat).is_some();
+        Sitter {
+            name: self.seats.name(seat),
+            is_bot,
+            original_is_bot,
+            is_host: seat == self.host,
+            avatar_color,
+            is_connected: original_is_bot || !is_bot,
+        }
+    }
+}
+
+/// A message of the table: the same for all, or with what each may see.
+enum ScreenMessage {
+    Frame(Frame),
+    Broadcast(Broadcast),
+}
+
+impl ScreenMessage {
+    fn frame(&self, receiver: Option<Seat>) -> Frame {
+        match self {
+            Self::Frame(frame) => frame.clone(),
+            Self::Broadcast(broadcast) => broadcast.frame(receiver),
+        }
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

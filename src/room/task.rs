@@ -1,0 +1,133 @@
+//! The task that owns one room: it feeds the room its inputs and the passing time, and carries out what the room wants.
+
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand_pcg::Pcg64Mcg;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::rooms::Shared;
+use super::{Connection, ConnectionId, Effect, Input, Room, RoomHandle};
+use crate::game::{Level, Seat, View, choose};
+use crate::protocol::server_message::RoomSummary;
+
+/// While somebody reads too slowly, the table's own steps wait this long at a time ...
+const SLOW_READER_STEP: Duration = Duration::from_millis(2);
+/// ... and at the most so often in a row. After that the slow reader's queue may overflow, and he is closed.
+const SLOW_READER_STEPS: u32 = 500;
+
+/// Starts the task of a room.
+pub(super) fn spawn(room: Room, shared: Shared) -> RoomHandle {
+    let (inbox, inputs) = mpsc::channel(shared.options().inbox_capacity.max(1));
+    let (summary, summaries) = watch::channel(room.summary());
+    let task = Task { room, connections: Vec::new(), summary, inbox: inbox.downgrade(), shared };
+    tokio::spawn(task.run(inputs));
+    RoomHandle::new(inbox, summaries)
+}
+
+struct Task {
+    room: Room,
+    connections: Vec<Connection>,
+    summary: watch::Sender<RoomSummary>,
+    /// Our own inbox, for bots that think elsewhere. Weak: the registry keeps a room alive.
+    inbox: mpsc::WeakSender<Input>,
+    shared: Shared,
+}
+
+impl Task {
+    async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
+        let sleep = tokio::time::sleep_until(Instant::now());
+        tokio::pin!(sleep);
+        while !self.room.is_over() {
+            let wake_at = self.room.wake_at().map(|time| self.shared.clock().instant(time));
+            if let Some(wake_at) = wake_at
+                && sleep.deadline() != wake_at
+            {
+                sleep.as_mut().reset(wake_at);
+            }
+            tokio::select! {
+                input = inputs.recv() => match input {
+                    Some(input) => self.take(input),
+                    None => break,
+                },
+                () = &mut sleep, if wake_at.is_some() => {
+                    self.let_readers_catch_up().await;
+                    let effects = self.room.wake(self.shared.clock().now());
+                    self.carry_out(effects);
+                }
+            }
+        }
+        self.shared.forget(self.room.summary().room_id);
+    }
+
+    fn take(&mut self, input: Input) {
+        let gone = match &input {
+            Input::Connected(connection) => {
+                self.connections.push(connection.clone());
+                None
+            }
+            Input::Disconnected(id, _) => Some(*id),
+            _ => None,
+        };
+        let effects = self.room.handle(input, self.shared.clock().now());
+        self.carry_out(effects);
+        if let Some(gone) = gone {
+            self.connections.retain(|connection| connection.id != gone);
+        }
+    }
+
+    /// The table's own steps can come faster than any socket takes them (at pace 0): they wait a little for those who
+    /// lag behind. What players do never waits.
+    async fn let_readers_catch_up(&self) {
+        for _ in 0..SLOW_READER_STEPS {
+            if !self.connections.iter().any(Connection::is_congested) {
+                return;
+            }
+            tokio::time::sleep(SLOW_READER_STEP).await;
+        }
+    }
+
+    fn connection(&self, id: ConnectionId) -> Option<&Connection> {
+        self.connections.iter().find(|connection| connection.id == id)
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Send(id, frame) => {
+                    if let Some(connection) = self.connection(id) {
+                        connection.send(frame);
+                    }
+                }
+                Effect::Close(id, reason) => {
+                    if let Some(connection) = self.connection(id) {
+                        connection.close(reason);
+                    }
+                }
+                Effect::Think { seat, ticket, level, view } => self.think(seat, ticket, level, view),
+                Effect::Listed => {
+                    self.summary.send_replace(self.room.summary());
+                    self.shared.list_changed();
+                }
+                Effect::Archive(record) => self.shared.keep(*record),
+            }
+        }
+    }
+
+    fn think(&self, seat: Seat, ticket: u32, level: Level, view: Box<View>) {
+        let (inbox, thinkers) = (self.inbox.clone(), self.shared.thinkers());
+        tokio::spawn(async move {
+            let Ok(_permit) = thinkers.acquire_owned().await else {
+                return;
+            };
+            let decide = move || choose(level, &view, &mut Pcg64Mcg::seed_from_u64(getrandom::u64().unwrap_or(0)));
+            // A bot that panics is a bug of ours; the table is not stalled by it, because `wake` acts for it.
+            let action = tokio::task::spawn_blocking(decide).await;
+            if let (Ok(action), Some(inbox)) = (action, inbox.upgrade()) {
+                // A room that is over needs no decisions.
+                drop(inbox.send(Input::Thought { seat, ticket, action }).await);
+            }
+        });
+    }
+}
