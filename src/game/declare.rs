@@ -56,6 +56,13 @@ impl AllowedDeclarations {
         self.0 >> declaration.piles() & 1 == 1
     }
 
+    /// How many there are.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "never empty")]
+    pub const fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
     /// The allowed declarations in ascending order.
     pub fn iter(self) -> impl Iterator<Item = Declaration> {
         Declaration::all().filter(move |&declaration| self.contains(declaration))

@@ -19,6 +19,10 @@ mod game;
 mod level;
 mod view;
 
+mod bot;
+mod simulate;
+
+pub use bot::{Level, LevelError, choose};
 pub use deal::{DealProof, DealSeed, Entropy, EntropyError, ServerSeed};
 pub use declare::{AllowedDeclarations, Declaration, allowed_declarations};
 pub use game::{Action, ActionError, Event, Game, Phase, Public, Starter, StarterReason, subsets};
@@ -28,5 +32,6 @@ pub use piece_set::PieceSet;
 pub use play::{Play, PlayKind};
 pub use score::{RoundScore, WINNING_SCORE, round_score, winners};
 pub use seat::{BySeat, Seat, SeatSet};
+pub use simulate::{Outcome, Results, Seating, Series, Step, Tally, play_out};
 pub use turn::{FollowError, Table, TurnResult};
 pub use view::{Hand, View, ViewPhase};

@@ -103,6 +103,14 @@ impl PieceSet {
         }
     }
 
+    /// Of each pair of one kind that is not of soldiers, the piece with the lower number. The other is the next one.
+    #[must_use]
+    pub const fn twins(self) -> Self {
+        /// Advisor, elephant, chariot, horse and cannon have two copies each.
+        const FIRSTS: u32 = 0b010_1010_1010 | 0b010_1010_1010 << 16;
+        Self(self.0 & self.0 >> 1 & FIRSTS)
+    }
+
     /// The pieces in the order of their numbers.
     pub fn iter(self) -> impl Iterator<Item = Piece> {
         let mut rest = self.0;

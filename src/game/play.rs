@@ -120,11 +120,11 @@ impl Play {
 }
 
 /// One of the four straight groups: a colour's high or low names.
-struct Group {
-    pieces: PieceSet,
-    names: [PieceSet; 3],
+pub(super) struct Group {
+    pub(super) pieces: PieceSet,
+    pub(super) names: [PieceSet; 3],
     /// Sum of the points of the three names, each once.
-    points: u8,
+    pub(super) points: u8,
 }
 
 const fn group(names: [Name; 3], color: Color) -> Group {
@@ -139,7 +139,7 @@ const fn group(names: [Name; 3], color: Color) -> Group {
 
 const HIGH: [Name; 3] = [Name::General, Name::Advisor, Name::Elephant];
 const LOW: [Name; 3] = [Name::Chariot, Name::Horse, Name::Cannon];
-static GROUPS: [Group; 4] =
+pub(super) static GROUPS: [Group; 4] =
     [group(HIGH, Color::Red), group(LOW, Color::Red), group(HIGH, Color::Black), group(LOW, Color::Black)];
 
 /// `kind` if the pieces are of one group and hold all its names. No name has more than two copies in a group, so

@@ -163,6 +163,12 @@ impl SeatSet {
         Self(self.0 & !(1 << seat.index()))
     }
 
+    /// The lowest seat, if there is one.
+    #[must_use]
+    pub fn first(self) -> Option<Seat> {
+        self.iter().next()
+    }
+
     /// The seats in ascending order.
     pub fn iter(self) -> impl Iterator<Item = Seat> {
         Seat::ALL.into_iter().filter(move |&seat| self.contains(seat))

@@ -1,0 +1,81 @@
+//! Bots: each chooses an [`Action`] from a [`View`], so that it knows what a player in its seat may know.
+//!
+//! [`easy`] draws any legal action. [`normal`] weighs what a hand is still worth. [`hard`] deals the pieces it cannot
+//! see in many ways and plays the round out in each. None of them has a clock; what they draw comes from the caller.
+
+mod easy;
+
+use std::fmt;
+use std::str::FromStr;
+
+use rand::{Rng, RngExt};
+
+use super::{Action, PieceSet, View, ViewPhase};
+
+/// How well a bot plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub enum Level {
+    /// Any legal action, all equally likely.
+    Easy,
+    /// Declares what the hand is worth and plays to hit it.
+    #[default]
+    Normal,
+    /// Searches over the hands that the others may hold.
+    Hard,
+}
+
+impl Level {
+    /// All levels, weakest first.
+    pub const ALL: [Self; 3] = [Self::Easy, Self::Normal, Self::Hard];
+
+    /// The spelling on the wire, in records and on the command line.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Easy => "easy",
+            Self::Normal => "normal",
+            Self::Hard => "hard",
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Why a text is no [`Level`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("A bot's level is easy, normal or hard")]
+pub struct LevelError;
+
+impl FromStr for Level {
+    type Err = LevelError;
+    fn from_str(text: &str) -> Result<Self, LevelError> {
+        Self::ALL.into_iter().find(|level| level.as_str() == text).ok_or(LevelError)
+    }
+}
+
+/// What a bot of this level does where `view` has something to decide: always a legal action.
+///
+/// A view that has nothing to decide ([`View::is_to_move`]) gets an action that the game refuses.
+pub fn choose(level: Level, view: &View, rng: &mut impl Rng) -> Action {
+    let hand = view.hand().set();
+    match *view.phase() {
+        // Four of five, whatever the level (rules, section 11).
+        ViewPhase::Redeal { .. } => Action::AnswerRedeal(rng.random_ratio(4, 5)),
+        ViewPhase::Declare { .. } => Action::Declare(match level {
+            Level::Easy | Level::Normal | Level::Hard => easy::declare(view.allowed_declarations(), rng),
+        }),
+        ViewPhase::Lead { .. } => Action::Play(match level {
+            Level::Easy | Level::Normal | Level::Hard => easy::lead(hand, rng),
+        }),
+        ViewPhase::Follow { lead, .. } => Action::Play(match level {
+            Level::Easy | Level::Normal | Level::Hard => easy::follow(hand, lead.count(), rng),
+        }),
+        ViewPhase::Revealed(_) | ViewPhase::Played | ViewPhase::Scored { .. } | ViewPhase::Over { .. } => {
+            Action::Play(PieceSet::EMPTY)
+        }
+    }
+}
