@@ -16,7 +16,6 @@ mod turn;
 
 #[expect(clippy::module_inception, reason = "the folder is the rules, the file is one game played by them")]
 mod game;
-mod level;
 mod view;
 
 mod bot;
@@ -26,7 +25,6 @@ pub use bot::{Level, LevelError, choose};
 pub use deal::{DealProof, DealSeed, Entropy, EntropyError, ServerSeed};
 pub use declare::{AllowedDeclarations, Declaration, allowed_declarations};
 pub use game::{Action, ActionError, Event, Game, Phase, Public, Starter, StarterReason, subsets};
-pub use level::{Level, LevelError};
 pub use piece::{Color, Kind, Name, Piece};
 pub use piece_set::PieceSet;
 pub use play::{Play, PlayKind};

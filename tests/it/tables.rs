@@ -173,7 +173,7 @@ impl Table {
                 let made = data["declarations"].as_object()?.len();
                 let sum = data["declaration_total"].as_i64()?;
                 let allowed: Vec<i64> =
-                    (0..=8).filter(|v| !(made == 3 && sum + v == 8) && !(streak >= 2 && *v == 0)).collect();
+                    (0..=8).filter(|v| !(made == 3 && sum + v == 8 || streak >= 2 && *v == 0)).collect();
                 let value = allowed[self.rng.random_range(0..allowed.len())];
                 Some(("declare", json!({ "player_name": name, "value": value })))
             }
@@ -230,7 +230,7 @@ fn one_person_plays_a_whole_game_with_three_bots() {
     assert_eq!(over["deal_proof"]["commitment"], hex::encode(ServerSeed::new([1; 32]).commitment()));
     let rankings = over["final_rankings"].as_array().unwrap();
     assert!(rankings[0]["score"].as_i64().unwrap() >= 50);
-    assert_eq!(rankings.iter().map(|r| r["turns_won"].as_u64().unwrap()).sum::<u64>() > 0, true);
+    assert!(rankings.iter().any(|ranking| ranking["turns_won"].as_u64().unwrap() > 0), "turns won are counted");
     assert_eq!(
         over["score_history"].as_array().unwrap().len() as u64,
         over["game_stats"]["total_rounds"].as_u64().unwrap()
