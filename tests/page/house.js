@@ -1,0 +1,93 @@
+// A running server and a browser that visits it, for the tests that need both.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { chromium } from 'playwright-core';
+
+const BINARY = process.env.LIAP_BIN ?? fileURLToPath(new URL('../../target/debug/liap', import.meta.url));
+const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
+const READY_WITHIN_MS = 20000;
+
+/**
+ * Starts the real server on a free port with an empty data folder and gives `{url, stop}`. With LIAP_URL set, that
+ * running server is visited instead.
+ */
+export async function house(settings = {}) {
+  if (process.env.LIAP_URL) return { url: process.env.LIAP_URL, stop: async () => {} };
+  const data = mkdtempSync(join(tmpdir(), 'liap-page-'));
+  const child = spawn(BINARY, [], { env: { PATH: process.env.PATH, HOST: '127.0.0.1', PORT: '0', DATA_DIR: data, ...settings }, stdio: ['ignore', 'pipe', 'pipe'] });
+  let log = '';
+  const url = await new Promise((resolve, reject) => {
+    const late = setTimeout(() => reject(new Error(`no address in the log:\n${log}`)), READY_WITHIN_MS);
+    const read = (chunk) => {
+      log += chunk;
+      const found = log.match(/http:\/\/127\.0\.0\.1:\d+[\w/.-]*/);
+      if (!found) return;
+      clearTimeout(late);
+      resolve(found[0].replace(/\/?$/, '/'));
+    };
+    child.stdout.on('data', read);
+    child.stderr.on('data', read);
+    child.on('exit', (code) => reject(new Error(`the server ended with ${code}:\n${log}`)));
+  });
+  return {
+    url,
+    async stop() {
+      child.removeAllListeners('exit');
+      const gone = new Promise((resolve) => child.once('exit', resolve));
+      child.kill();
+      await gone;
+      rmSync(data, { recursive: true, force: true });
+    },
+  };
+}
+
+export const openBrowser = () => chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] });
+
+/**
+ * A visitor with a browser of his own. `complaints` collects whatever a careful house must not show: errors in the
+ * console, violations of the Content-Security-Policy, requests to other hosts, a page wider than its window.
+ */
+export async function visitor(browser, url, { width = 360, height = 740, theme = 'dark', language = 'en', touch = false, calm = false } = {}) {
+  const context = await browser.newContext({
+    viewport: { width, height }, colorScheme: theme, hasTouch: touch, isMobile: touch, locale: language, reducedMotion: calm ? 'reduce' : 'no-preference',
+    deviceScaleFactor: width < 500 ? 2 : 1,
+  });
+  const page = await context.newPage();
+  const complaints = [];
+  const { host } = new URL(url);
+  page.on('console', (message) => {
+    // A house that keeps no games answers 404 to the question whether it does; the browser writes that down by itself.
+    if (message.type() === 'error' && !message.location().url.includes('/api/games')) complaints.push(`console: ${message.text()}`);
+  });
+  page.on('pageerror', (error) => complaints.push(`error: ${error.stack}`));
+  page.on('request', (request) => new URL(request.url()).host !== host && complaints.push(`foreign: ${request.url()}`));
+  await page.addInitScript(() => document.addEventListener('securitypolicyviolation', (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`)));
+  await page.goto(url);
+  return {
+    page,
+    complaints,
+    async leave() {
+      const wide = await page.evaluate(() => document.documentElement.scrollWidth > globalThis.innerWidth);
+      if (wide) complaints.push('the page scrolls sideways');
+      await context.close();
+      assert.deepEqual(complaints, []);
+    },
+  };
+}
+
+/** What a player is asked for now, read from the page as a person would. */
+export const situation = (page) => page.evaluate(() => {
+  const there = (selector) => document.querySelector(selector) !== null;
+  const go = document.querySelector('.actions .buttons .primary');
+  return {
+    place: there('.finish') ? 'over' : there('.round-scores') ? 'scores' : there('.chips') ? 'declare' : there('.offers') ? 'play' : there('.actions .buttons') ? 'redeal' : there('.game') ? 'wait' : there('.waiting') ? 'room' : 'door',
+    ready: go !== null && !go.hasAttribute('aria-disabled'),
+    offers: document.querySelectorAll('.offer').length, hand: document.querySelectorAll('.tile-button').length,
+    chosen: document.querySelectorAll('.tile-button.selected').length,
+  };
+});

@@ -1,0 +1,209 @@
+// Whole games against the real server in headless Chromium: by keyboard alone, by touch, with a reload, a watcher and a
+// friend; and what must never happen on the way.
+
+import assert from 'node:assert/strict';
+import { createRequire } from 'node:module';
+import { readFileSync, readdirSync } from 'node:fs';
+import { after, before, test } from 'node:test';
+import { gzipSync } from 'node:zlib';
+
+import { house, openBrowser, situation, visitor } from './house.js';
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const GAME_WITHIN_MS = 240000;
+const PAGE = new URL('../../src/http/page/', import.meta.url);
+
+let server;
+let browser;
+
+before(async () => {
+  [server, browser] = await Promise.all([house({ GAME_PACE: '0.03' }), openBrowser()]);
+});
+after(async () => {
+  await browser?.close();
+  await server?.stop();
+});
+
+/** Plays until the game is over; `hands` knows how to press things. Gives the places that were seen. */
+async function playOn(page, hands, look = () => {}) {
+  const end = Date.now() + GAME_WITHIN_MS;
+  const seen = new Set();
+  while (Date.now() < end) {
+    const now = await situation(page);
+    seen.add(now.place);
+    await look(now);
+    if (now.place === 'over') return seen;
+    const press = hands[now.place];
+    if (press) await press(now);
+    else await page.waitForTimeout(15);
+  }
+  throw new Error(`the game did not end: ${JSON.stringify(await situation(page))}`);
+}
+
+/** Hands that only know keys. */
+function keys(page) {
+  const { keyboard } = page;
+  return {
+    async redeal() {
+      await keyboard.press('ArrowRight');
+      await keyboard.press('Enter');
+    },
+    async declare({ ready }) {
+      if (!ready) await keyboard.press('ArrowRight');
+      else await keyboard.press('Enter');
+    },
+    async play({ ready, chosen, hand }) {
+      if (ready) {
+        await keyboard.press('Enter');
+        return;
+      }
+      if (chosen >= hand) await keyboard.press('Escape');
+      await keyboard.press('ArrowRight');
+      const fresh = await page.evaluate(() => document.activeElement?.matches('.tile-button:not(.selected)') ?? false);
+      if (fresh) await keyboard.press('Space');
+      else if (chosen === 0) await keyboard.press('ArrowLeft');
+      else for (let i = 0; i < hand; i += 1) await keyboard.press('ArrowLeft');
+    },
+    scores: () => keyboard.press('Enter'),
+  };
+}
+
+/** Hands that only know a finger. What has gone in the meantime is no matter: the next look decides again. */
+function finger(page) {
+  const tap = (selector) => page.tap(selector, { timeout: 1000 }).catch((error) => {
+    if (error.name !== 'TimeoutError') throw error;
+  });
+  return {
+    redeal: () => tap('.actions .primary'),
+    declare: ({ ready }) => tap(ready ? '.actions .primary' : '.chip:not(.barred)'),
+    play: ({ ready, offers }) => tap(ready ? '.actions .primary' : offers ? '.offer:last-child' : '.hand .tile-button:last-child'),
+    scores: () => tap('.round-scores .ghost'),
+  };
+}
+
+async function assertAccessible(page, where) {
+  await page.evaluate(AXE);
+  const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
+  const serious = found.violations.filter((violation) => violation.impact === 'serious' || violation.impact === 'critical');
+  assert.deepEqual(serious.map((violation) => `${where}: ${violation.id}: ${violation.nodes.map((node) => `${node.target} ${node.failureSummary}`).join('; ')}`), []);
+}
+
+test('a whole game by keyboard alone, from the address on', { timeout: GAME_WITHIN_MS + 60000 }, async () => {
+  const { page, leave } = await visitor(browser, server.url, { width: 1280, height: 800 });
+  await page.waitForSelector('#name');
+  await page.focus('#name');
+  await page.keyboard.type('Mira');
+  await page.keyboard.press('Tab');
+  await page.keyboard.press('Tab');
+  await page.keyboard.press('Enter');
+  const seen = await playOn(page, keys(page));
+  assert.ok(seen.has('declare') && seen.has('play'));
+  await page.waitForSelector('.seal.good');
+  await page.click('.seal .link');
+  assert.equal(await page.locator('.checks .good').count(), 4);
+  await page.keyboard.press('Escape');
+  await leave();
+});
+
+test('a whole game by touch on a phone', { timeout: GAME_WITHIN_MS + 60000 }, async () => {
+  const { page, leave } = await visitor(browser, server.url, { touch: true, theme: 'light', language: 'th' });
+  await page.tap('#name');
+  await page.keyboard.type('ภูผา');
+  await page.tap('.choice:not(.primary)');
+  await playOn(page, finger(page));
+  await page.waitForSelector('.seal.good');
+  await leave();
+});
+
+test('a reload in the middle of a turn gives the same hand back', { timeout: 60000 }, async () => {
+  const { page, leave } = await visitor(browser, server.url);
+  await page.fill('#name', 'Jon');
+  await page.click('.choice:not(.primary)');
+  const hands = keys(page);
+  const names = () => page.$$eval('.tile-button', (tiles) => tiles.map((tile) => tile.dataset.name).sort());
+  for (;;) {
+    const now = await situation(page);
+    if (now.place === 'play') break;
+    if (hands[now.place]) await hands[now.place](now);
+    else await page.waitForTimeout(15);
+  }
+  const held = await names();
+  await page.reload();
+  await page.waitForSelector('.offers');
+  assert.deepEqual(await names(), held);
+  await leave();
+});
+
+test('a friend comes by the link, a third one watches and sees no hand', { timeout: 60000 }, async () => {
+  const mira = await visitor(browser, server.url);
+  await mira.page.fill('#name', 'Mira');
+  await mira.page.click('.choice.primary');
+  await mira.page.waitForSelector('.waiting .big');
+  await mira.page.locator('.taken-seat .remove').first().click();
+  await mira.page.waitForSelector('.free-seat');
+  const link = await mira.page.inputValue('.share-link');
+
+  const jon = await visitor(browser, link);
+  await jon.page.fill('#name', 'Jon');
+  await jon.page.click('.primary');
+  await jon.page.waitForSelector('.taken-seat >> text=Jon (you)');
+  await mira.page.waitForSelector('.taken-seat >> text=Jon');
+  await mira.page.click('.big');
+  await Promise.all([mira, jon].map(({ page }) => page.waitForSelector('.hand .tile-button')));
+
+  const watcher = await visitor(browser, link);
+  await watcher.page.fill('#name', 'Ann');
+  await watcher.page.click('.primary');
+  await watcher.page.waitForSelector('.watching');
+  assert.equal(await watcher.page.locator('.tile-button').count(), 0);
+  for (const { leave } of [mira, jon, watcher]) await leave();
+});
+
+test('nothing serious for those who do not see or do not use a mouse', { timeout: GAME_WITHIN_MS }, async () => {
+  for (const theme of ['dark', 'light']) {
+    const { page, leave } = await visitor(browser, server.url, { theme, calm: true });
+    await page.waitForSelector('.open-tables');
+    await assertAccessible(page, `door, ${theme}`);
+    await page.fill('#name', 'Mira');
+    await page.click('.choice.primary');
+    await page.waitForSelector('.waiting .big');
+    await assertAccessible(page, `waiting, ${theme}`);
+    await page.click('.big');
+    const checked = new Set();
+    const hands = keys(page);
+    await playOn(page, hands, async ({ place }) => {
+      if (checked.has(place)) return;
+      checked.add(place);
+      await assertAccessible(page, `${place}, ${theme}`);
+    });
+    await page.click('.seal .link');
+    await assertAccessible(page, `fairness, ${theme}`);
+    await leave();
+  }
+});
+
+test('targets are large enough for a finger', { timeout: 60000 }, async () => {
+  const { page, leave } = await visitor(browser, server.url, { touch: true });
+  const small = () => page.$$eval('button, select, a.button, input:not([type="range"])', (elements) => elements
+    .filter((element) => element.offsetParent !== null).map((element) => [element.className || element.localName, element.getBoundingClientRect()])
+    .filter(([, { width, height }]) => width < 43.5 || height < 43.5).map(([name, { width, height }]) => `${name} ${width}x${height}`));
+  assert.deepEqual(await small(), []);
+  await page.fill('#name', 'Mira');
+  await page.tap('.choice:not(.primary)');
+  const hands = finger(page);
+  for (const wanted of ['declare', 'play']) {
+    for (;;) {
+      const now = await situation(page);
+      if (now.place === wanted) break;
+      if (hands[now.place]) await hands[now.place](now);
+      else await page.waitForTimeout(15);
+    }
+    assert.deepEqual(await small(), [], wanted);
+  }
+  await leave();
+});
+
+test('the page weighs at most 120 KiB', () => {
+  const bytes = readdirSync(PAGE).map((name) => gzipSync(readFileSync(new URL(name, PAGE))).length).reduce((a, b) => a + b, 0);
+  assert.ok(bytes <= 120 * 1024, `${bytes} bytes`);
+});
