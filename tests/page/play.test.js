@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 
@@ -201,6 +202,75 @@ test('targets are large enough for a finger', { timeout: 60000 }, async () => {
     assert.deepEqual(await small(), [], wanted);
   }
   await leave();
+});
+
+const folder = process.env.SCREENSHOTS;
+
+test('screenshots of every place', { skip: folder ? false : 'SCREENSHOTS names no folder', timeout: 4 * GAME_WITHIN_MS }, async () => {
+  const slower = await house({ GAME_PACE: '0.15' });
+  const visits = [['phone', 360, 740], ['desk', 1280, 800]].flatMap(([size, width, height]) => ['dark', 'light'].map((theme) => ({ size, width, height, theme })));
+  try {
+    await Promise.all(visits.map((visit) => photograph(slower.url, visit)));
+  } finally {
+    await slower.stop();
+  }
+});
+
+async function photograph(url, { size, width, height, theme }) {
+  const { page, leave } = await visitor(browser, url, { width, height, theme });
+  const taken = new Map();
+  const shoot = async (name, wait = 300, most = 1) => {
+    const count = (taken.get(name) ?? 0) + 1;
+    if (count > most) return;
+    taken.set(name, count);
+    await page.waitForTimeout(wait);
+    await page.screenshot({ path: join(folder, `${size}-${theme}-${name}${count > 1 ? `-${count}` : ''}.png`) });
+  };
+  await page.waitForSelector('.how');
+  await shoot('1-door');
+  await page.fill('#name', 'Mira');
+  await page.click('.choice.primary');
+  await page.waitForSelector('.waiting .big');
+  await shoot('2-waiting');
+  await page.click('.big');
+  const hands = finger(page);
+  const click = (selector) => page.click(selector, { timeout: 1000 }).catch(() => {});
+  await playOn(page, { ...hands,
+    redeal: () => click('.actions .primary'),
+    declare: ({ ready }) => click(ready ? '.actions .primary' : '.chip:not(.barred):nth-child(n+3)'),
+    play: ({ ready, offers }) => click(ready ? '.actions .primary' : offers ? '.offer' : '.hand .tile-button'),
+    scores: () => page.waitForTimeout(50),
+  }, async ({ place, ready, open }) => {
+    if (place === 'declare' && ready) await shoot('3-declaring');
+    if (place === 'play' && ready) await shoot('4-playing', 300, 3);
+    if (place === 'redeal') await shoot('3-redeal');
+    if (place === 'wait' && open) await shoot('5-turn', 300, 2);
+    if (place === 'scores') await shoot('6-scores');
+  });
+  await shoot('7-over', 400);
+  await page.click('.seal .link');
+  await shoot('8-fairness');
+  await page.keyboard.press('Escape');
+  const replay = page.locator('.finish a[href^="replay/"]');
+  if (await replay.count()) {
+    await replay.click();
+    await page.waitForSelector('.replay .range');
+    for (let i = 0; i < 8; i += 1) await page.keyboard.press('ArrowRight');
+    await page.locator('.view-of button').last().click();
+    await shoot('9-replay');
+    for (const [name, address] of [['9-history', 'history'], ['9-player', 'player/Mira'], ['9-leaderboard', 'leaderboard']]) {
+      await page.goto(new URL(address, url).href);
+      await page.waitForTimeout(300);
+      await shoot(name);
+    }
+  }
+  await leave();
+}
+
+test('every module is fetched at once, not one after another', () => {
+  const html = readFileSync(new URL('index.html', PAGE), 'utf8');
+  const named = [...html.matchAll(/"assets\/(\w+\.js)"/g)].map((match) => match[1]).sort();
+  assert.deepEqual(named, readdirSync(PAGE).filter((name) => name.endsWith('.js')).sort());
 });
 
 test('the page weighs at most 120 KiB', () => {

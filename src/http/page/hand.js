@@ -193,7 +193,7 @@ export function refusal(error) {
   const known = [
     [/not found/i, 'refused.notFound'], [/is full/i, 'refused.full'], [/already started/i, 'refused.started'], [/turn/i, 'refused.turn'],
     [/name.*(taken|already|use)|already.*name/i, 'refused.nameTaken'], [/name/i, 'refused.name'], [/only the host/i, 'refused.host'],
-    [/rate|too many|slow/i, 'refused.rate'], [/many (active )?(games|rooms)|capacity/i, 'refused.busy'],
+    [/no room for|memory|restart|too many people/i, 'refused.busy'], [/rate|too many|slow/i, 'refused.rate'],
   ];
   return t(known.find(([pattern]) => pattern.test(error.message))?.[1] ?? 'refused.other');
 }

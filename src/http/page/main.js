@@ -232,7 +232,7 @@ function furnish(room) {
     if (wanted === 'free' && there?.bot) return send('remove_player', { slot_id: i + 1 });
     if (wanted && wanted !== 'free' && there?.bot && there.level && there.level !== wanted && !wishes.tried.has(i)) {
       wishes.tried.add(i);
-      return act.setLevel(i + 1, wanted);
+      return act.addBot(i + 1, wanted);
     }
   }
   const { start } = wishes;
@@ -257,6 +257,13 @@ function nameIsGood() {
   return !error;
 }
 
+/** What the server finds wrong with a name, or null when its refusal is about something else. */
+function nameErrorIn(message) {
+  if (!/player name/i.test(message)) return null;
+  if (/reserved/i.test(message)) return 'reserved';
+  return /taken|already/i.test(message) ? 'taken' : 'bad';
+}
+
 function takeSeat(id, name, data, entropy) {
   const seat = { name, token: data.seat_token ?? null, entropy };
   keepSeat(id, seat);
@@ -267,7 +274,9 @@ function createRoom(seats, start) {
   const { name } = app;
   ask('create_room', { player_name: name }, (error, data) => {
     if (error) {
-      update({ lobby: { ...app.lobby, error } });
+      const nameError = nameErrorIn(error.message);
+      if (nameError) updateUi({ nameError });
+      else update({ lobby: { ...app.lobby, error } });
       return;
     }
     takeSeat(data.room_id, name, data, freshEntropy());
@@ -281,11 +290,11 @@ function joinRoom(id) {
   ask('join_room', { room_id: id, player_name: name }, (error, data) => {
     updateUi({ entering: false });
     if (!error) takeSeat(id, data.player_name ?? name, data, freshEntropy());
-    else if (/name/i.test(error.message)) {
+    else if (nameErrorIn(error.message)) {
+      // Back to the entrance, with what is wrong beside the name.
       table?.close();
-      update({ room: null, ui: { ...app.ui, nameError: /invalid|empty|long/i.test(error.message) ? 'bad' : 'taken' } });
-      history.replaceState(null, '', address(`room/${id}`));
-      update({ route: { place: 'room', id } });
+      table = null;
+      update({ room: null, route: { place: 'room', id }, ui: { ...app.ui, nameError: nameErrorIn(error.message) } });
     } else act.watch(id);
   });
 }
@@ -326,10 +335,6 @@ const act = {
   },
   addBot: (slot, level) => send('add_bot', { slot_id: slot, level }),
   removePlayer: (slot) => send('remove_player', { slot_id: slot }),
-  setLevel(slot, level) {
-    send('remove_player', { slot_id: slot });
-    send('add_bot', { slot_id: slot, level });
-  },
   start: () => send('start_game', {}),
   toggle(id) {
     if (drag?.moved) return;
@@ -374,9 +379,9 @@ const act = {
   },
   leave() {
     const { room } = app;
-    if (room?.you && room.phase === 'waiting') {
+    if (room?.you) {
       send('leave_room', { player_name: room.you });
-      forgetSeat(room.id);
+      if (room.phase === 'waiting') forgetSeat(room.id);
     }
     go('');
   },

@@ -68,7 +68,7 @@ export function reduce(room, { event, data }, now) {
         ? room
         : { ...room, host: data.new_host, notes: note(room, data.new_host === room.you ? 'note.hostYou' : 'note.host', { name: data.new_host }) };
     case 'room_closed':
-      return { ...room, closed: data.reason ?? 'gone' };
+      return { ...room, closed: data.reason ?? (/not found/i.test(data.message) ? 'not_found' : 'gone') };
     case 'room_not_found':
       return { ...room, closed: room.over ? room.closed : 'not_found' };
     case 'error':

@@ -46,7 +46,7 @@ function seatBox(player, i, { host, seated, you, act }) {
     player.host && h('span', { class: 'mark' }, t('wait.host')),
     player.bot && !host && player.level && h('span', { class: 'mark' }, t(`level.${player.level}`)),
     player.bot && host && h('select', {
-      class: 'level', 'aria-label': t('wait.level', { name: player.name }), value: player.level ?? 'normal', onChange: (event) => act.setLevel(i + 1, event.target.value),
+      class: 'level', 'aria-label': t('wait.level', { name: player.name }), value: player.level ?? 'normal', onChange: (event) => act.addBot(i + 1, event.target.value),
     }, LEVELS.map((level) => h('option', { key: level, value: level }, t(`level.${level}`)))),
     canRemove && iconButton('close', player.bot ? t('wait.freeSeat', { name: player.name }) : t('wait.remove', { name: player.name }), () => act.removePlayer(i + 1), { class: 'remove' }));
 }

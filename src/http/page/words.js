@@ -28,6 +28,7 @@ export const WORDS = {
   'door.leaders': ['Best players', 'ผู้เล่นยอดเยี่ยม', '高手榜'],
   'name.missing': ['Please say your name first.', 'บอกชื่อของคุณก่อนนะ', '请先写上名字。'],
   'name.bad': ['A name has up to 20 signs, without < > & " and \'.', 'ชื่อยาวไม่เกิน 20 ตัว และไม่มี < > & " \'', '名字最多 20 个字，不能有 < > & " \'。'],
+  'name.reserved': ['That is a name for bots. Take another one.', 'ชื่อนี้เป็นของบอต ลองชื่ออื่น', '这是机器人的名字，换一个吧。'],
   'name.taken': ['Somebody at this table has that name. Take another one.', 'มีคนในโต๊ะใช้ชื่อนี้แล้ว ลองชื่ออื่น', '桌上已有人叫这个名字，换一个吧。'],
   'enter.title': ['You are invited to table {id}', 'คุณได้รับเชิญมาที่โต๊ะ {id}', '邀请你来 {id} 桌'],
   'enter.sit': ['Sit down', 'นั่ง', '入座'],
