@@ -79,3 +79,37 @@ pub fn choose(level: Level, view: &View, rng: &mut impl Rng) -> Action {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rand::SeedableRng;
+    use rand_pcg::Pcg64Mcg;
+
+    use super::super::{BySeat, DealSeed, Game, play_out};
+    use super::*;
+
+    #[test]
+    fn levels_are_spelled_one_way() {
+        for level in Level::ALL {
+            assert_eq!(level.as_str().parse(), Ok(level));
+        }
+        assert_eq!("Easy".parse::<Level>(), Err(LevelError));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(12))]
+
+        #[test]
+        fn whatever_the_levels_every_choice_is_legal(
+            seed in any::<[u8; 32]>(),
+            bots in any::<u64>(),
+            levels in prop::array::uniform4(prop::sample::select(Level::ALL.as_slice())),
+        ) {
+            let mut game = Game::new(DealSeed::unproven(seed));
+            // `play_out` stops short of its limit if an action is refused.
+            let outcome = play_out(&mut game, &BySeat::new(levels), 6, &mut Pcg64Mcg::seed_from_u64(bots), |_, _| {});
+            prop_assert!(outcome.rounds == 6 || game.winners().is_some());
+        }
+    }
+}
