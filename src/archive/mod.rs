@@ -4,22 +4,38 @@
 //! in: [`Store`] is what others use; its `writer` commits groups; records lie framed (`frame`) in numbered files (`segment`), the
 //! `tip` says how far they were acknowledged, the `catalog` finds them by id, and `recover` puts it all together at the start.
 //! The store knows nothing of games: a record is bytes to it.
+//!
+//! A [`GameRecord`] is a seed and a list of moves; [`replay`] makes the whole game of it again, as the [`GameJson`] that
+//! is shown and exported; [`encode`] makes a few hundred bytes of it (`codec`, with its `moves` and `times`).
 
 mod catalog;
+mod codec;
 mod frame;
 mod game_id;
+mod json;
+mod moves;
 mod options;
 mod record;
 mod recover;
+mod replay;
 mod segment;
 mod store;
+mod times;
 mod tip;
 mod writer;
 
+pub use codec::{DecodeError, EncodeError, Summary, decode, decode_summary, encode, encode_plain};
 pub use frame::MAX_RECORD_BYTES;
 pub use game_id::{GameId, GameIds, ParseGameIdError};
+pub use json::{
+    AnswerJson, DealJson, DeclarationJson, Difference, FORMAT_VERSION, GameJson, JsonError, PieceName, PlayJson,
+    PlayerJson, ProofError, ProofJson, RoundJson, SeatNumber, Seconds, TakeoverJson, TurnJson,
+};
+pub use moves::MovesError;
 pub use options::{Backend, Options};
 pub use record::{Ended, GameRecord, GameTime, Move, Player, PlayerKind, Takeover};
 pub use recover::OpenReport;
+pub use replay::{Outcome, RULES_VERSION, ReplayError, outcome, replay};
 pub use store::{Health, Page, ScanReport, Store, StoreError, StoreOptions, StoreStatus};
+pub use times::TimesError;
 pub use writer::{AppendError, Receipt, Stored, WriteError};

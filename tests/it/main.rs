@@ -10,6 +10,8 @@
 
 /// Alerts and dashboards, held against the metrics that really exist.
 mod monitoring;
+/// Records of completed games: stored, decoded, shown, read back, altered and damaged.
+mod records;
 /// Settings: every source, every mistake, and the files made from their table.
 mod settings;
 /// The archive's store: crashes, damage, full disks.
