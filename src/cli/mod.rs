@@ -2,6 +2,9 @@
 
 mod config;
 mod healthcheck;
+mod progress;
+mod simulate;
+mod verify_deal;
 
 use std::ffi::OsString;
 use std::io;
@@ -35,6 +38,14 @@ enum Command {
         /// What to ask, instead of the server these settings describe.
         #[arg(long, value_name = "HOST:PORT")]
         address: Option<String>,
+    },
+    /// Play whole games of bots, without a network.
+    Simulate(simulate::Arguments),
+    /// Compute the deals of completed games again; exit code 0 if all are as they must be, 1 if not.
+    VerifyDeal {
+        /// Games as JSON, one object or many; `-` reads the standard input.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
     },
 }
 
@@ -112,6 +123,8 @@ impl Cli {
             Command::Config { reference: Some(form) } => config::print_reference(form),
             Command::Config { reference: None } => config::print_effective(&sources.load()?),
             Command::Healthcheck { address } => healthcheck::run(&sources.load()?.config, address.as_deref()),
+            Command::Simulate(arguments) => simulate::run(&arguments),
+            Command::VerifyDeal { file } => verify_deal::run(&file),
         }
     }
 }

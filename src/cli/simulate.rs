@@ -1,0 +1,251 @@
+//! `liap simulate`: whole games of bots, for statistics, tests and training.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use clap::Args;
+
+use super::progress;
+use crate::archive::{GameRecord, replay};
+use crate::game::{BySeat, Level, Results, Seat, Seating, Series, Tally};
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// How many games.
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    games: u64,
+    /// What all games follow from: the same seed gives the same games. Drawn and shown if not given.
+    #[arg(long, value_name = "SEED")]
+    seed: Option<u64>,
+    /// The bots' levels, one for all or four separated by commas: easy, normal, hard.
+    #[arg(long, value_name = "LEVELS", default_value = "normal", value_parser = levels)]
+    bots: BySeat<Level>,
+    /// Everybody moves on by one seat after each game, so that no seat favours anybody.
+    #[arg(long)]
+    rotate: bool,
+    /// A game without a winner after so many rounds is abandoned.
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+    max_rounds: u32,
+    /// How many threads play; as many as the machine has, if not given. The games do not depend on it.
+    #[arg(long, value_name = "N", alias = "threads")]
+    jobs: Option<NonZeroUsize>,
+    /// Write the games, one JSON object a line, in their order; `-` writes to the standard output. A move takes no
+    /// time here, so all of them are at 0.0 seconds.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+fn levels(text: &str) -> Result<BySeat<Level>, String> {
+    let levels: Vec<Level> = text
+        .split(',')
+        .map(|level| level.trim().parse())
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("{error}"))?;
+    match *levels {
+        [one] => Ok(BySeat::new([one; 4])),
+        [a, b, c, d] => Ok(BySeat::new([a, b, c, d])),
+        _ => Err("name one level or four".to_owned()),
+    }
+}
+
+/// Games that one thread plays in one go.
+const GAMES_PER_PART: u64 = 32;
+
+/// What came of one part of the series.
+struct Part {
+    number: u64,
+    tally: Tally,
+    lines: String,
+}
+
+/// Plays the games and says what came of them.
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let seed = match arguments.seed {
+        Some(seed) => seed,
+        None => getrandom::u64().context("cannot draw a seed")?,
+    };
+    let series = Series {
+        seed,
+        players: arguments.bots,
+        seating: if arguments.rotate { Seating::Rotated } else { Seating::Fixed },
+        max_rounds: arguments.max_rounds,
+    };
+    let jobs = arguments.jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    let began = Instant::now();
+    let tally = match arguments.json.as_deref() {
+        None => play(&series, arguments.games, jobs, None)?,
+        Some(path) if path == Path::new("-") => {
+            play(&series, arguments.games, jobs, Some(&mut BufWriter::new(io::stdout().lock())))?
+        }
+        Some(path) => {
+            let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+            play(&series, arguments.games, jobs, Some(&mut BufWriter::new(file)))?
+        }
+    };
+    let text = summary(&series, &tally, jobs, began.elapsed());
+    if arguments.json.as_deref() == Some(Path::new("-")) {
+        super::complain(text.trim_end());
+    } else {
+        io::stdout().lock().write_all(text.as_bytes())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Plays all games on `jobs` threads and writes them in their order, if somewhere is given to write them.
+fn play(series: &Series, games: u64, jobs: usize, mut out: Option<&mut dyn Write>) -> anyhow::Result<Tally> {
+    let parts = games.div_ceil(GAMES_PER_PART);
+    let next = AtomicU64::new(0);
+    let (done, received) = mpsc::sync_channel(jobs);
+    let written = out.is_some();
+    let bar = progress::bar(games, "games");
+    thread::scope(|scope| {
+        for _ in 0..jobs {
+            let (done, next) = (done.clone(), &next);
+            scope.spawn(move || {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    // The other end is gone when writing has failed.
+                    if number >= parts || done.send(play_part(series, number, games, written)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(done);
+        let mut tally = Tally::default();
+        let mut early = BTreeMap::new();
+        let mut wanted = 0;
+        for part in received {
+            let part: Part = part?;
+            bar.inc(part.tally.games);
+            tally.add(&part.tally);
+            early.insert(part.number, part.lines);
+            while let Some(lines) = early.remove(&wanted) {
+                if let Some(out) = &mut out {
+                    out.write_all(lines.as_bytes())?;
+                }
+                wanted += 1;
+            }
+        }
+        if let Some(out) = out {
+            out.flush()?;
+        }
+        bar.finish_and_clear();
+        Ok(tally)
+    })
+}
+
+fn play_part(series: &Series, number: u64, games: u64, written: bool) -> anyhow::Result<Part> {
+    let mut part = Part { number, tally: Tally::default(), lines: String::new() };
+    let first = number * GAMES_PER_PART;
+    for game in first..games.min(first + GAMES_PER_PART) {
+        let outcome = if written {
+            let (record, outcome) = GameRecord::simulate(series, game);
+            let json = replay(&record).with_context(|| format!("game {game} of seed {}", series.seed))?;
+            part.lines.push_str(&json.to_line());
+            part.lines.push('\n');
+            outcome
+        } else {
+            series.play(game, |_, _| ())
+        };
+        part.tally.count(&series.players_at(game), &outcome);
+    }
+    Ok(part)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown with a few digits")]
+fn summary(series: &Series, tally: &Tally, jobs: usize, took: Duration) -> String {
+    let seconds = took.as_secs_f64().max(1e-9);
+    let (games, actions) = (tally.games as f64, tally.actions as f64);
+    let mut text = format!(
+        "{} games in {seconds:.2} s on {jobs} threads: {:.0} games/s, {:.0} actions/s\nseed {}; {:.1} rounds and {:.0} \
+         actions a game; {} abandoned after {} rounds\n\n{:<18}{:>9}{:>9}{:>12}{:>17}\n",
+        tally.games,
+        games / seconds,
+        actions / seconds,
+        series.seed,
+        tally.rounds as f64 / games.max(1.0),
+        actions / games.max(1.0),
+        tally.abandoned,
+        series.max_rounds,
+        "",
+        "wins",
+        "shared",
+        "win rate",
+        "declarations met",
+    );
+    let won = (tally.games - tally.abandoned).max(1) as f64;
+    let mut row = |who: String, players: f64, results: &Results| {
+        let declarations = (tally.rounds as f64 * players).max(1.0);
+        text.push_str(&format!(
+            "{who:<18}{:>9}{:>9}{:>11.2}%{:>16.2}%\n",
+            results.wins,
+            results.shared_wins,
+            100.0 * results.win_share() / won,
+            100.0 * results.met as f64 / declarations
+        ));
+    };
+    for (seat, results) in tally.by_seat.pairs() {
+        row(format!("seat {seat}"), 1.0, results);
+    }
+    if series.seating == Seating::Rotated {
+        for (seat, results) in tally.by_player.pairs() {
+            row(format!("player {seat}, {}", series.players[seat]), 1.0, results);
+        }
+    }
+    for level in Level::ALL {
+        let of_level: Vec<_> = Seat::ALL.into_iter().filter(|&seat| series.players[seat] == level).collect();
+        if !of_level.is_empty() && of_level.len() < 4 {
+            let mut sum = Results::default();
+            for &seat in &of_level {
+                let results = tally.by_player[seat];
+                sum.wins += results.wins;
+                sum.shared_wins += results.shared_wins;
+                sum.win_twelfths += results.win_twelfths;
+                sum.met += results.met;
+            }
+            row(format!("{} x {level}", of_level.len()), of_level.len() as f64, &sum);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_one_or_four() {
+        assert_eq!(levels("hard"), Ok(BySeat::new([Level::Hard; 4])));
+        assert_eq!(
+            levels("normal, easy,easy,hard"),
+            Ok(BySeat::new([Level::Normal, Level::Easy, Level::Easy, Level::Hard]))
+        );
+        assert!(levels("easy,easy").is_err());
+        assert!(levels("clever").is_err());
+    }
+
+    #[test]
+    fn threads_change_nothing() {
+        let series =
+            Series { seed: 7, players: BySeat::new([Level::Easy; 4]), seating: Seating::Rotated, max_rounds: 20 };
+        let written = |jobs| {
+            let mut out = Vec::new();
+            let tally = play(&series, 100, jobs, Some(&mut out)).unwrap();
+            (tally, String::from_utf8(out).unwrap())
+        };
+        let (tally, lines) = written(1);
+        assert_eq!(lines.lines().count(), 100);
+        assert_eq!(written(3), (tally, lines));
+        assert_eq!(play(&series, 100, 2, None).unwrap(), tally);
+    }
+}
