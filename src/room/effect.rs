@@ -4,7 +4,7 @@ use crate::archive::GameRecord;
 use crate::game::{Action, Level, Seat, View};
 use crate::protocol::{ClientMessage, CloseReason, Frame, PlayerName, SessionKey};
 
-use super::{Connection, ConnectionId};
+use super::{Connection, ConnectionId, Note};
 
 /// What reaches a room.
 #[derive(Debug)]
@@ -97,6 +97,8 @@ pub enum Effect {
     },
     /// The room looks different in the list of rooms.
     Listed,
+    /// Something that a restart must not undo.
+    Remember(Note),
     /// A game has ended: keep it.
     Archive(Box<GameRecord>),
 }

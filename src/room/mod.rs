@@ -5,6 +5,8 @@
 
 mod connection;
 mod effect;
+mod image;
+mod journal;
 mod options;
 mod playing;
 #[expect(clippy::module_inception, reason = "the folder is the live tables, the file is one room")]
@@ -17,7 +19,9 @@ mod time;
 
 pub use connection::{Connection, ConnectionId, Outbox, Outgoing, connection};
 pub use effect::{Effect, Farewell, Input, JoinError, Newcomer};
+pub use image::{EventBytes, Image, Note, RestoreError};
+pub use journal::{Journal, JournalError, JournalStatus, Recovered};
 pub use options::{JournalOptions, Options};
-pub use room::Room;
-pub use rooms::{CreateError, Keep, LobbyWatch, RoomHandle, Rooms, Seated, SendError};
+pub use room::{Life, Room};
+pub use rooms::{CreateError, Keep, Kept, LobbyWatch, RoomHandle, Rooms, Seated, SendError};
 pub use time::{Clock, Time};

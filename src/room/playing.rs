@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::archive::{GameId, GameTime, Move, Takeover};
-use crate::game::{Action, BySeat, DealProof, Game, Phase, Seat, TurnResult};
+use crate::game::{Action, ActionError, BySeat, DealProof, Event, Game, Phase, Seat, TurnResult};
 
 use super::Time;
+use super::image::{EventBytes, event_bytes, passed_bytes};
 
 /// What the table shows. Players can act in `Asking`, `Declaring` and `Turning`; the others pass by themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +96,8 @@ pub(super) struct Playing {
     pub(super) last_ticket: u32,
     pub(super) last_turn: Option<TurnResult>,
     pub(super) moves: Vec<Move>,
+    /// Moves and passed stages as the journal keeps them.
+    pub(super) events: Vec<u8>,
     pub(super) takeovers: Vec<Takeover>,
     /// Each round's points and the totals after it.
     pub(super) scores: Vec<(BySeat<i32>, BySeat<i32>)>,
@@ -115,6 +118,7 @@ impl Playing {
             last_ticket: 0,
             last_turn: None,
             moves: Vec::new(),
+            events: Vec::new(),
             takeovers: Vec::new(),
             scores: Vec::new(),
         }
@@ -130,9 +134,35 @@ impl Playing {
         self.game.public().multiplier > 1
     }
 
-    /// The stage that follows when a pause is over, after the step of the rules that goes with it.
-    pub(super) fn pass(&mut self) -> Stage {
-        match self.stage {
+    /// Carries out a player's action and keeps it. Returns whether that led to another stage.
+    pub(super) fn act(&mut self, next: Move) -> Result<bool, ActionError> {
+        if !self.stage.is_acting() {
+            return Err(ActionError::WrongPhase);
+        }
+        let event = self.game.apply(next.seat, next.action)?;
+        let last = self.moves.last().map_or(GameTime::START, |last| last.at);
+        self.events.extend_from_slice(&event_bytes(&next, self.game.dealt(next.seat), last));
+        self.moves.push(next);
+        self.thinking[next.seat] = None;
+        self.turn_ends = None;
+        let stage = match (event, self.game.phase()) {
+            (Event::Redealt, _) => Stage::Dealing,
+            (Event::HandsKept, _) => Stage::RoundStart,
+            (Event::Declared, Phase::Lead { .. }) => Stage::Declared,
+            (Event::Revealed, &Phase::Revealed(result)) => {
+                self.last_turn = Some(result);
+                Stage::Revealed
+            }
+            _ => return Ok(false),
+        };
+        self.stage = stage;
+        Ok(true)
+    }
+
+    /// The present stage's pause is over: takes the step of the rules that goes with it, and enters the next stage.
+    pub(super) fn pass(&mut self) {
+        self.events.extend_from_slice(&passed_bytes());
+        self.stage = match self.stage {
             Stage::Dealing if matches!(self.game.phase(), Phase::Redeal { .. }) => Stage::Asking,
             Stage::Dealing => Stage::Dealt,
             Stage::Dealt => Stage::RoundStart,
@@ -155,7 +185,12 @@ impl Playing {
                 if self.game.winners().is_some() { Stage::Over } else { Stage::Dealing }
             }
             acting @ (Stage::Asking | Stage::Declaring | Stage::Turning | Stage::Over) => acting,
-        }
+        };
+    }
+
+    /// The stored form of what happened since `from`, a length of [`events`](Self::events).
+    pub(super) fn events_since(&self, from: usize) -> EventBytes {
+        self.events.get(from..).unwrap_or_default().iter().copied().take(EventBytes::new().capacity()).collect()
     }
 
     pub(super) fn begin_takeover(&mut self, seat: Seat, now: Time) {

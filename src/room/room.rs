@@ -9,7 +9,8 @@ use std::time::Duration;
 use rand::{Rng, RngExt};
 use rand_pcg::Pcg64Mcg;
 
-use super::playing::Playing;
+use super::image::Note;
+use super::playing::{Playing, Stage};
 use super::seats::{COLORS, Human, Occupant, Presence, Seats, bot_name};
 use super::{Connection, ConnectionId, Effect, Farewell, Input, JoinError, Newcomer, Options, Time};
 use crate::archive::{Ended, GameIds, GameRecord, Player, PlayerKind};
@@ -42,6 +43,25 @@ pub(super) struct Member {
     pub(super) is_listening: bool,
 }
 
+/// After a restart: how long the others may take to come back once the first is there; how long the players of a game
+/// and those of a room that waits may take.
+const RETURN_AFTER_FIRST: Duration = Duration::from_secs(30);
+const GAME_WAITS_FOR_RETURN: Duration = Duration::from_secs(24 * 60 * 60);
+const ROOM_WAITS_FOR_RETURN: Duration = Duration::from_secs(2 * 60);
+
+/// Whether a room goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Life {
+    /// It does.
+    Live,
+    /// It was restored and stands still until one of its players is back.
+    StandsStill,
+    /// The server stops; the room comes back with it.
+    Stopped,
+    /// It is over and can be forgotten.
+    Over,
+}
+
 /// Waiting for its host to start, or playing.
 #[derive(Debug)]
 pub(super) enum State {
@@ -58,9 +78,9 @@ pub struct Room {
     pub(super) seats: Seats,
     pub(super) members: Vec<Member>,
     /// The secret of the next game, and what was shown of it.
-    secret: ServerSeed,
+    pub(super) secret: ServerSeed,
     commitment: String,
-    created_at: Time,
+    pub(super) created_at: Time,
     last_activity: Time,
     pub(super) state: State,
     pub(super) rng: Pcg64Mcg,
@@ -70,7 +90,7 @@ pub struct Room {
     /// When the room closes if no player comes.
     pub(super) closes_at: Option<Time>,
     pub(super) effects: Vec<Effect>,
-    pub(super) is_over: bool,
+    pub(super) life: Life,
 }
 
 impl Room {
@@ -103,7 +123,7 @@ impl Room {
             repeats: Vec::new(),
             closes_at: None,
             effects: Vec::new(),
-            is_over: false,
+            life: Life::Live,
         }
     }
 
@@ -128,7 +148,9 @@ impl Room {
     /// Does what is due and says what is to be done.
     pub fn wake(&mut self, now: Time) -> Vec<Effect> {
         self.repeat_updates(now);
-        self.miss_the_absent(now);
+        if self.life != Life::StandsStill {
+            self.miss_the_absent(now);
+        }
         if self.closes_at.is_some_and(|at| at <= now) {
             self.close(RoomClosed::Abandoned, now);
         }
@@ -139,6 +161,9 @@ impl Room {
     /// When [`wake`](Self::wake) has something to do.
     #[must_use]
     pub fn wake_at(&self) -> Option<Time> {
+        if self.life == Life::StandsStill {
+            return self.closes_at;
+        }
         let repeat = self.repeats.iter().map(|&(at, _)| at).min();
         let absent = self.seats.humans().filter_map(|(_, human)| match human.presence {
             Presence::Expected { until } => Some(until),
@@ -147,10 +172,16 @@ impl Room {
         [repeat, absent.min(), self.closes_at, self.wake_table_at()].into_iter().flatten().min()
     }
 
-    /// Whether the room is over and can be forgotten.
+    /// Which room it is.
     #[must_use]
-    pub const fn is_over(&self) -> bool {
-        self.is_over
+    pub const fn id(&self) -> RoomId {
+        self.id
+    }
+
+    /// Whether the room goes on.
+    #[must_use]
+    pub const fn life(&self) -> Life {
+        self.life
     }
 
     /// The room as lists show it.
@@ -216,6 +247,7 @@ impl Room {
     /// A seat changed before the game: everybody at the room and in the lobby sees it.
     fn seats_changed(&mut self, now: Time) {
         self.last_activity = now;
+        self.remember_image();
         self.tell_room_update();
         self.effects.push(Effect::Listed);
     }
@@ -284,7 +316,7 @@ impl Room {
             .collect();
         for seat in missing {
             match self.state {
-                _ if self.is_over => {}
+                _ if self.life == Life::Over => {}
                 State::Waiting => self.leave(seat, now),
                 State::Playing(_) => self.take_over(seat, now),
             }
@@ -434,6 +466,7 @@ impl Room {
             return;
         };
         let before = std::mem::replace(&mut human.presence, Presence::Here(id));
+        let held_by = human.session;
         if session.is_some() {
             // A token moves the seat to the browser that shows it.
             human.session = session;
@@ -449,8 +482,13 @@ impl Room {
             }
         }
         self.closes_at = None;
+        if self.life == Life::StandsStill {
+            self.go_on(now);
+        }
         if before == Presence::Away {
             self.hand_back(seat, now);
+        } else if session.is_some() && session != held_by {
+            self.remember_image();
         }
     }
 
@@ -478,7 +516,7 @@ impl Room {
     // Before the game.
 
     fn join(&mut self, who: Newcomer, now: Time) -> Result<Seat, JoinError> {
-        if self.is_over {
+        if self.life == Life::Over {
             return Err(JoinError::NotFound);
         }
         if !matches!(self.state, State::Waiting) {
@@ -582,11 +620,40 @@ impl Room {
         self.effects.push(Effect::Listed);
     }
 
+    // What survives a restart.
+
+    pub(super) fn remember_image(&mut self) {
+        let image = self.image();
+        self.effects.push(Effect::Remember(Note::Image(Box::new(image))));
+    }
+
+    /// The events of the running game, as the journal keeps them.
+    #[must_use]
+    pub fn events(&self) -> &[u8] {
+        match &self.state {
+            State::Waiting => &[],
+            State::Playing(playing) => &playing.events,
+        }
+    }
+
+    /// The first player is back after a restart: the game goes on, with its full time for everybody.
+    fn go_on(&mut self, now: Time) {
+        self.life = Life::Live;
+        for seat in Seat::ALL {
+            if let Some(human) = self.seats.human_mut(seat)
+                && let Presence::Expected { until } = &mut human.presence
+            {
+                *until = now + RETURN_AFTER_FIRST;
+            }
+        }
+        self.resume(now);
+    }
+
     // The end.
 
     /// Closes the room for everybody. A game that was under way is kept as abandoned.
     pub(super) fn close(&mut self, why: RoomClosed, now: Time) {
-        if self.is_over {
+        if self.life == Life::Over {
             return;
         }
         if let State::Playing(playing) = &self.state
@@ -597,14 +664,14 @@ impl Room {
         }
         let closed = server_message::room_closed(why);
         self.tell_all(&closed);
-        self.is_over = true;
+        self.life = Life::Over;
         self.effects.push(Effect::Listed);
     }
 
     /// The server stops: clients come back to where they were when it is up again.
     fn stop(&mut self) {
         self.effects.extend(self.members.iter().map(|member| Effect::Close(member.id, CloseReason::Restart)));
-        self.is_over = true;
+        self.life = Life::Stopped;
     }
 
     pub(super) fn record(&self, playing: &Playing, ended: Ended, now: Time) -> GameRecord {
@@ -632,6 +699,58 @@ impl Room {
         let mut bytes = [0; N];
         self.rng.fill_bytes(&mut bytes);
         bytes
+    }
+}
+
+/// What a room was before a restart.
+pub(super) struct Restored {
+    pub(super) id: RoomId,
+    pub(super) host: Seat,
+    pub(super) seats: Seats,
+    pub(super) secret: ServerSeed,
+    pub(super) state: State,
+    pub(super) created_at: Time,
+}
+
+impl Restored {
+    /// The room, waiting for the first of its players to come back.
+    pub(super) fn stand_still(mut self, rng: Pcg64Mcg, options: Arc<Options>, now: Time) -> Room {
+        let (life, wait) = match self.state {
+            State::Playing(_) => (Life::StandsStill, GAME_WAITS_FOR_RETURN),
+            State::Waiting => (Life::Live, ROOM_WAITS_FOR_RETURN),
+        };
+        for seat in Seat::ALL {
+            if let Some(human) = self.seats.human_mut(seat)
+                && human.presence != Presence::Away
+            {
+                human.presence = Presence::Expected { until: now + wait };
+            }
+        }
+        let mut room = Room {
+            id: self.id,
+            options,
+            host: self.host,
+            seats: self.seats,
+            members: Vec::new(),
+            commitment: hex::encode(self.secret.commitment()),
+            secret: self.secret,
+            created_at: self.created_at,
+            last_activity: now,
+            state: self.state,
+            rng,
+            game_ids: GameIds::default(),
+            repeats: Vec::new(),
+            closes_at: (life == Life::StandsStill).then(|| now + wait),
+            effects: Vec::new(),
+            life,
+        };
+        if matches!(&room.state, State::Playing(playing) if playing.stage == Stage::Over) {
+            // It may have ended right before the crash: the archive knows whether it has it already.
+            room.life = Life::Live;
+            room.resume(now);
+            room.game_is_over(now);
+        }
+        room
     }
 }
 

@@ -1,6 +1,7 @@
 //! All live rooms: created, found and listed here.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
-use super::{Clock, Input, JoinError, Newcomer, Options, Room, task};
+use super::{Clock, Image, Input, JoinError, Journal, Newcomer, Options, RestoreError, Room, task};
 use crate::archive::GameRecord;
 use crate::game::{Seat, ServerSeed};
 use crate::protocol::server_message::{self, ListReason, RoomSummary};
@@ -103,8 +104,10 @@ pub enum CreateError {
     NoRandomness,
 }
 
-/// What takes a completed game, without waiting.
-pub type Keep = Box<dyn Fn(GameRecord) + Send + Sync>;
+/// What takes a completed game, without waiting. The future it gives back resolves when the game is safely kept.
+pub type Keep = Box<dyn Fn(GameRecord) -> Kept + Send + Sync>;
+/// Resolves when a completed game is safely kept.
+pub type Kept = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The registry of all live rooms. Clones are the same registry.
 #[derive(Clone)]
@@ -118,6 +121,7 @@ struct Registry {
     options: Arc<Options>,
     clock: Clock,
     keep: Keep,
+    journal: Journal,
     thinkers: Arc<Semaphore>,
     /// Counts changes of the list.
     list_version: watch::Sender<u64>,
@@ -145,15 +149,16 @@ impl fmt::Debug for Rooms {
 }
 
 impl Rooms {
-    /// An empty registry. `keep` takes every completed game.
+    /// An empty registry. `keep` takes every completed game, `journal` what live ones need to survive a restart.
     #[must_use]
-    pub fn new(options: Options, keep: Keep) -> Self {
+    pub fn new(options: Options, journal: Journal, keep: Keep) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self(Arc::new(Registry {
             rooms: DashMap::new(),
             options: Arc::new(options),
             clock: Clock::start(),
             keep,
+            journal,
             thinkers: Arc::new(Semaphore::new(cores)),
             list_version: watch::Sender::new(0),
             list: Mutex::default(),
@@ -200,6 +205,23 @@ impl Rooms {
             return Ok(Seated { room_id: id, seat: Seat::One, token });
         }
         Err(CreateError::TooMany)
+    }
+
+    /// Brings rooms back that the journal held. Returns those that could not be, and why.
+    pub fn restore(&self, rooms: Vec<(Image, Vec<u8>)>) -> Vec<(RoomId, RestoreError)> {
+        let mut broken = Vec::new();
+        for (image, events) in rooms {
+            let id = image.room_id();
+            let rng = Pcg64Mcg::seed_from_u64(getrandom::u64().unwrap_or(0));
+            match Room::restore(&image, &events, rng, Arc::clone(&self.0.options), self.0.clock.now()) {
+                Ok(room) => {
+                    self.0.rooms.insert(id, task::spawn(room, self.clone()));
+                }
+                Err(error) => broken.push((id, error)),
+            }
+        }
+        self.list_changed();
+        broken
     }
 
     /// Takes a seat in a room.
@@ -326,8 +348,12 @@ impl Rooms {
         self.0.list_version.send_modify(|version| *version = version.wrapping_add(1));
     }
 
-    pub(super) fn keep(&self, record: GameRecord) {
-        (self.0.keep)(record);
+    pub(super) fn keep(&self, record: GameRecord) -> Kept {
+        (self.0.keep)(record)
+    }
+
+    pub(super) fn journal(&self) -> &Journal {
+        &self.0.journal
     }
 
     pub(super) fn forget(&self, id: RoomId) {

@@ -101,6 +101,11 @@ impl Seats {
         Self(BySeat::new([Occupant::Human(Box::new(host)), bot(), bot(), bot()]))
     }
 
+    /// The seats as they were.
+    pub(super) const fn restored(seats: BySeat<Occupant>) -> Self {
+        Self(seats)
+    }
+
     pub(super) fn human(&self, seat: Seat) -> Option<&Human> {
         match &self[seat] {
             Occupant::Human(human) => Some(human),

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use rand::RngExt;
 
+use super::image::Note;
 use super::playing::{Playing, Stage, Thinking};
 use super::room::State;
 use super::seats::{Occupant, Presence};
-use super::{ConnectionId, Effect, Room, Time};
+use super::{ConnectionId, Effect, Life, Room, Time};
 use crate::archive::{Ended, Move};
-use crate::game::{Action, ActionError, BySeat, Declaration, Event, Level, Phase, PieceSet, Seat, View, choose};
+use crate::game::{Action, ActionError, BySeat, Declaration, Level, Phase, PieceSet, Seat, View, choose};
 use crate::protocol::server_message::{self, RoomClosed};
 use crate::protocol::table_message::{Countdown, Ending, Screen, Sitter, TableState};
 use crate::protocol::{Broadcast, ErrorType, Frame};
@@ -42,35 +43,40 @@ impl Room {
     /// The host has started: the first hands are dealt.
     pub(super) fn begin(&mut self, playing: Playing, now: Time) {
         self.state = State::Playing(Box::new(playing));
-        self.enter(Stage::Dealing, now);
+        self.remember_image();
+        self.enter_stage(now);
     }
 
     // Stages.
 
-    fn enter(&mut self, stage: Stage, now: Time) {
-        let redealt = self.playing().is_some_and(Playing::is_redealt);
-        let ends = match stage {
-            Stage::Asking => Some(now + REDEAL_TIMEOUT),
-            // A finished game stays for those who look at its result, but not for ever.
-            Stage::Over => Some(now + self.options.gc_completed_games_after),
-            _ => stage.pause(redealt).map(|pause| now + self.paced(pause)),
-        };
-        let Some(playing) = self.playing_mut() else {
-            return;
-        };
-        playing.stage = stage;
-        playing.stage_ends = ends;
-        playing.stage_began = now;
-        playing.turn_ends = None;
-        playing.thinking = BySeat::default();
-        if stage == Stage::Over {
-            self.game_is_over(now);
-        }
-        self.await_decisions(now);
+    /// A stage has begun: its clocks are wound, and everybody is shown the table.
+    fn enter_stage(&mut self, now: Time) {
+        self.resume(now);
         self.show_table(now);
     }
 
-    fn game_is_over(&mut self, now: Time) {
+    /// Winds the clocks of the present stage: all of them start with their full time.
+    pub(super) fn resume(&mut self, now: Time) {
+        let Some(playing) = self.playing() else {
+            return;
+        };
+        let ends = match playing.stage {
+            Stage::Asking => Some(now + REDEAL_TIMEOUT),
+            // A finished game stays for those who look at its result, but not for ever.
+            Stage::Over => Some(now + self.options.gc_completed_games_after),
+            stage => stage.pause(playing.is_redealt()).map(|pause| now + self.paced(pause)),
+        };
+        if let Some(playing) = self.playing_mut() {
+            playing.stage_ends = ends;
+            playing.stage_began = now;
+            playing.turn_ends = None;
+            playing.thinking = BySeat::default();
+        }
+        self.await_decisions(now);
+    }
+
+    /// A game has found its winners: it is kept, and the room lives on for those who look at the result.
+    pub(super) fn game_is_over(&mut self, now: Time) {
         let Some(playing) = self.playing() else {
             return;
         };
@@ -144,7 +150,7 @@ impl Room {
     /// Does one thing that is due at the table. One only, so that a room without pauses does not keep its thread, and
     /// its messages do not outrun those who read them.
     pub(super) fn wake_table(&mut self, now: Time) {
-        let Some(playing) = self.playing().filter(|_| !self.is_over) else {
+        let Some(playing) = self.playing().filter(|_| self.life == Life::Live) else {
             return;
         };
         let due = playing.thinking.pairs().find_map(|(seat, thinking)| {
@@ -173,8 +179,14 @@ impl Room {
         let Some(playing) = self.playing_mut() else {
             return;
         };
-        let next = playing.pass();
-        self.enter(next, now);
+        let before = playing.events.len();
+        playing.pass();
+        let event = playing.events_since(before);
+        self.effects.push(Effect::Remember(Note::Event(event)));
+        if self.playing().is_some_and(|playing| playing.stage == Stage::Over) {
+            self.game_is_over(now);
+        }
+        self.enter_stage(now);
     }
 
     // Decisions.
@@ -231,32 +243,17 @@ impl Room {
 
     /// Carries out an action and leads the table on.
     fn act(&mut self, seat: Seat, action: Action, now: Time) -> Result<(), ActionError> {
-        let Some(playing) = self.playing_mut().filter(|playing| playing.stage.is_acting()) else {
-            return Err(ActionError::WrongPhase);
-        };
-        let event = playing.game.apply(seat, action)?;
+        let playing = self.playing_mut().ok_or(ActionError::WrongPhase)?;
         let at = playing.game_time(now);
-        playing.moves.push(Move { seat, action, at });
-        playing.thinking[seat] = None;
-        playing.turn_ends = None;
-        let next = match event {
-            Event::Redealt => Some(Stage::Dealing),
-            Event::HandsKept => Some(Stage::RoundStart),
-            Event::Declared if matches!(playing.game.phase(), Phase::Lead { .. }) => Some(Stage::Declared),
-            Event::Revealed => {
-                if let Phase::Revealed(result) = *playing.game.phase() {
-                    playing.last_turn = Some(result);
-                }
-                Some(Stage::Revealed)
-            }
-            Event::Answered | Event::Declared | Event::Played => None,
-        };
-        match next {
-            Some(stage) => self.enter(stage, now),
-            None => {
-                self.await_decisions(now);
-                self.show_table(now);
-            }
+        let before = playing.events.len();
+        let has_moved_on = playing.act(Move { seat, action, at })?;
+        let event = playing.events_since(before);
+        self.effects.push(Effect::Remember(Note::Event(event)));
+        if has_moved_on {
+            self.enter_stage(now);
+        } else {
+            self.await_decisions(now);
+            self.show_table(now);
         }
         Ok(())
     }
@@ -305,6 +302,7 @@ impl Room {
         if seat == self.host {
             self.hand_host_on(seat);
         }
+        self.remember_image();
         if let Some(playing) = self.playing_mut()
             && playing.game.to_move().contains(seat)
         {
@@ -333,6 +331,7 @@ impl Room {
         playing.end_takeover(seat, now);
         let told = server_message::player_reconnected(self.seats.name(seat));
         self.tell_all(&told);
+        self.remember_image();
         self.await_decisions(now);
     }
 

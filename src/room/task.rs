@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::rooms::Shared;
-use super::{Connection, ConnectionId, Effect, Input, Room, RoomHandle};
+use super::{Connection, ConnectionId, Effect, Input, Life, Room, RoomHandle};
 use crate::game::{Level, Seat, View, choose};
 use crate::protocol::server_message::RoomSummary;
 
@@ -16,12 +16,22 @@ use crate::protocol::server_message::RoomSummary;
 const SLOW_READER_STEP: Duration = Duration::from_millis(2);
 /// ... and at the most so often in a row. After that the slow reader's queue may overflow, and he is closed.
 const SLOW_READER_STEPS: u32 = 500;
+/// How long the end of a room waits for a place in the journal's queue.
+const JOURNAL_RETRY: Duration = Duration::from_millis(100);
 
 /// Starts the task of a room.
 pub(super) fn spawn(room: Room, shared: Shared) -> RoomHandle {
     let (inbox, inputs) = mpsc::channel(shared.options().inbox_capacity.max(1));
     let (summary, summaries) = watch::channel(room.summary());
-    let task = Task { room, connections: Vec::new(), summary, inbox: inbox.downgrade(), shared };
+    let task = Task {
+        room,
+        connections: Vec::new(),
+        summary,
+        inbox: inbox.downgrade(),
+        shared,
+        must_retell: true,
+        keeping: None,
+    };
     tokio::spawn(task.run(inputs));
     RoomHandle::new(inbox, summaries)
 }
@@ -33,13 +43,21 @@ struct Task {
     /// Our own inbox, for bots that think elsewhere. Weak: the registry keeps a room alive.
     inbox: mpsc::WeakSender<Input>,
     shared: Shared,
+    /// The journal has missed something: it is told everything again.
+    must_retell: bool,
+    /// The game that is being archived.
+    keeping: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Task {
     async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
         let sleep = tokio::time::sleep_until(Instant::now());
         tokio::pin!(sleep);
-        while !self.room.is_over() {
+        // The journal learns of a new room at once; a restored one may have something to do at once.
+        self.must_retell = !self.shared.journal().retell(&self.room);
+        let effects = self.room.wake(self.shared.clock().now());
+        self.carry_out(effects);
+        while matches!(self.room.life(), Life::Live | Life::StandsStill) {
             let wake_at = self.room.wake_at().map(|time| self.shared.clock().instant(time));
             if let Some(wake_at) = wake_at
                 && sleep.deadline() != wake_at
@@ -58,7 +76,21 @@ impl Task {
                 }
             }
         }
-        self.shared.forget(self.room.summary().room_id);
+        let id = self.room.id();
+        if self.room.life() == Life::Over {
+            let journal = self.shared.journal().clone();
+            let keeping = self.keeping.take();
+            // The journal covers a finished game until the archive has it.
+            tokio::spawn(async move {
+                if let Some(keeping) = keeping {
+                    keeping.await.ok();
+                }
+                while !journal.forget(id) {
+                    tokio::time::sleep(JOURNAL_RETRY).await;
+                }
+            });
+        }
+        self.shared.forget(id);
     }
 
     fn take(&mut self, input: Input) {
@@ -93,6 +125,11 @@ impl Task {
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>) {
+        // The room is already where its notes lead to, so telling everything takes the place of all of them.
+        let retells = self.must_retell && effects.iter().any(|effect| matches!(effect, Effect::Remember(_)));
+        if retells {
+            self.must_retell = !self.shared.journal().retell(&self.room);
+        }
         for effect in effects {
             match effect {
                 Effect::Send(id, frame) => {
@@ -110,7 +147,9 @@ impl Task {
                     self.summary.send_replace(self.room.summary());
                     self.shared.list_changed();
                 }
-                Effect::Archive(record) => self.shared.keep(*record),
+                Effect::Remember(_) if retells => {}
+                Effect::Remember(note) => self.must_retell |= !self.shared.journal().note(self.room.id(), note),
+                Effect::Archive(record) => self.keeping = Some(tokio::spawn(self.shared.keep(*record))),
             }
         }
     }

@@ -8,7 +8,8 @@ use liap::archive::{Ended, GameRecord};
 use liap::game::{Level, Seat, ServerSeed, choose};
 use liap::protocol::{CloseReason, RoomId, SeatToken, SessionKey, decode};
 use liap::room::{
-    Connection, ConnectionId, Effect, Farewell, Input, JoinError, Newcomer, Options, Outbox, Room, Time, connection,
+    Connection, ConnectionId, Effect, Farewell, Input, JoinError, Life, Newcomer, Options, Outbox, Room, Time,
+    connection,
 };
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -74,7 +75,7 @@ impl Table {
                     let effects = self.room.handle(Input::Thought { seat, ticket, action }, self.now);
                     self.carry_out(effects);
                 }
-                Effect::Listed => {}
+                Effect::Listed | Effect::Remember(_) => {}
                 Effect::Archive(record) => self.records.push(*record),
             }
         }
@@ -134,7 +135,7 @@ impl Table {
 
     fn pass(&mut self, span: Duration) {
         let end = self.now + span;
-        while let Some(at) = self.room.wake_at().filter(|&at| at <= end && !self.room.is_over()) {
+        while let Some(at) = self.room.wake_at().filter(|&at| at <= end && self.room.life() != Life::Over) {
             self.now = self.now.max(at);
             let effects = self.room.wake(self.now);
             self.carry_out(effects);
@@ -207,6 +208,17 @@ impl Table {
             }
         }
         panic!("the game does not end");
+    }
+}
+
+impl Table {
+    /// The room after a crash: what its journal held, and nobody connected.
+    fn restarted(&self) -> Self {
+        let options = Options { game_pace: 0.1, ..Options::default() };
+        let image = liap::room::Image::from_bytes(&self.room.image().to_bytes()).unwrap();
+        let rng = Pcg64Mcg::seed_from_u64(99);
+        let room = Room::restore(&image, self.room.events(), rng.clone(), Arc::new(options), self.now).unwrap();
+        Self { room, now: self.now, clients: BTreeMap::new(), records: Vec::new(), rng }
     }
 }
 
@@ -481,7 +493,7 @@ fn a_seat_token_moves_the_seat_and_the_newest_socket_wins() {
     assert_eq!(table.clients[&first].closed, Some(CloseReason::Done));
     table.disconnect(first, Farewell::Clean);
     table.pass(Duration::from_secs(60));
-    assert!(!table.room.is_over(), "the end of the older socket has no effect");
+    assert!(table.room.life() != Life::Over, "the end of the older socket has no effect");
     let nameless = table.connect(Some(session("Ann")));
     table.say(nameless, "client_ready", json!({}));
     assert_eq!(table.last(nameless, "room_state_update").unwrap()["you"], "Ann", "one seat in this browser");
@@ -545,7 +557,7 @@ fn guests_come_and_go_and_the_host_closes_the_room() {
     assert_eq!(table.last(jon, "room_closed").unwrap()["reason"], "player_removed");
     table.say(ann, "leave_room", json!({ "player_name": "Ann" }));
     assert_eq!(table.last(ann, "room_closed").unwrap()["reason"], "host_left");
-    assert!(table.room.is_over());
+    assert!(table.room.life() == Life::Over);
     assert!(table.records.is_empty(), "no game was played");
 }
 
@@ -567,9 +579,9 @@ fn an_abandoned_game_is_closed_after_half_a_minute_and_kept() {
     table.pass(Duration::from_secs(20));
     table.disconnect(ann, Farewell::Lost);
     table.pass(Duration::from_secs(29));
-    assert!(!table.room.is_over());
+    assert!(table.room.life() != Life::Over);
     table.pass(Duration::from_secs(2));
-    assert!(table.room.is_over());
+    assert!(table.room.life() == Life::Over);
     assert_eq!(table.records[0].ended, Ended::Abandoned);
 }
 
@@ -610,7 +622,7 @@ fn the_end_is_shown_again_after_a_reload_but_not_to_who_has_left_it() {
     let ann = table.enter("Ann");
     assert_eq!(table.heard_events(ann), ["room_not_found"]);
     table.pass(Duration::from_secs(6));
-    assert!(table.room.is_over());
+    assert!(table.room.life() == Life::Over);
 }
 
 #[test]
@@ -635,4 +647,47 @@ fn a_full_room_of_watchers_turns_more_away_but_no_player() {
         last = table.connect(None);
     }
     assert_eq!(table.clients[&last].closed, Some(CloseReason::Done));
+}
+
+#[test]
+fn a_restart_brings_every_table_back_to_the_same_trick() {
+    let mut table = Table::new(18, 0.1);
+    let ann = table.enter("Ann");
+    assert_eq!(table.restarted().room.image(), table.room.image(), "before the game as well");
+    table.say(ann, "start_game", json!({}));
+    let mut seen = BTreeMap::new();
+    for _ in 0..1_000 {
+        table.say(ann, "request_state_sync", json!({}));
+        let before = table.last(ann, "phase_change").unwrap().clone();
+        let mut restarted = table.restarted();
+        restarted.pass(Duration::from_secs(3600));
+        let back = restarted.enter("Ann");
+        let after = restarted.last(back, "phase_change").unwrap();
+        for field in ["phase", "round", "players"] {
+            assert_eq!(after[field], before[field]);
+        }
+        let steady = |state: &Value| {
+            let mut data = state["phase_data"].clone();
+            for clock in ["pause_ms", "deadline_ms"] {
+                data.as_object_mut().unwrap().remove(clock);
+            }
+            data
+        };
+        assert_eq!(steady(after), steady(&before));
+        let phase = before["phase"].as_str().unwrap().to_owned();
+        *seen.entry(phase).or_insert(0) += 1;
+        if seen.len() >= 6 && seen["scoring"] > 1 {
+            restarted.play(&[(back, "Ann")], |table| table.phase(back) == Some("turn"));
+            return;
+        }
+        if let Some((event, data)) = table.decide(ann, "Ann") {
+            table.say(ann, event, data);
+        } else {
+            let at = table.room.wake_at().unwrap();
+            table.now = table.now.max(at);
+            let effects = table.room.wake(table.now);
+            table.carry_out(effects);
+        }
+    }
+    panic!("not every phase was seen: {seen:?}");
 }
