@@ -1,0 +1,160 @@
+// What the player can do. Views call these; they change the state at once and send what the server must know.
+
+import { current, update, updateUi } from './app.js';
+import { dragStart, dragging } from './drag.js';
+import { resultKey } from './game.js';
+import { chosen, laidOut, limitsOf } from './hand.js';
+import { createRoom, joinRoom } from './lobby.js';
+import { moreGames, showMoment } from './papers.js';
+import { furnish, openRoom, send } from './room.js';
+import { address, go } from './routes.js';
+import { forgetSeat, keepWish, seatAt } from './seats.js';
+import { click } from './sound.js';
+import { leadOf, myTurn } from './state.js';
+import { speak } from './words.js';
+
+/** A name that the server takes: up to 20 signs, none that could be mistaken for markup. */
+const NAME = /^[^<>&"'\r\n]{1,20}$/;
+const COPIED_MS = 2000;
+
+export const goodName = (name) => NAME.test(name.trim()) && name.trim() !== '';
+
+/** Looks at the name before it is used; what is wrong is said beside it. */
+function nameIsGood() {
+  const name = current().name.trim();
+  const nameError = name === '' ? 'missing' : goodName(name) ? null : 'bad';
+  update({ name: nameError ? current().name : name, ui: { ...current().ui, nameError } });
+  if (nameError) document.getElementById('name')?.focus();
+  return !nameError;
+}
+
+async function copy(text, field) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    // No clipboard on plain http: the old way, from the field that shows it.
+    if (!field) return; // the address bar shows it
+    document.querySelector(field)?.select();
+    document.execCommand('copy');
+  }
+  updateUi({ copied: true });
+  setTimeout(() => updateUi({ copied: false }), COPIED_MS);
+}
+
+export const act = {
+  typeName(name) {
+    keepWish('name', name.trim());
+    update({ name, ui: { ...current().ui, nameError: null } });
+  },
+  typeCode: (code) => updateUi({ code: code.toUpperCase(), codeError: false }),
+  create(withBots) {
+    if (nameIsGood()) createRoom(() => furnish(null, withBots));
+  },
+  joinByCode(event) {
+    event.preventDefault();
+    const code = current().ui.code.trim().toUpperCase();
+    if (/^[0-9A-F]{6}$/.test(code)) act.enter(code);
+    else updateUi({ codeError: true });
+  },
+  enter: (id) => go(`room/${id}`),
+  sit() {
+    if (nameIsGood()) joinRoom(current().route.id);
+  },
+  watch(id = current().route.id) {
+    go(`room/${id}`, { watch: true });
+  },
+  shareLink: () => address(`room/${current().room.id}`),
+  copyLink: () => copy(act.shareLink(), '.share-link'),
+  addBot: (slot, level) => send('add_bot', { slot_id: slot, level }),
+  removePlayer: (slot) => send('remove_player', { slot_id: slot }),
+  start: () => send('start_game', {}),
+  toggle(id) {
+    if (dragging()) return;
+    const selected = current().ui.selected.includes(id) ? current().ui.selected.filter((other) => other !== id) : [...current().ui.selected, id];
+    updateUi({ selected });
+  },
+  select: (ids) => updateUi({ selected: ids }),
+  clear: () => updateUi({ selected: [], declare: null }),
+  focusTile: (i) => i !== current().ui.focus && updateUi({ focus: i }),
+  play() {
+    const { room, ui } = current();
+    if (room.phase !== 'turn' || !myTurn(room)) return;
+    const choice = chosen(room, ui);
+    if (choice.verdict !== 'play' && choice.verdict !== 'waste') return;
+    const ids = laidOut(room, ui.order).map((piece) => piece.id).filter((id) => ui.selected.includes(id));
+    const indices = ids.map((id) => room.hand.findIndex((piece) => piece.id === id));
+    if (!send('play', { piece_indices: indices, player_name: room.you, play_value: choice.value })) return;
+    update({ room: { ...room, error: null, pending: { what: 'play', ids, kinds: choice.kinds, type: leadOf(room) && choice.type !== leadOf(room).type ? 'INVALID' : choice.type } } });
+  },
+  chooseDeclaration(value) {
+    if (current().ui.declare === value) act.declare();
+    else updateUi({ declare: value });
+  },
+  declare() {
+    const { room, ui } = current();
+    if (room.phase !== 'declaration' || !myTurn(room) || ui.declare === null || limitsOf(room)[ui.declare]) return;
+    if (!send('declare', { value: ui.declare, player_name: room.you })) return;
+    const players = room.players.map((player) => (player.name === room.you ? { ...player, declared: ui.declare } : player));
+    update({ room: { ...room, players, error: null, pending: { what: 'declare' } } });
+  },
+  redeal(accept) {
+    const { room } = current();
+    if (!send(accept ? 'accept_redeal' : 'decline_redeal', { player_name: room.you })) return;
+    update({ room: { ...room, error: null, pending: { what: 'redeal' } } });
+  },
+  dismiss: () => updateUi({ dismissed: resultKey(current().room) }),
+  open: (name) => updateUi({ sheet: name }),
+  close: () => updateUi({ sheet: null }),
+  askLeave() {
+    if (current().room?.you === null) act.leave();
+    else act.open('leave');
+  },
+  leave() {
+    const { room } = current();
+    if (room?.you) {
+      send('leave_room', { player_name: room.you });
+      if (room.phase === 'waiting') forgetSeat(room.id);
+    }
+    go('');
+  },
+  again() {
+    const { room } = current();
+    const own = room.players.findIndex((player) => player?.name === room.you);
+    const others = [1, 2, 3].map((i) => room.players[(own + i) % 4]);
+    const seats = [null, ...others.map((player) => (player?.bot ? player.level ?? 'normal' : 'free'))];
+    update({ name: room.you });
+    createRoom(() => furnish(seats, !seats.includes('free')));
+  },
+  playHere: () => openRoom(current().room.id, seatAt(current().room.id)),
+  follow(event) {
+    if (event.metaKey || event.ctrlKey || event.shiftKey || event.button) return;
+    event.preventDefault();
+    const link = event.currentTarget.getAttribute('href');
+    go(link === '.' ? '' : link);
+  },
+  setLanguage(lang) {
+    keepWish('lang', lang);
+    update({ lang: speak(lang) });
+  },
+  setSound(on) {
+    keepWish('sound', on);
+    update({ sound: on });
+    if (on) click();
+  },
+  typeFilter: (name, value) => update({ pages: { ...current().pages, filter: { ...current().pages.filter, [name]: value } } }),
+  filterGames(event) {
+    event.preventDefault();
+    const query = new URLSearchParams(Object.entries(current().pages.filter).filter(([, value]) => value.trim()));
+    go(query.size ? `history?${query}` : 'history');
+  },
+  moreGames,
+  seek(at) {
+    const { replay } = current();
+    showMoment({ at: Math.max(0, Math.min(replay.steps.length - 1, at)) });
+  },
+  viewFrom: (seat) => showMoment({ seat }),
+  openHands: () => showMoment({ open: !current().replay.open }),
+  copyMoment: () => copy(location.href),
+  back: () => go('history'),
+  dragStart,
+};

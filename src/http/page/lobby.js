@@ -1,0 +1,83 @@
+// The way into a room: the list of open tables, and asking for a seat.
+
+import { current, update, updateUi } from './app.js';
+import { go } from './routes.js';
+import { freshEntropy, keepSeat } from './seats.js';
+import { connect } from './wire.js';
+
+let link = null;
+let errand = null; // what to ask as soon as there is a connection: {event, data, then, sent}
+
+export function openLobby() {
+  if (link) return;
+  link = connect('ws/lobby', {
+    hello: () => [['client_ready', { room_id: 'lobby', is_reconnection: false }], ...(errand && !errand.sent ? [runErrand()] : [])],
+    onStatus: (status) => update({ lobby: { ...current().lobby, status } }),
+    onFrame: receive,
+  });
+}
+
+export function closeLobby() {
+  link?.close();
+  link = null;
+  errand = null;
+}
+
+function runErrand() {
+  errand.sent = true;
+  return [errand.event, errand.data];
+}
+
+function ask(event, data, then) {
+  errand = { event, data, then, sent: false };
+  openLobby();
+  if (link.send(event, data)) errand.sent = true;
+}
+
+function receive({ event, data }) {
+  if (event === 'room_list_update') update({ lobby: { ...current().lobby, rooms: data.rooms ?? [], status: 'open' } });
+  if (!errand || !['room_created', 'room_joined', 'error'].includes(event)) return;
+  const { then } = errand;
+  errand = null;
+  if (event === 'error') then(data, null);
+  else then(null, data);
+}
+
+/** What the server finds wrong with a name, or null when its refusal is about something else. */
+function nameErrorIn(message) {
+  if (!/player name/i.test(message)) return null;
+  if (/reserved/i.test(message)) return 'reserved';
+  return /taken|already/i.test(message) ? 'taken' : 'bad';
+}
+
+function takeSeat(id, name, data) {
+  keepSeat(id, { name, token: data.seat_token ?? null, entropy: freshEntropy() });
+  go(`room/${id}`);
+}
+
+/** Opens a room and goes there; then `furnish()` is called. */
+export function createRoom(furnish) {
+  const { name } = current();
+  ask('create_room', { player_name: name }, (error, data) => {
+    const nameError = error && nameErrorIn(error.message);
+    if (nameError) updateUi({ nameError });
+    else if (error) update({ lobby: { ...current().lobby, error } });
+    else {
+      takeSeat(data.room_id, name, data);
+      furnish();
+    }
+  });
+}
+
+/** Takes a free seat; where there is none, watches. */
+export function joinRoom(id) {
+  const { name } = current();
+  updateUi({ entering: true });
+  ask('join_room', { room_id: id, player_name: name }, (error, data) => {
+    updateUi({ entering: false });
+    const nameError = error && nameErrorIn(error.message);
+    if (nameError) update({ room: null, ui: { ...current().ui, nameError } }); // back to the entrance
+    else if (error) go(`room/${id}`, { watch: true });
+    else takeSeat(id, data.player_name ?? name, data);
+  });
+}
