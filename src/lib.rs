@@ -6,6 +6,7 @@ pub mod config;
 pub mod game;
 pub mod http;
 pub mod limit;
+pub mod load;
 pub mod observe;
 pub mod protocol;
 pub mod room;

@@ -2,6 +2,7 @@
 
 mod config;
 mod healthcheck;
+mod load;
 mod progress;
 mod simulate;
 mod verify_deal;
@@ -39,6 +40,8 @@ enum Command {
         #[arg(long, value_name = "HOST:PORT")]
         address: Option<String>,
     },
+    /// Fill a server with players who act as fast as it lets them, and measure it.
+    Load(load::Arguments),
     /// Play whole games of bots, without a network.
     Simulate(simulate::Arguments),
     /// Compute the deals of completed games again; exit code 0 if all are as they must be, 1 if not.
@@ -123,6 +126,7 @@ impl Cli {
             Command::Config { reference: Some(form) } => config::print_reference(form),
             Command::Config { reference: None } => config::print_effective(&sources.load()?),
             Command::Healthcheck { address } => healthcheck::run(&sources.load()?.config, address.as_deref()),
+            Command::Load(arguments) => load::load(&arguments),
             Command::Simulate(arguments) => simulate::run(&arguments),
             Command::VerifyDeal { file } => verify_deal::run(&file),
         }

@@ -1,0 +1,144 @@
+//! The way of an action from one socket to the four of its table, through the whole server, beside a bare warp server
+//! that answers each text with one frame of the same size to the same four sockets. Both run as processes of their own,
+//! one after the other, on the same cores as the clients.
+//!
+//! `cargo bench --bench table`; `TABLE_ROOMS` (50) and `TABLE_SECONDS` (5) change the load.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a bench tells and stops at errors")]
+
+use std::env;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashmap::DashMap;
+use futures_util::{SinkExt, StreamExt};
+use liap::load::{Load, Report, Target, percentile, run};
+use tokio::sync::mpsc;
+use warp::Filter;
+use warp::ws::Message;
+
+const BARE: &str = "LIAP_BENCH_BARE_FRAME_BYTES";
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    if let Ok(bytes) = env::var(BARE) {
+        return runtime.block_on(serve_bare(bytes.parse().unwrap()));
+    }
+    let number = |name: &str, default| env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    let (rooms, seconds) = (number("TABLE_ROOMS", 50), number("TABLE_SECONDS", 5));
+    let measure = |server: &Server, target| {
+        let span = Duration::from_secs(seconds);
+        let load = Load { server: server.address, rooms: usize::try_from(rooms).unwrap(), people: 4, span, target };
+        runtime.block_on(run(&load)).unwrap()
+    };
+    let liap = Server::liap();
+    let ours = measure(&liap, Target::Liap);
+    drop(liap);
+    let bare = Server::bare(ours.frame_bytes());
+    let floor = measure(&bare, Target::Bare);
+    drop(bare);
+    let show = |name, report: &Report| {
+        let ms = |times: &[Duration], part| percentile(times, part).as_secs_f64() * 1_000.0;
+        println!(
+            "{name:<10} {:>7.0} actions/s  actor p50 {:>5.2} p99 {:>6.2} ms  last of four p99 {:>6.2} ms  {} B a frame",
+            report.rate(),
+            ms(&report.to_self, 0.5),
+            ms(&report.to_self, 0.99),
+            ms(&report.to_last, 0.99),
+            report.frame_bytes()
+        );
+    };
+    show("liap", &ours);
+    show("bare warp", &floor);
+    let p99 = |report: &Report| percentile(&report.to_self, 0.99).as_secs_f64();
+    println!(
+        "ratio      {:.2} of the actions, {:.2} times the p99",
+        ours.rate() / floor.rate(),
+        p99(&ours) / p99(&floor)
+    );
+}
+
+/// A server in a process of its own.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+    _data: Option<tempfile::TempDir>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+impl Server {
+    fn liap() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_liap"));
+        command.arg("serve").env("DATA_DIR", data.path()).env("HOST", "127.0.0.1").env("PORT", "0");
+        command.env("GAME_PACE", "0").env("USE_RATE_LIMITING", "false").env("MAX_SOCKETS_PER_ADDRESS", "20000");
+        command.env("METRICS_ENABLED", "false");
+        Self::start(command, Some(data))
+    }
+
+    fn bare(frame_bytes: u64) -> Self {
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.env(BARE, frame_bytes.to_string());
+        Self::start(command, None)
+    }
+
+    /// Starts it and reads its address from the first line that names one.
+    fn start(mut command: Command, data: Option<tempfile::TempDir>) -> Self {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut lines = lines.map_while(Result::ok);
+        let address = lines
+            .find_map(|line| {
+                let (_, rest) = line.split_once("listening on http://")?;
+                let end = rest.find(|c: char| c != '.' && c != ':' && !c.is_ascii_digit()).unwrap_or(rest.len());
+                rest.get(..end)?.parse().ok()
+            })
+            .expect("the server says where it listens");
+        // What else it says must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, address, _data: data }
+    }
+}
+
+/// warp as it comes, but with `TCP_NODELAY`: each text is answered with one frame to all sockets of its room.
+async fn serve_bare(frame_bytes: usize) {
+    let frame = Message::text("x".repeat(frame_bytes));
+    let rooms: Arc<DashMap<String, Vec<mpsc::Sender<Message>>>> = Arc::default();
+    let route = warp::path!("ws" / String).and(warp::ws()).map(move |room: String, ws: warp::ws::Ws| {
+        let (rooms, frame) = (Arc::clone(&rooms), frame.clone());
+        ws.on_upgrade(async move |socket| {
+            let (mut write, mut read) = socket.split();
+            let (sender, mut frames) = mpsc::channel(64);
+            rooms.entry(room.clone()).or_default().push(sender);
+            tokio::spawn(async move {
+                while let Some(frame) = frames.recv().await {
+                    if write.send(frame).await.is_err() {
+                        return;
+                    }
+                }
+            });
+            while let Some(Ok(message)) = read.next().await {
+                if message.is_text() {
+                    let sockets = rooms.get(&room).map(|sockets| sockets.clone()).unwrap_or_default();
+                    for socket in sockets {
+                        socket.try_send(frame.clone()).ok();
+                    }
+                }
+            }
+        })
+    });
+    let listener = tokio::net::TcpSocket::new_v4().unwrap();
+    listener.set_nodelay(true).unwrap();
+    listener.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = listener.listen(1024).unwrap();
+    eprintln!("listening on http://{}", listener.local_addr().unwrap());
+    warp::serve(route).incoming(listener).run().await;
+}
