@@ -81,8 +81,18 @@ impl PieceSet {
 
     /// Sum of the points of all pieces, 0 to 192.
     #[must_use]
-    pub fn points(self) -> u32 {
-        self.iter().map(|piece| u32::from(piece.points())).sum()
+    pub const fn points(self) -> u32 {
+        let [ones, twos, fours, eights] = POINTS_BITS;
+        (self.0 & ones).count_ones()
+            + 2 * (self.0 & twos).count_ones()
+            + 4 * (self.0 & fours).count_ones()
+            + 8 * (self.0 & eights).count_ones()
+    }
+
+    /// The pieces of this set that are worth more than `points`.
+    #[must_use]
+    pub fn above(self, points: u32) -> Self {
+        Self(self.0 & ABOVE.get(points as usize).copied().unwrap_or(0))
     }
 
     /// All pieces of one name and colour.
@@ -124,6 +134,43 @@ impl PieceSet {
     }
 }
 
+/// The pieces whose points have bit 0, bit 1, bit 2 and bit 3 set.
+const POINTS_BITS: [u32; 4] = {
+    let mut bits = [0; 4];
+    let mut number = 0;
+    while number < 32 {
+        let points = Piece::wrapping(number).points() as u32;
+        let [ones, twos, fours, eights] = bits;
+        bits = [
+            ones | (points & 1) << number,
+            twos | (points >> 1 & 1) << number,
+            fours | (points >> 2 & 1) << number,
+            eights | (points >> 3 & 1) << number,
+        ];
+        number += 1;
+    }
+    bits
+};
+
+/// The pieces worth more than 0, 1, 2 … 13 points; nothing is worth more than 14.
+static ABOVE: [u32; 14] = {
+    let mut above = [0; 14];
+    let mut rest: &mut [u32] = &mut above;
+    let mut points = 0;
+    while let Some((set, after)) = rest.split_first_mut() {
+        let mut number = 0;
+        while number < 32 {
+            if Piece::wrapping(number).points() > points {
+                *set |= 1 << number;
+            }
+            number += 1;
+        }
+        rest = after;
+        points += 1;
+    }
+    above
+};
+
 impl FromIterator<Piece> for PieceSet {
     fn from_iter<I: IntoIterator<Item = Piece>>(pieces: I) -> Self {
         pieces.into_iter().fold(Self::EMPTY, Self::with)
@@ -144,6 +191,18 @@ mod tests {
     fn saving_pieces_are_those_above_nine_points() {
         let saving: PieceSet = Piece::all().filter(|piece| piece.points() > 9).collect();
         assert_eq!(PieceSet::SAVING, saving);
+    }
+
+    #[test]
+    fn points_are_counted_by_bits() {
+        for bits in (0..u32::MAX).step_by(0x0101_0107) {
+            let set = PieceSet::from_bits(bits);
+            assert_eq!(set.points(), set.iter().map(|piece| u32::from(piece.points())).sum::<u32>());
+            for points in 0..16 {
+                let above: PieceSet = set.iter().filter(|piece| u32::from(piece.points()) > points).collect();
+                assert_eq!(set.above(points), above);
+            }
+        }
     }
 
     #[test]

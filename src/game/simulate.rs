@@ -1,5 +1,7 @@
 //! Whole games of bots without a room around them, and what comes out of many of them.
 
+use std::ops::Range;
+
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use sha2::{Digest, Sha256};
@@ -121,6 +123,16 @@ impl Series {
         let mut rng = Pcg64Mcg::from_seed(state);
         let mut game = Game::new(self.proof(number).deal_seed());
         play_out(&mut game, &self.levels_at(number), self.max_rounds, &mut rng, watch)
+    }
+
+    /// Plays the games with these numbers and counts what they came to.
+    #[must_use]
+    pub fn tally(&self, numbers: Range<u64>) -> Tally {
+        let mut tally = Tally::default();
+        for number in numbers {
+            tally.count(&self.players_at(number), &self.play(number, |_, _| {}));
+        }
+        tally
     }
 
     /// 256 bits that follow from the series, the number of the game and what they are for.

@@ -4,13 +4,16 @@
 //! see in many ways and plays the round out in each. None of them has a clock; what they draw comes from the caller.
 
 mod easy;
+mod normal;
+mod plays;
 
 use std::fmt;
 use std::str::FromStr;
 
 use rand::{Rng, RngExt};
 
-use super::{Action, PieceSet, View, ViewPhase};
+use super::{Action, PieceSet, Play, View, ViewPhase};
+use normal::Sight;
 
 /// How well a bot plays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -62,22 +65,45 @@ impl FromStr for Level {
 /// A view that has nothing to decide ([`View::is_to_move`]) gets an action that the game refuses.
 pub fn choose(level: Level, view: &View, rng: &mut impl Rng) -> Action {
     let hand = view.hand().set();
+    let allowed = view.allowed_declarations();
     match *view.phase() {
         // Four of five, whatever the level (rules, section 11).
         ViewPhase::Redeal { .. } => Action::AnswerRedeal(rng.random_ratio(4, 5)),
         ViewPhase::Declare { .. } => Action::Declare(match level {
-            Level::Easy | Level::Normal | Level::Hard => easy::declare(view.allowed_declarations(), rng),
+            Level::Easy => easy::declare(allowed, rng),
+            Level::Normal | Level::Hard => normal::declare(&Sight::of(view), allowed),
         }),
-        ViewPhase::Lead { .. } => Action::Play(match level {
-            Level::Easy | Level::Normal | Level::Hard => easy::lead(hand, rng),
-        }),
-        ViewPhase::Follow { lead, .. } => Action::Play(match level {
-            Level::Easy | Level::Normal | Level::Hard => easy::follow(hand, lead.count(), rng),
-        }),
+        ViewPhase::Lead { .. } => {
+            let pieces = match level {
+                Level::Easy => easy::lead(hand, rng),
+                Level::Normal | Level::Hard => normal::lead(&Sight::of(view)),
+            };
+            let legal = hand.is_superset(pieces) && Play::classify(pieces).is_some();
+            Action::Play(if legal { pieces } else { weakest(hand, 1) })
+        }
+        ViewPhase::Follow { starter, lead, .. } => {
+            let pieces = match level {
+                Level::Easy => easy::follow(hand, lead.count(), rng),
+                Level::Normal | Level::Hard => normal::follow(&Sight::of(view), starter, lead),
+            };
+            let legal = hand.is_superset(pieces) && pieces.len() == lead.count();
+            Action::Play(if legal { pieces } else { weakest(hand, lead.count()) })
+        }
         ViewPhase::Revealed(_) | ViewPhase::Played | ViewPhase::Scored { .. } | ViewPhase::Over { .. } => {
             Action::Play(PieceSet::EMPTY)
         }
     }
+}
+
+/// The `count` pieces with the fewest points: what is played should a bot ever come up with nothing legal, so that no
+/// bot can stall a game.
+fn weakest(hand: PieceSet, count: u8) -> PieceSet {
+    let mut weakest = hand;
+    while weakest.len() > count.max(1) {
+        let strongest = weakest.iter().max_by_key(|piece| piece.points());
+        weakest = weakest.difference(strongest.into_iter().collect());
+    }
+    weakest
 }
 
 #[cfg(test)]
@@ -95,6 +121,15 @@ mod tests {
             assert_eq!(level.as_str().parse(), Ok(level));
         }
         assert_eq!("Easy".parse::<Level>(), Err(LevelError));
+    }
+
+    #[test]
+    fn the_weakest_pieces_are_those_with_the_fewest_points() {
+        // General, chariot, red soldier, black cannon and soldier.
+        let hand = PieceSet::from_bits(1 | 1 << 5 | 1 << 11 | 1 << 25 | 1 << 27);
+        assert_eq!(weakest(hand, 1), PieceSet::from_bits(1 << 27));
+        assert_eq!(weakest(hand, 3), PieceSet::from_bits(1 << 11 | 1 << 25 | 1 << 27));
+        assert_eq!(weakest(hand, 5), hand);
     }
 
     proptest! {
