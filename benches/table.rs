@@ -3,7 +3,13 @@
 //! one after the other, on the same cores as the clients.
 //!
 //! `cargo bench --bench table`; `TABLE_ROOMS` (50) and `TABLE_SECONDS` (5) change the load.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a bench tells and stops at errors")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a bench tells and stops at errors"
+)]
 
 use std::env;
 use std::io::{BufRead, BufReader};
