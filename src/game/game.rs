@@ -1,8 +1,8 @@
 //! A whole game: what may be done, and what then follows.
 
 use super::{
-    BySeat, DealSeed, Declaration, Hand, Name, Piece, PieceSet, Play, RoundScore, Seat, SeatSet, Table, TurnResult,
-    allowed_declarations, declare, round_score, winners,
+    BySeat, DealSeed, Declaration, Hand, Name, Piece, PieceSet, Play, RoundScore, Seat, SeatSet, Starter, Table,
+    TurnResult, allowed_declarations, declare, first_accepter, round_score, starter, winners,
 };
 
 /// What a player can do.
@@ -107,32 +107,6 @@ pub enum Phase {
         winners: SeatSet,
     },
 }
-
-/// Why a player starts the round (rules, section 5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StarterReason {
-    /// He asked for the last redeal.
-    AcceptedRedeal,
-    /// First round: he holds the red general.
-    HasGeneralRed,
-    /// He won the last turn of the round before.
-    WonLastTurn,
-}
-
-impl StarterReason {
-    /// The spelling on the wire and in records.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::AcceptedRedeal => "accepted_redeal",
-            Self::HasGeneralRed => "has_general_red",
-            Self::WonLastTurn => "won_last_turn",
-        }
-    }
-}
-
-/// Who starts the round, and why.
-pub type Starter = (Seat, StarterReason);
 
 /// What everybody at and around the table may know, whatever the phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -389,9 +363,7 @@ impl Game {
         if !self.to_move().is_empty() {
             return Event::Answered;
         }
-        // The first accepter in the order from whoever is fixed to start so far (rules, section 4).
-        let from = self.accepter.or(self.last_winner).unwrap_or(Seat::One);
-        let Some(accepter) = from.order().into_iter().find(|&seat| accepted.contains(seat)) else {
+        let Some(accepter) = first_accepter(self.accepter, self.last_winner, accepted) else {
             self.settle();
             return Event::HandsKept;
         };
@@ -404,15 +376,9 @@ impl Game {
     /// The hands are final: fixes who starts (rules, section 5) and opens the declarations.
     fn settle(&mut self) {
         let red_general = PieceSet::of_kind(Name::General, super::Color::Red);
-        let (starter, reason) = match (self.accepter, self.last_winner) {
-            (Some(accepter), _) => (accepter, StarterReason::AcceptedRedeal),
-            (None, Some(winner)) => (winner, StarterReason::WonLastTurn),
-            (None, None) => {
-                let holder = Seat::ALL.into_iter().find(|&seat| self.held[seat].is_superset(red_general));
-                // Somebody holds it: all 32 pieces are dealt.
-                (holder.unwrap_or(Seat::One), StarterReason::HasGeneralRed)
-            }
-        };
+        // Somebody holds it: all 32 pieces are dealt.
+        let holder = Seat::ALL.into_iter().find(|&seat| self.held[seat].is_superset(red_general)).unwrap_or(Seat::One);
+        let (starter, reason) = starter(self.accepter, self.last_winner, holder);
         self.public.starter = Some((starter, reason));
         self.phase = Phase::Declare { next: starter };
     }
@@ -499,7 +465,7 @@ pub fn subsets(set: PieceSet) -> impl Iterator<Item = PieceSet> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::View;
+    use super::super::{StarterReason, View};
     use super::*;
 
     /// Everything an outsider could try in a phase, allowed or not.

@@ -12,6 +12,7 @@ mod deal;
 mod declare;
 mod play;
 mod score;
+mod starter;
 mod turn;
 
 #[expect(clippy::module_inception, reason = "the folder is the rules, the file is one game played by them")]
@@ -24,12 +25,13 @@ mod simulate;
 pub use bot::{Level, LevelError, choose};
 pub use deal::{DealProof, DealSeed, Entropy, EntropyError, ServerSeed};
 pub use declare::{AllowedDeclarations, Declaration, allowed_declarations};
-pub use game::{Action, ActionError, Event, Game, Phase, Public, Starter, StarterReason, subsets};
+pub use game::{Action, ActionError, Event, Game, Phase, Public, subsets};
 pub use piece::{Color, Kind, Name, Piece};
 pub use piece_set::PieceSet;
 pub use play::{Play, PlayKind};
 pub use score::{RoundScore, WINNING_SCORE, round_score, winners};
 pub use seat::{BySeat, Seat, SeatSet};
 pub use simulate::{Outcome, Results, Seating, Series, Step, Tally, play_out};
+pub use starter::{Starter, StarterReason, first_accepter, starter};
 pub use turn::{FollowError, Table, TurnResult};
 pub use view::{Hand, View, ViewPhase};

@@ -5,13 +5,18 @@
     clippy::panic,
     clippy::print_stderr,
     clippy::indexing_slicing,
+    clippy::print_stdout,
     reason = "what fails in a helper of a test fails the test"
 )]
 
+/// Which folder may use which.
+mod layers;
 /// Alerts and dashboards, held against the metrics that really exist.
 mod monitoring;
 /// Records of completed games: stored, decoded, shown, read back, altered and damaged.
 mod records;
+/// The rules as data: play types, comparisons, turns, scores, declarations, redeals, starters.
+mod rules;
 /// Settings: every source, every mistake, and the files made from their table.
 mod settings;
 /// The archive's store: crashes, damage, full disks.
