@@ -30,6 +30,8 @@ const BLOCK_IDS: usize = 256;
 const ENTRY_BYTES: usize = 24;
 /// How long sled may take to open or to close before it is given up; a healthy one takes less than a second.
 const SLED_PATIENCE: Duration = Duration::from_secs(20);
+/// How long a sled that failed may take to go, while the writer waits.
+const PARTING_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The catalog of one store.
 #[derive(Debug)]
@@ -259,7 +261,7 @@ impl Catalog {
             return false;
         }
         let (store, contents) = (self.folder.clone(), contents.clone());
-        let sealed = with_patience(move || {
+        let sealed = with_patience(SLED_PATIENCE, move || {
             db.flush().map_err(|error| error.to_string())?;
             drop(db);
             // Sled's own threads may hold the file for a moment longer; its lock tells when the last one let go.
@@ -361,14 +363,14 @@ fn open_sled(folder: &Path, cache_bytes: u64) -> Result<sled::Db, String> {
         .mode(sled::Mode::LowSpace)
         // Without its flusher sled keeps everything in memory and never cleans up.
         .flush_every_ms(Some(500));
-    with_patience(move || config.open().map_err(|error| error.to_string()))
+    with_patience(SLED_PATIENCE, move || config.open().map_err(|error| error.to_string()))
 }
 
 /// Lets sled go on a thread of its own: it may panic or wait for ever when its flusher died.
 fn drop_aside(db: Option<sled::Db>) {
     if let Some(db) = db {
         // Where even the thread fails to start, its closure is dropped here, and sled with it.
-        let _ended_or_not = with_patience(move || {
+        let _ended_or_not = with_patience(PARTING_PATIENCE, move || {
             drop(db);
             Ok(())
         });
@@ -376,7 +378,10 @@ fn drop_aside(db: Option<sled::Db>) {
 }
 
 /// Runs `work` on a thread of its own and waits for it, but neither for ever nor at the price of a panic.
-fn with_patience<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
+fn with_patience<T: Send + 'static>(
+    patience: Duration,
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
     let (sender, receiver) = mpsc::sync_channel(1);
     std::thread::Builder::new()
         .name("archive-sled".to_owned())
@@ -386,7 +391,7 @@ fn with_patience<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + S
             let _too_late = sender.send(outcome);
         })
         .map_err(|error| error.to_string())?;
-    receiver.recv_timeout(SLED_PATIENCE).unwrap_or_else(|_| Err("sled did not finish".to_owned()))
+    receiver.recv_timeout(patience).unwrap_or_else(|_| Err("sled did not finish".to_owned()))
 }
 
 type Block = Vec<(GameId, u64)>;

@@ -50,7 +50,7 @@ pub struct StoreOptions {
     pub queue_bytes: NonZeroUsize,
     /// Records written and synced together at most.
     pub group_records: NonZeroUsize,
-    /// Size at which a segment file is full and the next one begun. Removing a game rewrites its segment.
+    /// Size at which a segment file is full and the next one begun, 128 MiB at most. Removing a game rewrites its segment.
     pub segment_bytes: NonZeroU32,
 }
 
