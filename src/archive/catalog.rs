@@ -45,6 +45,17 @@ pub(super) struct Catalog {
     broken: AtomicBool,
 }
 
+/// Why the catalog of the last run cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unusable {
+    #[error("it was not closed")]
+    NotClosed,
+    #[error("it does not match its seal: {0}")]
+    Harmed(String),
+    #[error("it cannot be opened: {0}")]
+    Failed(String),
+}
+
 /// Sled failed. The ids it holds cannot be looked up until the catalog is rebuilt.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the catalog of the archive failed: {0}")]
@@ -65,23 +76,23 @@ impl Catalog {
     ///
     /// # Errors
     /// Why there is none; the caller then reads all ids and calls [`Catalog::rebuild`].
-    pub(super) fn open_sealed(store: &Path, cache_bytes: u64, contents: &Contents) -> Result<Self, String> {
+    pub(super) fn open_sealed(store: &Path, cache_bytes: u64, contents: &Contents) -> Result<Self, Unusable> {
         let folder = store.join(FOLDER);
         let seal = store.join(SEAL);
         let found = match fs::read(&seal) {
             Ok(found) => found,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err("it was not closed".to_owned()),
-            Err(error) => return Err(format!("its seal cannot be read: {error}")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Unusable::NotClosed),
+            Err(error) => return Err(Unusable::Harmed(error.to_string())),
         };
-        let expected = describe(&folder, contents).map_err(|error| format!("it cannot be read: {error}"))?;
+        let expected = describe(&folder, contents).map_err(|error| Unusable::Harmed(error.to_string()))?;
         if found != expected.as_bytes() {
-            return Err("it does not match its seal".to_owned());
+            return Err(Unusable::Harmed("its files changed".to_owned()));
         }
         // From here on the files change, so the seal must be gone before.
         fs::remove_file(&seal)
             .and_then(|()| tip::sync_folder(store))
-            .map_err(|error| format!("its seal cannot be broken: {error}"))?;
-        let db = open_sled(&folder, cache_bytes)?;
+            .map_err(|error| Unusable::Failed(error.to_string()))?;
+        let db = open_sled(&folder, cache_bytes).map_err(Unusable::Failed)?;
         Ok(Self::with(store, cache_bytes, BTreeMap::new(), Some(db)))
     }
 
@@ -265,9 +276,8 @@ impl Catalog {
             db.flush().map_err(|error| error.to_string())?;
             drop(db);
             // Sled's own threads may hold the file for a moment longer; its lock tells when the last one let go.
-            fs::File::open(store.join(FOLDER).join("db"))
-                .and_then(|file| file.lock())
-                .map_err(|error| error.to_string())?;
+            let held = fs::File::open(store.join(FOLDER).join("db"));
+            held.and_then(|file| file.lock().and_then(|()| file.unlock())).map_err(|error| error.to_string())?;
             let seal = describe(&store.join(FOLDER), &contents).map_err(|error| error.to_string())?;
             tip::write_whole(&store.join(SEAL), seal.as_bytes()).map_err(|error| error.to_string())
         });
@@ -501,10 +511,10 @@ mod tests {
         assert_eq!((contents(&catalog), catalog.waiting()), (ids.clone(), 0));
         // It was opened and not closed since.
         drop(catalog);
-        assert_eq!(open(&about).unwrap_err(), "it was not closed");
+        assert_eq!(open(&about).unwrap_err(), Unusable::NotClosed);
         // It is about other records.
         assert!(Catalog::rebuild(folder.path(), CACHE_BYTES, ids.clone()).close(&about));
-        assert!(open(&Contents { last: 1001, records: 1001 }).is_err());
+        assert!(matches!(open(&Contents { last: 1001, records: 1001 }), Err(Unusable::Harmed(_))));
         // One bit is not what it was.
         for file in ["catalog/db", "catalog/conf", "catalog.seal"] {
             assert!(Catalog::rebuild(folder.path(), CACHE_BYTES, ids.clone()).close(&about));
@@ -513,7 +523,7 @@ mod tests {
             let at = bytes.len() / 2;
             bytes[at] ^= 4;
             fs::write(&path, bytes).unwrap();
-            assert_eq!(open(&about).unwrap_err(), "it does not match its seal");
+            assert!(matches!(open(&about), Err(Unusable::Harmed(_))));
         }
     }
 

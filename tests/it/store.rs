@@ -285,6 +285,19 @@ fn a_lost_end_is_noticed_and_a_crash_before_the_tip_is_none() {
     assert_eq!(scan(&store), (0..5).chain(20..25).collect());
 }
 
+/// A disk that was full when a segment was begun left an empty file. The segment before took the next records, and at the
+/// opening after that they seemed to belong to the empty one.
+#[test]
+fn an_empty_segment_hides_no_records() {
+    for left_behind in [&b""[..], &b"LGR1 half a frame"[..]] {
+        let folder = tempfile::tempdir().unwrap();
+        put_all(&open(folder.path()), 0..10);
+        fs::write(folder.path().join("segments/00000000000000000011.seg"), left_behind).unwrap();
+        put_all(&open(folder.path()), 10..20);
+        assert_eq!(scan(&open(folder.path())), (0..20).collect());
+    }
+}
+
 #[test]
 fn a_lost_game_can_be_stored_again() {
     let folder = tempfile::tempdir().unwrap();
@@ -638,8 +651,18 @@ fn a_full_disk_stops_nothing_for_good() {
         limit("unlimited");
         lines.extend(child.wait_for("healthy"));
     }
-    lines.extend(child.wait_for("closed"));
+    // Killed at the worst of times, it begins again as if nothing had been.
+    limit("0");
+    lines.extend(child.wait_for("full"));
+    child.process.kill().unwrap();
+    child.process.wait().unwrap();
+    lines.extend(child.lines.iter());
+    let mut acked: BTreeSet<u64> = acknowledged(lines).collect();
+    let next = acked.last().unwrap() + 1;
+    assert_eq!(acked, (10..next).collect());
+    let mut child = Running::start(Command::new(std::env::current_exe().unwrap()), &path, next, Some(30_000));
+    acked.extend(acknowledged(child.wait_for("closed")));
     assert!(child.process.wait().unwrap().success());
-    assert_eq!(acknowledged(lines).collect::<BTreeSet<_>>(), (10..30_000).collect());
+    assert_eq!(acked, (10..30_000).collect());
     assert_eq!(scan(&open(&path)), (0..30_000).collect());
 }
