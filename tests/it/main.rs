@@ -8,6 +8,8 @@
     reason = "what fails in a helper of a test fails the test"
 )]
 
+/// The archive as a whole: games handed over, found, read, pruned, and still there after a restart.
+mod archive;
 /// Alerts and dashboards, held against the metrics that really exist.
 mod monitoring;
 /// Records of completed games: stored, decoded, shown, read back, altered and damaged.
