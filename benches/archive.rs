@@ -23,6 +23,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt, SeedableRng};
 
 const GROUP: usize = 100;
+const SLICE: usize = 10_000;
 
 fn record(random: &mut SmallRng) -> Vec<u8> {
     let mut record = vec![0; random.random_range(376..=576)];
@@ -38,43 +39,64 @@ fn per_second(count: usize, took: Duration) -> f64 {
     count as f64 / took.as_secs_f64()
 }
 
-/// Append and fdatasync, a group at a time: nothing durable can be faster.
-fn floor(folder: &Path, games: usize, group: usize) -> f64 {
-    let mut random = SmallRng::seed_from_u64(1);
-    let mut file = File::create(folder.join("floor")).unwrap();
-    let began = Instant::now();
-    for _ in 0..games / group {
-        let mut bytes = Vec::new();
-        for _ in 0..group {
-            bytes.extend(record(&mut random));
-        }
-        file.write_all(&bytes).unwrap();
-        file.sync_data().unwrap();
-    }
-    per_second(games / group * group, began.elapsed())
+/// The floor: append and fdatasync, a group at a time. Nothing durable can be faster.
+struct Floor {
+    file: File,
+    random: SmallRng,
+    took: Duration,
 }
 
-/// Fills a store and returns its ids and the rate. `in_flight` records wait for their receipts at most.
-fn fill(store: &Store, games: usize, in_flight: usize) -> (Vec<GameId>, f64) {
-    let mut random = SmallRng::seed_from_u64(2);
-    let mut ids = GameIds::default();
-    let mut known = Vec::with_capacity(games);
-    let mut waiting: VecDeque<Receipt> = VecDeque::new();
-    let began = Instant::now();
-    for game in 0..games as u64 {
-        let id = ids.next(1_700_000_000_000 + game * 40, random.random());
-        if waiting.len() >= in_flight {
-            for receipt in waiting.drain(..in_flight.div_ceil(2)) {
-                receipt.wait().unwrap();
-            }
+impl Floor {
+    fn new(folder: &Path) -> Self {
+        let file = File::create(folder.join("floor")).unwrap();
+        Self { file, random: SmallRng::seed_from_u64(1), took: Duration::ZERO }
+    }
+
+    fn write(&mut self, games: usize, group: usize) {
+        let began = Instant::now();
+        for _ in 0..games / group {
+            let bytes: Vec<u8> = (0..group).flat_map(|_| record(&mut self.random)).collect();
+            self.file.write_all(&bytes).unwrap();
+            self.file.sync_data().unwrap();
         }
-        waiting.push_back(store.append(id, record(&mut random)).unwrap());
-        known.push(id);
+        self.took += began.elapsed();
     }
-    for receipt in waiting {
-        receipt.wait().unwrap();
+}
+
+/// Games handed to a store, of which so many wait for their receipts at most.
+struct Filling<'a> {
+    store: &'a Store,
+    in_flight: usize,
+    random: SmallRng,
+    ids: GameIds,
+    known: Vec<GameId>,
+    took: Duration,
+}
+
+impl<'a> Filling<'a> {
+    fn new(store: &'a Store, in_flight: usize) -> Self {
+        let random = SmallRng::seed_from_u64(2);
+        Self { store, in_flight, random, ids: GameIds::default(), known: Vec::new(), took: Duration::ZERO }
     }
-    (known, per_second(games, began.elapsed()))
+
+    fn write(&mut self, games: usize) {
+        let began = Instant::now();
+        let mut waiting: VecDeque<Receipt> = VecDeque::new();
+        for _ in 0..games {
+            let id = self.ids.next(1_700_000_000_000 + self.known.len() as u64 * 40, self.random.random());
+            if waiting.len() >= self.in_flight {
+                for receipt in waiting.drain(..self.in_flight.div_ceil(2)) {
+                    receipt.wait().unwrap();
+                }
+            }
+            waiting.push_back(self.store.append(id, record(&mut self.random)).unwrap());
+            self.known.push(id);
+        }
+        for receipt in waiting {
+            receipt.wait().unwrap();
+        }
+        self.took += began.elapsed();
+    }
 }
 
 fn resident_mib() -> f64 {
@@ -85,21 +107,33 @@ fn resident_mib() -> f64 {
 
 fn main() {
     let number = |name: &str, default: usize| std::env::var(name).map_or(default, |text| text.parse().unwrap());
-    let games = number("LIAP_BENCH_GAMES", 200_000);
+    let games = number("LIAP_BENCH_GAMES", 200_000).next_multiple_of(SLICE);
     let base = std::env::var_os("LIAP_BENCH_FOLDER").map_or_else(std::env::temp_dir, Into::into);
     let folder = tempfile::tempdir_in(base).unwrap();
     let options = StoreOptions { group_records: NonZeroUsize::new(GROUP).unwrap(), ..StoreOptions::default() };
 
-    let one_floor = floor(folder.path(), 2_000, 1);
+    // The floor and the store take turns, so that a busy machine is equally busy for both.
+    let mut floor = Floor::new(folder.path());
     let (store, _) = Store::open(&folder.path().join("single"), options).unwrap();
-    let (_, one) = fill(&store, 2_000, 1);
+    let mut filling = Filling::new(&store, 1);
+    for _ in 0..10 {
+        floor.write(100, 1);
+        filling.write(100);
+    }
+    let (one, one_floor) = (per_second(1000, filling.took), per_second(1000, floor.took));
     drop(store);
     say("durable games/s, one at a time", &format!("{one:.0}"), &format!("floor {one_floor:.0}, goal 3000"));
 
-    let group_floor = floor(folder.path(), games.min(200_000), GROUP);
+    let mut floor = Floor::new(folder.path());
     let path = folder.path().join("archive");
     let (store, _) = Store::open(&path, options).unwrap();
-    let (ids, rate) = fill(&store, games, 4 * GROUP);
+    let mut filling = Filling::new(&store, 4 * GROUP);
+    for _ in 0..games / SLICE {
+        floor.write(SLICE, GROUP);
+        filling.write(SLICE);
+    }
+    let (rate, group_floor) = (per_second(games, filling.took), per_second(games, floor.took));
+    let ids = filling.known;
     say("durable games/s, groups of 100", &format!("{rate:.0}"), &format!("floor {group_floor:.0}, goal 30000"));
 
     let record_bytes = store.status().record_bytes;

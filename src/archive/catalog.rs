@@ -30,6 +30,8 @@ const BLOCK_IDS: usize = 256;
 const ENTRY_BYTES: usize = 24;
 /// How long sled may take to open or to close before it is given up; a healthy one takes less than a second.
 const SLED_PATIENCE: Duration = Duration::from_secs(20);
+/// How long a sled that failed may take to go, while the writer waits.
+const PARTING_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The catalog of one store.
 #[derive(Debug)]
@@ -41,6 +43,17 @@ pub(super) struct Catalog {
     settled: RwLock<Option<sled::Db>>,
     /// Sled failed or panicked: what it holds is no longer trusted.
     broken: AtomicBool,
+}
+
+/// Why the catalog of the last run cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unusable {
+    #[error("it was not closed")]
+    NotClosed,
+    #[error("it does not match its seal: {0}")]
+    Harmed(String),
+    #[error("it cannot be opened: {0}")]
+    Failed(String),
 }
 
 /// Sled failed. The ids it holds cannot be looked up until the catalog is rebuilt.
@@ -63,23 +76,23 @@ impl Catalog {
     ///
     /// # Errors
     /// Why there is none; the caller then reads all ids and calls [`Catalog::rebuild`].
-    pub(super) fn open_sealed(store: &Path, cache_bytes: u64, contents: &Contents) -> Result<Self, String> {
+    pub(super) fn open_sealed(store: &Path, cache_bytes: u64, contents: &Contents) -> Result<Self, Unusable> {
         let folder = store.join(FOLDER);
         let seal = store.join(SEAL);
         let found = match fs::read(&seal) {
             Ok(found) => found,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err("it was not closed".to_owned()),
-            Err(error) => return Err(format!("its seal cannot be read: {error}")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Unusable::NotClosed),
+            Err(error) => return Err(Unusable::Harmed(error.to_string())),
         };
-        let expected = describe(&folder, contents).map_err(|error| format!("it cannot be read: {error}"))?;
+        let expected = describe(&folder, contents).map_err(|error| Unusable::Harmed(error.to_string()))?;
         if found != expected.as_bytes() {
-            return Err("it does not match its seal".to_owned());
+            return Err(Unusable::Harmed("its files changed".to_owned()));
         }
         // From here on the files change, so the seal must be gone before.
         fs::remove_file(&seal)
             .and_then(|()| tip::sync_folder(store))
-            .map_err(|error| format!("its seal cannot be broken: {error}"))?;
-        let db = open_sled(&folder, cache_bytes)?;
+            .map_err(|error| Unusable::Failed(error.to_string()))?;
+        let db = open_sled(&folder, cache_bytes).map_err(Unusable::Failed)?;
         Ok(Self::with(store, cache_bytes, BTreeMap::new(), Some(db)))
     }
 
@@ -259,13 +272,12 @@ impl Catalog {
             return false;
         }
         let (store, contents) = (self.folder.clone(), contents.clone());
-        let sealed = with_patience(move || {
+        let sealed = with_patience(SLED_PATIENCE, move || {
             db.flush().map_err(|error| error.to_string())?;
             drop(db);
             // Sled's own threads may hold the file for a moment longer; its lock tells when the last one let go.
-            fs::File::open(store.join(FOLDER).join("db"))
-                .and_then(|file| file.lock())
-                .map_err(|error| error.to_string())?;
+            let held = fs::File::open(store.join(FOLDER).join("db"));
+            held.and_then(|file| file.lock().and_then(|()| file.unlock())).map_err(|error| error.to_string())?;
             let seal = describe(&store.join(FOLDER), &contents).map_err(|error| error.to_string())?;
             tip::write_whole(&store.join(SEAL), seal.as_bytes()).map_err(|error| error.to_string())
         });
@@ -361,14 +373,14 @@ fn open_sled(folder: &Path, cache_bytes: u64) -> Result<sled::Db, String> {
         .mode(sled::Mode::LowSpace)
         // Without its flusher sled keeps everything in memory and never cleans up.
         .flush_every_ms(Some(500));
-    with_patience(move || config.open().map_err(|error| error.to_string()))
+    with_patience(SLED_PATIENCE, move || config.open().map_err(|error| error.to_string()))
 }
 
 /// Lets sled go on a thread of its own: it may panic or wait for ever when its flusher died.
 fn drop_aside(db: Option<sled::Db>) {
     if let Some(db) = db {
         // Where even the thread fails to start, its closure is dropped here, and sled with it.
-        let _ended_or_not = with_patience(move || {
+        let _ended_or_not = with_patience(PARTING_PATIENCE, move || {
             drop(db);
             Ok(())
         });
@@ -376,7 +388,10 @@ fn drop_aside(db: Option<sled::Db>) {
 }
 
 /// Runs `work` on a thread of its own and waits for it, but neither for ever nor at the price of a panic.
-fn with_patience<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
+fn with_patience<T: Send + 'static>(
+    patience: Duration,
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
     let (sender, receiver) = mpsc::sync_channel(1);
     std::thread::Builder::new()
         .name("archive-sled".to_owned())
@@ -386,7 +401,7 @@ fn with_patience<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + S
             let _too_late = sender.send(outcome);
         })
         .map_err(|error| error.to_string())?;
-    receiver.recv_timeout(SLED_PATIENCE).unwrap_or_else(|_| Err("sled did not finish".to_owned()))
+    receiver.recv_timeout(patience).unwrap_or_else(|_| Err("sled did not finish".to_owned()))
 }
 
 type Block = Vec<(GameId, u64)>;
@@ -496,10 +511,10 @@ mod tests {
         assert_eq!((contents(&catalog), catalog.waiting()), (ids.clone(), 0));
         // It was opened and not closed since.
         drop(catalog);
-        assert_eq!(open(&about).unwrap_err(), "it was not closed");
+        assert_eq!(open(&about).unwrap_err(), Unusable::NotClosed);
         // It is about other records.
         assert!(Catalog::rebuild(folder.path(), CACHE_BYTES, ids.clone()).close(&about));
-        assert!(open(&Contents { last: 1001, records: 1001 }).is_err());
+        assert!(matches!(open(&Contents { last: 1001, records: 1001 }), Err(Unusable::Harmed(_))));
         // One bit is not what it was.
         for file in ["catalog/db", "catalog/conf", "catalog.seal"] {
             assert!(Catalog::rebuild(folder.path(), CACHE_BYTES, ids.clone()).close(&about));
@@ -508,7 +523,7 @@ mod tests {
             let at = bytes.len() / 2;
             bytes[at] ^= 4;
             fs::write(&path, bytes).unwrap();
-            assert_eq!(open(&about).unwrap_err(), "it does not match its seal");
+            assert!(matches!(open(&about), Err(Unusable::Harmed(_))));
         }
     }
 

@@ -246,6 +246,11 @@ fn read<'a, T: Deserialize<'a>>(plain: &'a [u8]) -> Result<T, DecodeError> {
     Ok(T::deserialize(&mut deserializer)?)
 }
 
+/// The length before compression that a stored record claims; 0 if it claims none.
+pub(super) fn plain_length(bytes: &[u8]) -> usize {
+    bytes.get(3..).and_then(split_length).map_or(0, |(length, _)| length)
+}
+
 fn push_length(bytes: &mut Vec<u8>, mut length: usize) {
     loop {
         let [low, ..] = length.to_le_bytes();

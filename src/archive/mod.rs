@@ -8,11 +8,15 @@
 //! A [`GameRecord`] is a seed and a list of moves; [`replay`] makes the whole game of it again, as the [`GameJson`] that
 //! is shown and exported; [`encode`] makes a few hundred bytes of it (`codec`, with its `moves` and `times`).
 
+#[expect(clippy::module_inception, reason = "the folder is about completed games, the file is one place of them")]
+mod archive;
 mod catalog;
 mod codec;
 mod frame;
 mod game_id;
+mod index;
 mod json;
+mod loading;
 mod moves;
 mod options;
 mod record;
@@ -22,11 +26,14 @@ mod segment;
 mod store;
 mod times;
 mod tip;
+mod worker;
 mod writer;
 
+pub use archive::{Archive, ArchiveStatus, Found, Full, ReadError};
 pub use codec::{DecodeError, EncodeError, Summary, decode, decode_summary, encode, encode_plain};
 pub use frame::MAX_RECORD_BYTES;
 pub use game_id::{GameId, GameIds, ParseGameIdError};
+pub use index::{Query, Rating, Totals};
 pub use json::{
     AnswerJson, DealJson, DeclarationJson, Difference, FORMAT_VERSION, GameJson, JsonError, PieceName, PlayJson,
     PlayerJson, ProofError, ProofJson, RoundJson, SeatNumber, Seconds, TakeoverJson, TurnJson,
@@ -38,4 +45,5 @@ pub use recover::OpenReport;
 pub use replay::{Outcome, RULES_VERSION, ReplayError, outcome, replay};
 pub use store::{Health, Page, ScanReport, Store, StoreError, StoreOptions, StoreStatus};
 pub use times::TimesError;
+pub use worker::Told;
 pub use writer::{AppendError, Receipt, Stored, WriteError};

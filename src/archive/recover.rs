@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::GameId;
-use super::catalog::{Catalog, Contents};
+use super::catalog::{Catalog, Contents, Unusable};
 use super::segment::{self, Findings, Rewrite, Run, Segment};
 use super::store::{StoreError, StoreOptions};
 use super::tip::{self, Tip, TipFound};
@@ -182,9 +182,13 @@ pub(super) fn recover(store: &Path, options: &StoreOptions) -> Result<Recovered,
         Ok(catalog) => catalog,
         Err(reason) => {
             // A store that was closed in order has a seal, and one that fits unless records are missing now.
-            let closed = matches!(tip_found, TipFound::Whole { closed: true, .. });
-            report.catalog_damaged = (sealed || closed) && report.missing == 0 && !report.tip_damaged;
-            report.catalog_rebuilt = Some(reason);
+            let harmed = match reason {
+                Unusable::NotClosed => matches!(tip_found, TipFound::Whole { closed: true, .. }),
+                Unusable::Harmed(_) => true,
+                Unusable::Failed(_) => false,
+            };
+            report.catalog_damaged = harmed && report.missing == 0 && !report.tip_damaged;
+            report.catalog_rebuilt = Some(reason.to_string());
             if sealed {
                 ids.clear();
                 for segment in &segments {
@@ -266,12 +270,16 @@ impl Mender<'_> {
             {
                 // It stays behind the last frame, where the next opening meets it again; only nothing may be appended to it.
                 log::warn!("an unfinished write could not be cut off: {error}");
-                self.last_is_sound = self.last_is_sound && next_first.is_some();
+                self.last_is_sound &= next_first.is_some();
             }
             expected = found_last + 1;
-            // An empty file says nothing; whoever needs its name writes it again.
             if findings.last.is_some() {
                 segments.push(Arc::new(segment));
+            } else if let Err(error) = fs::remove_file(segment::path(&folder, segment.first())) {
+                // A segment that was begun and never got a record. Its name must not stand behind records of the one before:
+                // they would look like another's.
+                log::warn!("an empty segment could not be removed: {error}");
+                self.last_is_sound = false;
             }
         }
         self.fill(&mut segments, (expected, tip_last), &folder);

@@ -14,8 +14,10 @@ use super::GameId;
 use super::frame::{self, Frame, HEADER_BYTES, Stretch};
 use super::tip;
 
-/// Largest segment file that is read, in bytes; what lies beyond counts as damage. Segments we write stay far below.
-pub(super) const MAX_SEGMENT_BYTES: u64 = 256 << 20;
+/// Largest segment file that is read, in bytes; what lies beyond counts as damage.
+const MAX_SEGMENT_BYTES: u64 = 256 << 20;
+/// Size at which any segment is full, whatever the options say: with one group on top it stays far below what is read.
+pub(super) const FULL_SEGMENT_BYTES: u64 = MAX_SEGMENT_BYTES / 2;
 
 /// An open segment file.
 #[derive(Debug)]

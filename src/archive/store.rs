@@ -35,8 +35,6 @@ use super::writer::{AppendError, Inbox, Receipt, Removal, Writer};
 #[derive(Debug)]
 pub struct Store {
     shared: Arc<Shared>,
-    /// Held as long as the store is open; the operating system lets go of it when the process ends, however it ends.
-    _lock: File,
 }
 
 /// What may be set about a store.
@@ -50,7 +48,7 @@ pub struct StoreOptions {
     pub queue_bytes: NonZeroUsize,
     /// Records written and synced together at most.
     pub group_records: NonZeroUsize,
-    /// Size at which a segment file is full and the next one begun. Removing a game rewrites its segment.
+    /// Size at which a segment file is full and the next one begun, 128 MiB at most. Removing a game rewrites its segment.
     pub segment_bytes: NonZeroU32,
 }
 
@@ -173,6 +171,7 @@ impl Store {
         let active = segments.last().filter(|_| last_is_sound).map(Arc::clone);
         let shared = Arc::new(Shared {
             folder: path.clone(),
+            lock,
             segments_folder: recover::segments_folder(path),
             options,
             segments: RwLock::new(segments),
@@ -184,7 +183,7 @@ impl Store {
         });
         let writer = Writer { shared: Arc::clone(&shared), tip, active, newest, catalog_due: Instant::now() };
         std::thread::Builder::new().name("archive-writer".to_owned()).spawn(|| writer.run()).map_err(fault)?;
-        Ok((Self { shared, _lock: lock }, report))
+        Ok((Self { shared }, report))
     }
 
     /// Hands a record over, without waiting for anything. It is stored when the receipt says so.
@@ -315,8 +314,13 @@ impl Store {
 
 impl Drop for Store {
     fn drop(&mut self) {
-        // Should the disk hang, the records are as safe as in a crash.
-        self.close(Duration::from_secs(5));
+        // Should the disk hang, the records are as safe as in a crash, and the lock stays with the writer.
+        if self.close(Duration::from_secs(5))
+            // Closing the file alone would leave the lock to a child process that is just being started.
+            && let Err(error) = self.shared.lock.unlock()
+        {
+            log::warn!("the archive's lock could not be given back: {error}");
+        }
     }
 }
 
@@ -324,6 +328,8 @@ impl Drop for Store {
 #[derive(Debug)]
 pub(super) struct Shared {
     folder: PathBuf,
+    /// Held until the writer has ended; the operating system takes it back when the process ends, however it ends.
+    lock: File,
     pub(super) segments_folder: PathBuf,
     pub(super) options: StoreOptions,
     /// In ascending order.

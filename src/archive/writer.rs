@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use super::GameId;
 use super::catalog::Contents;
 use super::frame::{Frame, HEADER_BYTES};
-use super::segment::{Rewrite, Segment};
+use super::segment::{FULL_SEGMENT_BYTES, Rewrite, Segment};
 use super::store::{Health, Shared, StoreError};
 use super::tip::Tip;
 
@@ -374,7 +374,8 @@ impl Writer {
     /// Makes a group durable. May be called again after a failure.
     fn persist(&mut self, group: &mut Group) -> io::Result<()> {
         if group.segment.is_none() {
-            let full = |segment: &Arc<Segment>| segment.bytes() >= u64::from(self.shared.options.segment_bytes.get());
+            let limit = u64::from(self.shared.options.segment_bytes.get()).min(FULL_SEGMENT_BYTES);
+            let full = |segment: &Arc<Segment>| segment.bytes() >= limit;
             let segment = match self.active.take_if(|segment| !full(segment)) {
                 Some(segment) => segment,
                 None => Arc::new(Segment::create(&self.shared.segments_folder, self.tip.last() + 1)?),

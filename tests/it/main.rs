@@ -9,6 +9,8 @@
     reason = "what fails in a helper of a test fails the test"
 )]
 
+/// The archive as a whole: games handed over, found, read, pruned, and still there after a restart.
+mod archive;
 /// Which folder may use which.
 mod layers;
 /// Alerts and dashboards, held against the metrics that really exist.

@@ -285,6 +285,19 @@ fn a_lost_end_is_noticed_and_a_crash_before_the_tip_is_none() {
     assert_eq!(scan(&store), (0..5).chain(20..25).collect());
 }
 
+/// A disk that was full when a segment was begun left an empty file. The segment before took the next records, and at the
+/// opening after that they seemed to belong to the empty one.
+#[test]
+fn an_empty_segment_hides_no_records() {
+    for left_behind in [&b""[..], &b"LGR1 half a frame"[..]] {
+        let folder = tempfile::tempdir().unwrap();
+        put_all(&open(folder.path()), 0..10);
+        fs::write(folder.path().join("segments/00000000000000000011.seg"), left_behind).unwrap();
+        put_all(&open(folder.path()), 10..20);
+        assert_eq!(scan(&open(folder.path())), (0..20).collect());
+    }
+}
+
 #[test]
 fn a_lost_game_can_be_stored_again() {
     let folder = tempfile::tempdir().unwrap();
@@ -556,13 +569,14 @@ impl Running {
         Self { process, lines }
     }
 
+    /// All lines up to the first that begins like this.
     fn wait_for(&self, wanted: &str) -> Vec<String> {
         let mut seen = Vec::new();
         loop {
             let line =
                 self.lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("never said {wanted:?}, but {seen:?}"));
             seen.push(line.clone());
-            if line == wanted {
+            if line.starts_with(wanted) {
                 return seen;
             }
         }
@@ -585,11 +599,16 @@ fn kill_loses_nothing_acknowledged() {
         // As after a real crash, everything not acknowledged is handed over again.
         let from = acked.last().map_or(0, |last| last + 1);
         let mut child = Running::start(Command::new(std::env::current_exe().unwrap()), &path, from, None);
-        let life = if kill % 7 == 3 { random.random_range(0..50) } else { random.random_range(50..400) };
-        std::thread::sleep(Duration::from_millis(life));
+        let mut lines = Vec::new();
+        if kill % 7 == 3 {
+            std::thread::sleep(Duration::from_millis(random.random_range(0..50)));
+        } else {
+            lines = child.wait_for("open ");
+            std::thread::sleep(Duration::from_millis(random.random_range(0..350)));
+        }
         child.process.kill().unwrap();
         child.process.wait().unwrap();
-        let lines: Vec<String> = child.lines.iter().collect();
+        lines.extend(child.lines.iter());
         if let Some(report) = lines.iter().find(|line| line.starts_with("open ")) {
             assert!(report.ends_with(" 0 false"), "kill {kill}: {report}");
         }
@@ -599,7 +618,7 @@ fn kill_loses_nothing_acknowledged() {
     assert!(!report.is_damaged(), "{report}");
     let found = scan(&store);
     assert!(acked.is_subset(&found), "lost: {:?}", acked.difference(&found).collect::<Vec<_>>());
-    assert!(acked.len() > 20 * kills, "only {} games in {kills} lives", acked.len());
+    assert!(acked.len() > kills, "only {} games in {kills} lives", acked.len());
     for n in &found {
         assert_eq!(store.get(id(*n)).unwrap(), Some(record(*n)));
     }
@@ -622,7 +641,7 @@ fn a_full_disk_stops_nothing_for_good() {
             Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:unlimited")]).status().unwrap();
         assert!(done.success());
     };
-    let mut lines = child.wait_for("ack 300");
+    let mut lines = child.wait_for("ack 3");
     for _ in 0..3 {
         limit("0");
         lines.extend(child.wait_for("failing"));
@@ -632,8 +651,18 @@ fn a_full_disk_stops_nothing_for_good() {
         limit("unlimited");
         lines.extend(child.wait_for("healthy"));
     }
-    lines.extend(child.wait_for("closed"));
+    // Killed at the worst of times, it begins again as if nothing had been.
+    limit("0");
+    lines.extend(child.wait_for("full"));
+    child.process.kill().unwrap();
+    child.process.wait().unwrap();
+    lines.extend(child.lines.iter());
+    let mut acked: BTreeSet<u64> = acknowledged(lines).collect();
+    let next = acked.last().unwrap() + 1;
+    assert_eq!(acked, (10..next).collect());
+    let mut child = Running::start(Command::new(std::env::current_exe().unwrap()), &path, next, Some(30_000));
+    acked.extend(acknowledged(child.wait_for("closed")));
     assert!(child.process.wait().unwrap().success());
-    assert_eq!(acknowledged(lines).collect::<BTreeSet<_>>(), (10..30_000).collect());
+    assert_eq!(acked, (10..30_000).collect());
     assert_eq!(scan(&open(&path)), (0..30_000).collect());
 }

@@ -11,14 +11,14 @@ import { gzipSync } from 'node:zlib';
 import { house, openBrowser, situation, visitor } from './house.js';
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-const GAME_WITHIN_MS = 240000;
+const GAME_WITHIN_MS = 300000;
 const PAGE = new URL('../../src/http/page/', import.meta.url);
 
 let server;
 let browser;
 
 before(async () => {
-  [server, browser] = await Promise.all([house({ GAME_PACE: '0.03' }), openBrowser()]);
+  [server, browser] = await Promise.all([house({ GAME_PACE: '0.01' }), openBrowser()]);
 });
 after(async () => {
   await browser?.close();
@@ -116,8 +116,9 @@ test('a whole game by touch on a phone', { timeout: GAME_WITHIN_MS + 60000 }, as
   await leave();
 });
 
-test('a reload in the middle of a turn gives the same hand back', { timeout: 60000 }, async () => {
-  const { page, leave } = await visitor(browser, server.url);
+test('a reload in the middle of a turn gives the same hand back', { timeout: 120000 }, async () => {
+  const slower = await house({ GAME_PACE: '0.5' }); // time to come back before a bot takes the seat
+  const { page, leave } = await visitor(browser, slower.url);
   await page.fill('#name', 'Jon');
   await page.click('.choice:not(.primary)');
   const hands = keys(page);
@@ -133,6 +134,7 @@ test('a reload in the middle of a turn gives the same hand back', { timeout: 600
   await page.waitForSelector('.offers');
   assert.deepEqual(await names(), held);
   await leave();
+  await slower.stop();
 });
 
 test('a friend comes by the link, a third one watches and sees no hand', { timeout: 60000 }, async () => {

@@ -93,9 +93,9 @@ function arrive({ watch = false }) {
   const { lobby, ui, name } = current();
   update({ route, lobby: { ...lobby, error: null }, ui: { ...ui, code: '', codeError: false } });
   globalThis.scrollTo(0, 0);
+  askForArchive();
   if (route.place === 'door') {
     openLobby();
-    askForArchive();
   } else if (route.place === 'replay') {
     openReplay(route, url.searchParams);
   } else if (route.place !== 'room') {

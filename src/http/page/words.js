@@ -297,7 +297,7 @@ export const WORDS = {
   'guide.score.miss': ['Missed: minus the difference.', 'พลาด: ลบด้วยส่วนต่าง', '没叫中：减去差数。'],
   'guide.score.zeroHit': ['Declared 0 and took none: 3.', 'ประกาศ 0 และไม่ได้เลย: 3', '叫 0 且一墩未得：3 分。'],
   'guide.score.zeroMiss': ['Declared 0 and took some: minus one for each.', 'ประกาศ 0 แต่ได้กอง: ลบกองละหนึ่ง', '叫 0 却得了墩：每墩减一。'],
-  'guide.score.redeal': ['Each redeal multiplies all scores of the round once more.', 'แจกใหม่แต่ละครั้งเพิ่มตัวคูณคะแนนของรอบ', '每次重发，本局所有得分的倍数加一。'],
+  'guide.score.redeal': ['Each redeal raises what all scores of the round are multiplied by: ×2, ×3 …', 'แจกใหม่แต่ละครั้งเพิ่มตัวคูณคะแนนของรอบ: ×2, ×3 …', '每次重发，本局所有得分的倍数加一：×2、×3……'],
   'guide.score.end': ['The game ends after a round in which somebody has 50 or more.', 'เกมจบเมื่อจบรอบแล้วมีคนได้ 50 ขึ้นไป', '一局结束后有人达到 50 分，游戏结束。'],
   'guide.limits': ['Two limits when declaring', 'ข้อห้ามสองข้อในการประกาศ', '叫墩的两条限制'],
   'guide.limitsText': ['The four declarations must not add up to eight, and nobody may declare zero three rounds in a row.', 'ผลรวมทั้งสี่คนต้องไม่เท่ากับแปด และห้ามประกาศศูนย์สามรอบติดกัน', '四家之和不能是八，也不能连续三局叫零。'],

@@ -1,0 +1,335 @@
+//! The archive as the rest of the house sees it: hand a game over, find it again.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::codec::{DecodeError, Summary, decode, decode_summary};
+use super::index::{Index, Query, Totals};
+use super::loading;
+use super::record::GameRecord;
+use super::worker::{Job, Told, Worker};
+use super::{GameId, Health, OpenReport, Options, Store, StoreError, StoreOptions, StoreStatus};
+use crate::observe::{Check, Metrics};
+
+/// Removed in one go, so that writing games never waits long for tidying up.
+const REMOVED_AT_ONCE: usize = 2_000;
+
+/// Completed games: kept in a [`Store`], found by an index, written by a thread of their own. Clones are the same
+/// archive.
+///
+/// Whatever reads may wait for the disk and belongs on a thread that may; [`Archive::submit`] never waits.
+#[derive(Debug, Clone)]
+pub struct Archive {
+    shared: Arc<Shared>,
+    worker: Arc<Worker>,
+}
+
+/// What readers and the worker share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) store: Store,
+    pub(super) index: RwLock<Index>,
+    pub(super) summaries: Mutex<Summaries>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// Some games, newest first, and where to go on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Found {
+    /// The games.
+    pub games: Vec<Arc<Summary>>,
+    /// [`Query::before`] of the next page, if there is one.
+    pub next: Option<GameId>,
+}
+
+/// The archive's queue is full: the game comes back and should be kept until later.
+#[derive(Debug, thiserror::Error)]
+#[error("the archive's queue is full")]
+pub struct Full(pub Box<GameRecord>);
+
+/// Why a game could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The store did not give it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Its record cannot be decoded.
+    #[error("game {id}: {error}")]
+    Decode {
+        /// Which game.
+        id: GameId,
+        /// Why.
+        error: DecodeError,
+    },
+}
+
+/// How the archive is doing.
+#[derive(Debug, Clone)]
+pub struct ArchiveStatus {
+    /// How the store is doing.
+    pub store: StoreStatus,
+    /// Games handed over that are not yet on disk.
+    pub pending: u64,
+    /// Different names that have played.
+    pub players: u64,
+}
+
+impl Archive {
+    /// Opens the archive in a folder, or begins one, and reads all of it to know what is there. Takes a few seconds for
+    /// a million games.
+    ///
+    /// # Errors
+    /// As for [`Store::open`]. Damage is no error but told in the report.
+    pub fn open(folder: &Path, options: &Options, metrics: Arc<Metrics>) -> Result<(Self, OpenReport), StoreError> {
+        let defaults = StoreOptions::default();
+        let group_records = NonZeroUsize::new(options.batch_size).unwrap_or(defaults.group_records);
+        let (store, report) = Store::open(folder, StoreOptions { group_records, ..defaults })?;
+        let index = loading::load(&store)?;
+        let shared = Arc::new(Shared {
+            store,
+            index: RwLock::new(index),
+            summaries: Mutex::new(Summaries::new(options.summary_cache_size)),
+            metrics,
+        });
+        shared.count();
+        let retention =
+            (options.retention_days > 0).then(|| Duration::from_secs(86_400 * u64::from(options.retention_days)));
+        let worker =
+            Worker::start(&shared, retention).map_err(|source| StoreError::Io { path: folder.to_owned(), source })?;
+        Ok((Self { shared, worker: Arc::new(worker) }, report))
+    }
+
+    /// Hands a completed game over, without waiting for anything. `told` is called, by a thread of the archive, when the
+    /// game is on disk, or can never be.
+    ///
+    /// A game that was handed over before is kept once.
+    ///
+    /// # Errors
+    /// [`Full`] gives the game back: the disk has not kept up for a long time.
+    pub fn submit(&self, record: GameRecord, told: impl FnOnce(Told) + Send + 'static) -> Result<(), Full> {
+        self.worker.submit(Job { record: Box::new(record), told: Box::new(told) }).map_err(|job| Full(job.record))
+    }
+
+    /// Hands a record over in its stored form, and waits if the queue is full: for imports.
+    ///
+    /// # Errors
+    /// The archive is closed.
+    pub fn put(&self, record: GameRecord, told: impl FnOnce(Told) + Send + 'static) -> Result<(), StoreError> {
+        self.worker.put(Job { record: Box::new(record), told: Box::new(told) }).map_err(|_| StoreError::Closed)
+    }
+
+    /// Finds games, newest first.
+    ///
+    /// # Errors
+    /// The disk refuses. Damaged games are left out.
+    pub fn find(&self, query: &Query, limit: NonZeroUsize) -> Result<Found, ReadError> {
+        let mut found = Found::default();
+        let mut query = query.clone();
+        // One more than asked for says whether there is a next page.
+        let wanted = limit.saturating_add(1);
+        loop {
+            let ids = self.index(|index| index.find(&query, wanted));
+            let is_all = ids.len() < wanted.get();
+            query.before = ids.last().copied();
+            for id in ids {
+                let summary = match self.summary(id) {
+                    Ok(Some(summary)) => summary,
+                    // Removed, or damaged, a moment ago.
+                    Ok(None) | Err(ReadError::Decode { .. } | ReadError::Store(StoreError::Damaged(_))) => continue,
+                    Err(error) => return Err(error),
+                };
+                // Two rooms may share a hash.
+                if query.room.as_ref().is_some_and(|room| *room != summary.room_id) {
+                    continue;
+                }
+                if found.games.len() == limit.get() {
+                    found.next = found.games.last().map(|last| last.game_id);
+                    return Ok(found);
+                }
+                found.games.push(summary);
+            }
+            if is_all {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// What is known of a game without playing it again.
+    ///
+    /// # Errors
+    /// It is there but cannot be read.
+    pub fn summary(&self, id: GameId) -> Result<Option<Arc<Summary>>, ReadError> {
+        let cached = || self.shared.summaries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(summary) = cached().get(id) {
+            return Ok(Some(summary));
+        }
+        let Some(bytes) = self.shared.store.get(id)? else { return Ok(None) };
+        let summary = Arc::new(decode_summary(&bytes).map_err(|error| ReadError::Decode { id, error })?);
+        cached().put(Arc::clone(&summary));
+        Ok(Some(summary))
+    }
+
+    /// A game.
+    ///
+    /// # Errors
+    /// It is there but cannot be read.
+    pub fn get(&self, id: GameId) -> Result<Option<GameRecord>, ReadError> {
+        let Some(bytes) = self.shared.store.get(id)? else { return Ok(None) };
+        decode(&bytes).map(Some).map_err(|error| ReadError::Decode { id, error })
+    }
+
+    /// What the players of this name have done.
+    #[must_use]
+    pub fn totals(&self, name: &str) -> Option<Totals> {
+        self.index(|index| index.totals(name))
+    }
+
+    /// The people who play best, almost surely, best first.
+    #[must_use]
+    pub fn leaders(&self, limit: usize) -> Vec<(String, Totals)> {
+        self.index(|index| index.leaders(limit))
+    }
+
+    /// Removes all games that began before this time, in milliseconds of Unix time, and says how many there were.
+    ///
+    /// # Errors
+    /// Some could not be removed; removing again does the rest.
+    pub fn prune(&self, before_ms: u64) -> Result<u64, StoreError> {
+        self.shared.prune(before_ms)
+    }
+
+    /// The store below, for what reads or copies all of it.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
+    /// How the archive is doing; cheap enough to ask often.
+    #[must_use]
+    pub fn status(&self) -> ArchiveStatus {
+        ArchiveStatus {
+            store: self.shared.store.status(),
+            pending: self.worker.pending(),
+            players: self.index(Index::players) as u64,
+        }
+    }
+
+    /// The archive's part of the server's health.
+    #[must_use]
+    pub fn check(&self) -> Check {
+        let ArchiveStatus { store, pending, .. } = self.status();
+        let check = match &store.health {
+            Health::Failing { error, .. } => Check::degraded(format!("completed games wait for the disk: {error}")),
+            Health::Healthy if self.worker.is_behind() => {
+                Check::degraded("completed games have waited for the disk for too long")
+            }
+            Health::Healthy if store.damaged_reads > 0 => {
+                Check::degraded(format!("{} reads found a damaged game", store.damaged_reads))
+            }
+            Health::Healthy => Check::healthy(),
+        };
+        check.with("games", store.records).with("pending", pending)
+    }
+
+    /// Waits until everything handed over so far is on disk. Returns whether it is.
+    #[must_use]
+    pub fn flush(&self, patience: Duration) -> bool {
+        self.worker.flush(patience)
+    }
+
+    /// Takes nothing more, waits for what was handed over to reach the disk, and closes the store. Returns whether all of
+    /// it did.
+    #[must_use]
+    pub fn close(&self, patience: Duration) -> bool {
+        let flushed = self.worker.close(patience);
+        self.shared.store.close(Duration::from_secs(1)) && flushed
+    }
+
+    fn index<T>(&self, ask: impl FnOnce(&Index) -> T) -> T {
+        ask(&self.shared.index.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Shared {
+    /// Removes all games that began before this time.
+    pub(super) fn prune(&self, before_ms: u64) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        loop {
+            let ids = {
+                let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+                index.older_than(before_ms, REMOVED_AT_ONCE)
+            };
+            if ids.is_empty() {
+                return Ok(removed);
+            }
+            // What cannot be read any more goes all the same; only the totals do not learn of it.
+            let summaries: Vec<Summary> = ids
+                .iter()
+                .map(|&id| {
+                    let bytes = self.store.get(id).ok().flatten();
+                    bytes.and_then(|bytes| decode_summary(&bytes).ok()).ok_or(id)
+                })
+                .filter_map(Result::ok)
+                .collect();
+            removed += self.store.remove(&ids)?;
+            let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+            index.remove(&ids, &summaries);
+            drop(index);
+            self.summaries.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            self.metrics.archive_removed.inc_by(ids.len() as u64);
+            self.count();
+        }
+    }
+
+    /// Brings the gauges up to date.
+    pub(super) fn count(&self) {
+        self.metrics.archive_games.set(i64::try_from(self.store.count()).unwrap_or(i64::MAX));
+    }
+}
+
+/// Now, in milliseconds of Unix time.
+pub(super) fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The summaries last asked for. What was not asked for since the younger half was last full is forgotten.
+#[derive(Debug, Default)]
+pub(super) struct Summaries {
+    half: usize,
+    younger: HashMap<GameId, Arc<Summary>>,
+    older: HashMap<GameId, Arc<Summary>>,
+}
+
+impl Summaries {
+    fn new(size: usize) -> Self {
+        Self { half: size.div_ceil(2), ..Self::default() }
+    }
+
+    fn get(&mut self, id: GameId) -> Option<Arc<Summary>> {
+        if let Some(summary) = self.younger.get(&id) {
+            return Some(Arc::clone(summary));
+        }
+        let summary = self.older.remove(&id)?;
+        self.put(Arc::clone(&summary));
+        Some(summary)
+    }
+
+    fn put(&mut self, summary: Arc<Summary>) {
+        if self.half == 0 {
+            return;
+        }
+        if self.younger.len() >= self.half {
+            self.older = std::mem::take(&mut self.younger);
+        }
+        self.younger.insert(summary.game_id, summary);
+    }
+
+    fn clear(&mut self) {
+        self.younger.clear();
+        self.older.clear();
+    }
+}

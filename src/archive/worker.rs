@@ -1,0 +1,303 @@
+//! Takes completed games off the hands of those who must not wait: one thread encodes and hands to the store, another
+//! waits for the disk, tells the index and whoever wants to know, and removes games that have grown too old.
+
+use std::io;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::archive::{Shared, now_ms};
+use super::codec::{decode_summary, encode, plain_length};
+use super::{AppendError, GameId, GameRecord, Receipt, Stored, WriteError};
+use crate::observe::Metrics;
+
+/// Games that may wait to be encoded. Together with the store's own queue this is many minutes of a busy server.
+const QUEUE_GAMES: usize = 4096;
+/// Pause before a full store is asked again.
+const FULL_PAUSE: Duration = Duration::from_millis(50);
+/// How often games that have grown too old are looked for.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(3600);
+/// A game that waits longer than this for the disk is worth a warning.
+const BEHIND: Duration = Duration::from_secs(60);
+
+/// What became of a game handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// It is on disk; `Before` if it already was.
+    Stored(Stored),
+    /// It is no game by the rules, or another game has its id. The log says which.
+    Refused,
+    /// The archive was closed before the game was on disk.
+    Closed,
+}
+
+/// A game handed over, and who wants to know what becomes of it.
+pub(super) struct Job {
+    pub(super) record: Box<GameRecord>,
+    pub(super) told: Box<dyn FnOnce(Told) + Send>,
+}
+
+/// A game on its way to the disk.
+struct Sent {
+    id: GameId,
+    bytes: Vec<u8>,
+    receipt: Receipt,
+    since: Instant,
+    told: Box<dyn FnOnce(Told) + Send>,
+}
+
+/// The end of the worker that takes games.
+#[derive(Debug)]
+pub(super) struct Worker {
+    /// `None` once it is closed, which ends the threads.
+    inbox: Mutex<Option<SyncSender<Job>>>,
+    pending: Arc<Pending>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// How many games are not on disk yet.
+#[derive(Debug)]
+struct Pending {
+    count: Mutex<Waiting>,
+    none: Condvar,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    games: u64,
+    /// When there was last none, or one reached the disk.
+    progress: Option<Instant>,
+}
+
+impl Pending {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self) {
+        let mut waiting = self.lock();
+        if waiting.games == 0 {
+            waiting.progress = Some(Instant::now());
+        }
+        waiting.games += 1;
+        self.metrics.archive_pending.inc();
+    }
+
+    fn end(&self) {
+        let mut waiting = self.lock();
+        waiting.games = waiting.games.saturating_sub(1);
+        waiting.progress = Some(Instant::now());
+        if waiting.games == 0 {
+            self.none.notify_all();
+        }
+        self.metrics.archive_pending.dec();
+    }
+}
+
+impl Worker {
+    /// Starts the threads. They end when the worker is closed or dropped.
+    pub(super) fn start(shared: &Arc<Shared>, retention: Option<Duration>) -> io::Result<Self> {
+        let (inbox, jobs) = mpsc::sync_channel(QUEUE_GAMES);
+        // As many as the store can hold may be on their way; the sender never waits here for long.
+        let (sent, on_their_way) = mpsc::sync_channel(QUEUE_GAMES);
+        let pending =
+            Arc::new(Pending { count: Mutex::default(), none: Condvar::new(), metrics: Arc::clone(&shared.metrics) });
+        let encoder = Encoder { shared: Arc::clone(shared), sent, pending: Arc::clone(&pending) };
+        let encoding = thread::Builder::new().name("archive-encoder".to_owned()).spawn(move || encoder.run(&jobs))?;
+        let finisher = Finisher { shared: Arc::downgrade(shared), retention, pending: Arc::clone(&pending) };
+        let finishing =
+            thread::Builder::new().name("archive-index".to_owned()).spawn(move || finisher.run(&on_their_way))?;
+        Ok(Self { inbox: Mutex::new(Some(inbox)), pending, threads: Mutex::new(vec![encoding, finishing]) })
+    }
+
+    /// Takes a game without waiting, or gives it back.
+    pub(super) fn submit(&self, job: Job) -> Result<(), Job> {
+        let Some(inbox) = self.inbox() else { return Err(job) };
+        self.pending.begin();
+        inbox.try_send(job).map_err(|error| {
+            self.pending.end();
+            match error {
+                TrySendError::Full(job) | TrySendError::Disconnected(job) => job,
+            }
+        })
+    }
+
+    /// Takes a game, and waits while the queue is full.
+    pub(super) fn put(&self, job: Job) -> Result<(), Job> {
+        let Some(inbox) = self.inbox() else { return Err(job) };
+        self.pending.begin();
+        inbox.send(job).map_err(|mpsc::SendError(job)| {
+            self.pending.end();
+            job
+        })
+    }
+
+    /// Games handed over that are not on disk yet.
+    pub(super) fn pending(&self) -> u64 {
+        self.pending.lock().games
+    }
+
+    /// Whether games wait and none has reached the disk for long.
+    pub(super) fn is_behind(&self) -> bool {
+        let waiting = self.pending.lock();
+        waiting.games > 0 && waiting.progress.is_some_and(|at| at.elapsed() > BEHIND)
+    }
+
+    /// Waits until no game waits, and says whether it came to that.
+    pub(super) fn flush(&self, patience: Duration) -> bool {
+        let waiting = self.pending.lock();
+        let waited = self.pending.none.wait_timeout_while(waiting, patience, |waiting| waiting.games > 0);
+        waited.unwrap_or_else(PoisonError::into_inner).0.games == 0
+    }
+
+    /// Takes nothing more, and flushes. If that succeeds, the threads have ended too.
+    pub(super) fn close(&self, patience: Duration) -> bool {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let flushed = self.flush(patience);
+        if flushed {
+            for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+                // The last one to let go of the archive may be a thread of its own.
+                if thread.thread().id() != thread::current().id() {
+                    // A panic was told when it happened.
+                    drop(thread.join());
+                }
+            }
+        }
+        flushed
+    }
+
+    fn inbox(&self) -> Option<SyncSender<Job>> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // Should the disk hang, waiting longer would not help.
+        self.close(Duration::from_secs(5));
+    }
+}
+
+/// Makes bytes of games and hands them to the store.
+struct Encoder {
+    shared: Arc<Shared>,
+    sent: SyncSender<Sent>,
+    pending: Arc<Pending>,
+}
+
+impl Encoder {
+    fn run(self, jobs: &Receiver<Job>) {
+        while let Ok(Job { record, told }) = jobs.recv() {
+            let (id, since) = (record.game_id, Instant::now());
+            let bytes = match encode(&record) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    self.shared.metrics.archive_failures.inc();
+                    log::error!(game = id.to_string().as_str(); "a completed game cannot be stored: {error}");
+                    self.finish(told, Told::Refused);
+                    continue;
+                }
+            };
+            match self.append(id, bytes.clone()) {
+                Ok(receipt) => {
+                    // The other end lives as long as this one.
+                    drop(self.sent.send(Sent { id, bytes, receipt, since, told }));
+                }
+                Err(answer) => self.finish(told, answer),
+            }
+        }
+    }
+
+    /// Hands a record to the store, again and again while that is full.
+    fn append(&self, id: GameId, mut bytes: Vec<u8>) -> Result<Receipt, Told> {
+        loop {
+            match self.shared.store.append(id, bytes) {
+                Ok(receipt) => return Ok(receipt),
+                Err(AppendError::Full(back)) => bytes = back,
+                Err(AppendError::TooLarge(_)) => return Err(Told::Refused),
+                Err(AppendError::Closed(_)) => return Err(Told::Closed),
+            }
+            thread::sleep(FULL_PAUSE);
+        }
+    }
+
+    fn finish(&self, told: Box<dyn FnOnce(Told) + Send>, answer: Told) {
+        told(answer);
+        self.pending.end();
+    }
+}
+
+/// Waits for the disk, and does what is to be done then.
+struct Finisher {
+    /// Weak, so that waiting for the next game keeps no closed archive open.
+    shared: Weak<Shared>,
+    retention: Option<Duration>,
+    pending: Arc<Pending>,
+}
+
+impl Finisher {
+    fn run(self, on_their_way: &Receiver<Sent>) {
+        let mut tidied: Option<Instant> = None;
+        loop {
+            if let Some(retention) = self.retention
+                && tidied.is_none_or(|at| at.elapsed() >= RETENTION_INTERVAL)
+            {
+                self.tidy_up(retention);
+                tidied = Some(Instant::now());
+            }
+            match on_their_way.recv_timeout(RETENTION_INTERVAL) {
+                Ok(sent) => self.finish(sent),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn finish(&self, sent: Sent) {
+        let Sent { id, bytes, receipt, since, told } = sent;
+        let answer = match receipt.wait() {
+            Ok(stored) => {
+                self.take_in(stored, &bytes, since);
+                Told::Stored(stored)
+            }
+            Err(error @ WriteError::Conflict(_)) => {
+                log::error!(game = id.to_string().as_str(); "a completed game cannot be stored: {error}");
+                Told::Refused
+            }
+            Err(WriteError::Closed) => Told::Closed,
+        };
+        told(answer);
+        self.pending.end();
+    }
+
+    fn take_in(&self, stored: Stored, bytes: &[u8], since: Instant) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        match decode_summary(bytes) {
+            Ok(summary) => {
+                shared.index.write().unwrap_or_else(PoisonError::into_inner).insert(&summary);
+            }
+            Err(error) => log::error!("a game just stored cannot be read: {error}"),
+        }
+        if stored == Stored::Now {
+            let metrics = &shared.metrics;
+            metrics.archive_stored.inc();
+            metrics.archive_commit_seconds.observe(since.elapsed().as_secs_f64());
+            metrics.archive_bytes.with("stored").inc_by(bytes.len() as u64);
+            metrics.archive_bytes.with("plain").inc_by(plain_length(bytes) as u64);
+            shared.count();
+        }
+    }
+
+    /// Removes the games that have grown too old.
+    fn tidy_up(&self, retention: Duration) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        let oldest_ms = now_ms().saturating_sub(u64::try_from(retention.as_millis()).unwrap_or(u64::MAX));
+        match shared.prune(oldest_ms) {
+            Ok(0) => {}
+            Ok(games) => log::info!(games = games; "old games were removed from the archive"),
+            Err(error) => log::warn!("old games could not be removed from the archive: {error}"),
+        }
+    }
+}

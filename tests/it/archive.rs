@@ -1,0 +1,183 @@
+//! The archive as a whole: games handed over, found, read, pruned, and still there after a restart.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use liap::archive::{Archive, GameRecord, Options, Player, PlayerKind, Query, Stored, Told, outcome};
+use liap::game::{BySeat, Level, Seat, Seating, Series};
+use liap::observe::{HealthStatus, Metrics};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn open(folder: &Path) -> Archive {
+    let options = Options { retention_days: 0, ..Options::default() };
+    let (archive, report) = Archive::open(folder, &options, Arc::new(Metrics::new("test", "test", false))).unwrap();
+    assert!(!report.is_damaged());
+    archive
+}
+
+/// Short games, each with a person who sits at another seat and another who joins every third one.
+fn games(count: usize) -> Vec<GameRecord> {
+    let series = Series { seed: 11, players: BySeat::new([Level::Easy; 4]), seating: Seating::Fixed, max_rounds: 3 };
+    let game = |number: usize| {
+        let (mut record, _) = GameRecord::simulate(&series, number as u64);
+        let sit = |record: &mut GameRecord, seat: Seat, name: &str| {
+            record.players[seat] = Player { name: name.to_owned(), kind: PlayerKind::Human };
+        };
+        sit(&mut record, Seat::ALL[number % 4], "Mira");
+        if number.is_multiple_of(3) {
+            sit(&mut record, Seat::ALL[(number + 1) % 4], "Jón");
+        }
+        record.room_id = format!("R{}", number % 7);
+        record
+    };
+    (0..count).map(game).collect()
+}
+
+fn submit(archive: &Archive, record: &GameRecord) -> mpsc::Receiver<Told> {
+    let (tell, told) = mpsc::channel();
+    // Not every test wants to know.
+    archive.submit(record.clone(), move |answer| tell.send(answer).unwrap_or_default()).unwrap();
+    told
+}
+
+fn limit(number: usize) -> NonZeroUsize {
+    NonZeroUsize::new(number).unwrap()
+}
+
+/// All pages of a query.
+fn pages(archive: &Archive, query: &Query, size: usize) -> Vec<String> {
+    let mut query = query.clone();
+    let mut found = Vec::new();
+    loop {
+        let page = archive.find(&query, limit(size)).unwrap();
+        assert!(page.games.len() <= size);
+        found.extend(page.games.iter().map(|game| game.game_id.to_string()));
+        query.before = match page.next {
+            Some(next) => Some(next),
+            None => return found,
+        };
+    }
+}
+
+#[test]
+fn games_handed_over_are_found_now_and_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = games(60);
+    let archive = open(folder.path());
+    let told: Vec<_> = records.iter().map(|record| submit(&archive, record)).collect();
+    for answer in told {
+        assert_eq!(answer.recv_timeout(PATIENCE), Ok(Told::Stored(Stored::Now)));
+    }
+    let check = |archive: &Archive| {
+        for record in &records {
+            assert_eq!(archive.get(record.game_id).unwrap().as_ref(), Some(record));
+            assert_eq!(archive.summary(record.game_id).unwrap().unwrap().outcome, outcome(record).unwrap());
+        }
+        let newest_first = |keep: &dyn Fn(&GameRecord) -> bool| -> Vec<String> {
+            records.iter().rev().filter(|record| keep(record)).map(|record| record.game_id.to_string()).collect()
+        };
+        let everything = newest_first(&|_| true);
+        assert_eq!(pages(archive, &Query::default(), 7), everything);
+        assert_eq!(pages(archive, &Query::default(), 60), everything);
+        let sat = |name: &'static str| move |record: &GameRecord| record.players.iter().any(|one| one.name == name);
+        let of = |name: &str| Query { player: Some(name.to_owned()), ..Query::default() };
+        assert_eq!(pages(archive, &of("Mira"), 7), everything);
+        assert_eq!(pages(archive, &of("Jón"), 3), newest_first(&sat("Jón")));
+        assert_eq!(pages(archive, &of("jón"), 3), [""; 0]);
+        let room = Query { room: Some("R3".to_owned()), ..of("Jón") };
+        assert_eq!(pages(archive, &room, 2), newest_first(&|record| sat("Jón")(record) && record.room_id == "R3"));
+        let (from_ms, to_ms) = (Some(records[20].started_at_ms), Some(records[30].started_at_ms));
+        let between = Query { from_ms, to_ms, ..Query::default() };
+        assert_eq!(pages(archive, &between, 4), everything[30..40]);
+        assert_eq!(archive.totals("Mira").unwrap().games, 60);
+        assert_eq!(archive.totals("Mira").unwrap().declarations, 180);
+        assert_eq!(archive.totals("Nobody"), None);
+        assert_eq!(archive.check().status, HealthStatus::Healthy);
+        let status = archive.status();
+        assert_eq!((status.store.records, status.pending, status.players), (60, 0, 6));
+    };
+    check(&archive);
+    assert!(archive.close(PATIENCE));
+    drop(archive);
+    check(&open(folder.path()));
+}
+
+#[test]
+fn a_game_handed_over_twice_is_kept_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = open(folder.path());
+    let record = &games(1)[0];
+    let (first, second) = (submit(&archive, record), submit(&archive, record));
+    assert_eq!(first.recv_timeout(PATIENCE), Ok(Told::Stored(Stored::Now)));
+    assert_eq!(second.recv_timeout(PATIENCE), Ok(Told::Stored(Stored::Before)));
+    assert_eq!(archive.totals("Mira").unwrap().games, 1);
+}
+
+#[test]
+fn what_is_no_game_is_refused_and_nothing_else_suffers() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = open(folder.path());
+    let mut records = games(3);
+    records[1].moves.swap(0, 1);
+    let mut conflicting = records[2].clone();
+    conflicting.room_id.push('x');
+    let told: Vec<_> = records.iter().chain([&conflicting]).map(|record| submit(&archive, record)).collect();
+    let told: Vec<_> = told.into_iter().map(|answer| answer.recv_timeout(PATIENCE).unwrap()).collect();
+    assert_eq!(told, [Told::Stored(Stored::Now), Told::Refused, Told::Stored(Stored::Now), Told::Refused]);
+    assert_eq!(archive.status().store.records, 2);
+    assert!(archive.flush(PATIENCE));
+    assert!(archive.close(PATIENCE));
+    assert!(archive.submit(records[0].clone(), |_| ()).is_err(), "a closed archive gives the game back");
+}
+
+#[test]
+fn old_games_are_removed_and_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = open(folder.path());
+    let records = games(30);
+    for record in &records {
+        drop(submit(&archive, record));
+    }
+    assert!(archive.flush(PATIENCE));
+    assert_eq!(archive.prune(records[12].started_at_ms).unwrap(), 12);
+    assert_eq!(archive.get(records[11].game_id).unwrap(), None);
+    assert_eq!(archive.get(records[12].game_id).unwrap().as_ref(), Some(&records[12]));
+    assert_eq!(pages(&archive, &Query::default(), 5).len(), 18);
+    assert_eq!(archive.totals("Mira").unwrap().games, 18);
+    assert_eq!(archive.prune(records[12].started_at_ms).unwrap(), 0);
+    drop(archive);
+    assert_eq!(open(folder.path()).status().store.records, 18);
+}
+
+#[test]
+fn games_beyond_their_retention_go_by_themselves() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = open(folder.path());
+    let mut records = games(2);
+    let now = now_ms();
+    records[1].game_id = liap::archive::GameIds::default().next(now, [1; 10]);
+    records[1].started_at_ms = now;
+    records[0].game_id = liap::archive::GameIds::default().next(now - 3 * 86_400_000, [2; 10]);
+    for record in &records {
+        drop(submit(&archive, record));
+    }
+    assert!(archive.close(PATIENCE));
+    drop(archive);
+    let options = Options { retention_days: 2, ..Options::default() };
+    let (archive, _) = Archive::open(folder.path(), &options, Arc::new(Metrics::new("test", "test", false))).unwrap();
+    let began = std::time::Instant::now();
+    while archive.status().store.records == 2 {
+        assert!(began.elapsed() < PATIENCE, "the old game is still there");
+        std::thread::yield_now();
+    }
+    assert_eq!(archive.get(records[0].game_id).unwrap(), None);
+    assert!(archive.get(records[1].game_id).unwrap().is_some());
+}
+
+fn now_ms() -> u64 {
+    u64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap()
+}
