@@ -10,3 +10,4 @@ pub mod load;
 pub mod observe;
 pub mod protocol;
 pub mod room;
+pub mod server;

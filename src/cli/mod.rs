@@ -4,6 +4,7 @@ mod config;
 mod healthcheck;
 mod load;
 mod progress;
+mod serve;
 mod simulate;
 mod verify_deal;
 
@@ -15,19 +16,22 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{ConfigError, Form, Sources};
+use crate::server::ServerError;
 
 /// A self-hosted server for Liap Tui, the four-player piece game.
 #[derive(Debug, Parser)]
-#[command(name = "liap", version, about, arg_required_else_help = true)]
+#[command(name = "liap", version, about)]
 pub struct Cli {
     #[command(flatten)]
     settings: SettingFlags,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the server. Without any command, this is what happens.
+    Serve,
     /// Show the settings in force and where each came from.
     Config {
         /// Print the documentation of all settings instead: toml, env or markdown.
@@ -114,7 +118,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Err(error) => {
             complain(&format!("liap: {error:#}"));
-            if error.is::<ConfigError>() { ExitCode::from(CONFIGURATION) } else { ExitCode::FAILURE }
+            let is_configuration = error.is::<ConfigError>()
+                || error.downcast_ref::<ServerError>().is_some_and(|error| matches!(error, ServerError::StaticDir(_)));
+            if is_configuration { ExitCode::from(CONFIGURATION) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -122,7 +128,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 impl Cli {
     fn run(self) -> anyhow::Result<ExitCode> {
         let sources = self.settings.sources();
-        match self.command {
+        match self.command.unwrap_or(Command::Serve) {
+            Command::Serve => serve::run(sources.load()?),
             Command::Config { reference: Some(form) } => config::print_reference(form),
             Command::Config { reference: None } => config::print_effective(&sources.load()?),
             Command::Healthcheck { address } => healthcheck::run(&sources.load()?.config, address.as_deref()),

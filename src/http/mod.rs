@@ -1,5 +1,105 @@
-//! The door: HTTP routes and WebSocket connections.
+//! The door: one listener for the page, the interface of JSON, and WebSockets.
+//!
+//! A connection is accepted in `accept.rs`, each request passes `entry.rs` and finds its route in the table below. What
+//! becomes a WebSocket is checked in `upgrade.rs` and lives in `socket.rs`.
 
+mod accept;
+mod api;
+mod client;
+mod door;
+mod entry;
+mod error;
+mod headers;
+mod ops;
 mod options;
+mod outgoing;
+mod page;
+mod places;
+mod session;
+mod socket;
+mod static_dir;
+mod upgrade;
 
-pub use options::{BasePath, Network, Options, Origin, Secret};
+use std::sync::Arc;
+
+use hyper::upgrade::OnUpgrade;
+use tokio::net::TcpListener;
+use warp::filters::BoxedFilter;
+use warp::http::HeaderMap;
+use warp::path::tail;
+use warp::reply::Response;
+use warp::{Filter, any, path};
+
+pub use accept::listen;
+pub use door::Door;
+pub use options::{BasePath, Network, NotABasePath, NotANetwork, NotAnOrigin, Options, Origin, Secret};
+pub use places::Places;
+pub use static_dir::StaticDirError;
+
+use client::Client;
+use entry::Entry;
+use static_dir::StaticDir;
+
+/// Serves whoever comes, until the door is shut.
+///
+/// # Errors
+/// [`StaticDirError`] if another web client is to be served and is not there.
+pub fn serve(
+    listener: TcpListener,
+    door: Arc<Door>,
+) -> Result<impl Future<Output = ()> + Send + 'static, StaticDirError> {
+    let static_dir = door.options.static_dir.as_deref().map(StaticDir::open).transpose()?;
+    let routes = routes(&door, static_dir.map(Arc::new));
+    Ok(accept::accept(listener, Entry::new(door, routes)))
+}
+
+/// The table of all routes. The first that fits answers.
+#[rustfmt::skip]
+fn routes(door: &Arc<Door>, static_dir: Option<Arc<StaticDir>>) -> BoxedFilter<(Response,)> {
+    let get = warp::get().or(warp::head()).unify();
+    let asked = asked(door);
+
+    let mut table = vec![
+        // Where the game is played: `/ws/lobby`, and `/ws/{id}` for each room.
+        path!("ws" / String).and(warp::get()).and(warp::ext::optional::<OnUpgrade>()).and(asked.clone())
+            .map(upgrade::upgrade).boxed(),
+        // What programs ask for.
+        path!("api" / "rooms").and(get).and(asked.clone()).map(api::rooms).boxed(),
+        // How the server is.
+        path!("health").and(get).and(asked.clone()).then(ops::health).boxed(),
+        path!("health" / "live").and(get).map(ops::live).boxed(),
+        path!("health" / "ready").and(get).and(asked.clone()).map(ops::ready).boxed(),
+        path!("api" / "health").and(get).and(asked.clone()).then(ops::health).boxed(),
+    ];
+    // What people look at: our page, or another client, which has all paths that are left.
+    match static_dir {
+        None => table.extend([
+            page::place().and(get).and(asked.clone()).map(page::index).boxed(),
+            path!("assets" / ..).and(tail()).and(get).and(asked.clone()).map(page::asset).boxed(),
+            path!("favicon.ico").and(get).and(asked).map(page::favicon).boxed(),
+        ]),
+        Some(folder) => {
+            let folder = any().map(move || Arc::clone(&folder));
+            table.push(static_dir::free_path().and(get).and(folder).and(asked).then(static_dir::answer).boxed());
+        }
+    }
+    let nothing = any().and_then(async || Err(warp::reject::not_found())).boxed();
+    let any_of_them = table.into_iter().rfold(nothing, |rest, route| route.or(rest).unify().boxed());
+    any_of_them.recover(error::recover).unify().boxed()
+}
+
+/// What handlers know of a request beside its path.
+#[derive(Debug)]
+struct Asked {
+    door: Arc<Door>,
+    client: Client,
+    headers: HeaderMap,
+}
+
+fn asked(door: &Arc<Door>) -> BoxedFilter<(Asked,)> {
+    let door = Arc::clone(door);
+    warp::ext::get::<Client>()
+        .and(warp::header::headers_cloned())
+        .map(move |client, headers| Asked { door: Arc::clone(&door), client, headers })
+        .boxed()
+}

@@ -28,8 +28,12 @@ pub enum ErrorType {
 pub enum CloseReason {
     /// Another socket of the same player took over, or nothing is left to say.
     Done,
+    /// The frames do not follow the rules of WebSockets.
+    Violation,
     /// The frame was not text.
     NotText,
+    /// The text was not UTF-8.
+    NotUtf8,
     /// The client goes on breaking limits.
     Abuse,
     /// The frame was larger than allowed.
@@ -49,7 +53,9 @@ impl CloseReason {
         match self {
             Self::Done => 1000,
             Self::Silent => 1001,
+            Self::Violation => 1002,
             Self::NotText => 1003,
+            Self::NotUtf8 => 1007,
             Self::Abuse => 1008,
             Self::TooLarge => 1009,
             Self::Restart => 1012,
@@ -62,7 +68,9 @@ impl CloseReason {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
+            Self::Violation => "not a WebSocket frame",
             Self::NotText => "only text frames",
+            Self::NotUtf8 => "text is not UTF-8",
             Self::Abuse => "too many messages",
             Self::TooLarge => "frame too large",
             Self::Restart => "server restarts",

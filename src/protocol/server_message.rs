@@ -59,7 +59,9 @@ impl RoomSummary {
         Value::Object(self.players.pairs().map(slot).collect())
     }
 
-    fn to_json(&self) -> Value {
+    /// The room as an object of JSON.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
         json!({
             "room_id": self.room_id,
             "host_name": self.host_name,

@@ -292,11 +292,18 @@ impl Rooms {
     }
 
     fn encode_list(&self, reason: ListReason) -> Frame {
-        let mut rooms = self.summaries();
-        rooms.retain(|room| !room.started);
+        server_message::room_list_update(&self.listed(), reason)
+    }
+
+    /// The rooms the lobby shows: those that have not started, newest first, and no more than it can show.
+    #[must_use]
+    pub fn listed(&self) -> Vec<RoomSummary> {
+        let handles: Vec<RoomHandle> = self.0.rooms.iter().map(|room| room.clone()).collect();
+        let waiting = handles.iter().filter(|room| !room.summary.borrow().started);
+        let mut rooms: Vec<RoomSummary> = waiting.map(RoomHandle::summary).collect();
         rooms.sort_by(|a, b| b.created_at.cmp(&a.created_at));
         rooms.truncate(LISTED_MAX);
-        server_message::room_list_update(&rooms, reason)
+        rooms
     }
 
     /// Tells when the list of rooms has changed.

@@ -9,18 +9,26 @@
     reason = "what fails in a helper of a test fails the test"
 )]
 
+/// Clients that break rules, and what becomes of the others.
+mod abuse;
 /// The archive as a whole: games handed over, found, read, pruned, and still there after a restart.
 mod archive;
+/// Routes, headers and files, asked for from outside.
+mod http;
 /// Which folder may use which.
 mod layers;
 /// Alerts and dashboards, held against the metrics that really exist.
 mod monitoring;
+/// The server as a process, for whoever tests it from outside.
+mod process;
 /// Records of completed games: stored, decoded, shown, read back, altered and damaged.
 mod records;
 /// The rules as data: play types, comparisons, turns, scores, declarations, redeals, starters.
 mod rules;
 /// Settings: every source, every mistake, and the files made from their table.
 mod settings;
+/// The lobby and tables over real sockets.
+mod sockets;
 /// The archive's store: crashes, damage, full disks.
 mod store;
 /// Rooms without sockets: stages, seats, take-overs, what is shown to whom.

@@ -1,0 +1,15 @@
+//! `liap serve`, or `liap` alone: the server.
+
+use std::process::ExitCode;
+
+use crate::config::Loaded;
+use crate::server;
+
+/// Runs the server until it is told to stop.
+pub(super) fn run(loaded: Loaded) -> anyhow::Result<ExitCode> {
+    for warning in &loaded.warnings {
+        super::complain(&format!("liap: {warning}"));
+    }
+    server::run(loaded.config)?;
+    Ok(ExitCode::SUCCESS)
+}

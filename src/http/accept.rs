@@ -1,0 +1,119 @@
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::entry::Entry;
+use super::places::{Full, Place};
+
+/// What requests and sockets travel on.
+pub(super) type Transport = TcpStream;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4_096;
+/// What the system holds for a peer that does not read; left to itself it takes up to some MiB. A page and a few moves of
+/// a game fit in, so nobody honest waits for it.
+const SEND_BUFFER_BYTES: usize = 128 * 1024;
+/// The longest time the system tries to deliver what a peer does not take.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
+/// Pause after an error that is the machine's and not the peer's, such as too many open files.
+const BREATH: Duration = Duration::from_millis(100);
+/// The longest head of a request, in bytes.
+const HEAD_MAX_BYTES: usize = 32 * 1024;
+const HEADERS_MAX: usize = 64;
+
+/// Opens the listening socket. What is set here, accepted sockets inherit.
+///
+/// # Errors
+/// If the address is in use or cannot be listened on.
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        // `::` hears IPv4 as well, whatever the system's default is.
+        socket.set_only_v6(false)?;
+    }
+    // A server that comes back must not wait for the last packets of the one before.
+    socket.set_reuse_address(true)?;
+    // Broadcasts follow each other: without this the second one waits for the acknowledgement of the first, 40 ms.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Accepts connections and serves them until the door is shut.
+///
+/// warp's own server has no deadline for the head of a request, so a client that sends none would hold its connection
+/// for ever. Hence this loop, over warp's routes.
+pub(super) async fn accept(listener: TcpListener, entry: Entry) {
+    let mut stage = entry.door().stage();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stage.shut() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => match place(&entry, peer) {
+                Ok(place) => {
+                    tokio::spawn(converse(stream, peer, entry.clone(), place));
+                }
+                // Closing is the answer: whoever floods us is not worth a page.
+                Err(full) => log::debug!("a connection was refused: {full}"),
+            },
+            Err(error) if is_the_peers(&error) => {}
+            Err(error) => {
+                log::warn!("no connection can be accepted: {error}");
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+    }
+}
+
+/// A place for the connection. A trusted proxy brings many clients; those are counted when their sockets open.
+fn place(entry: &Entry, peer: SocketAddr) -> Result<Place, Full> {
+    let door = entry.door();
+    let is_proxy = door.options.trusted_proxies.iter().any(|network| network.contains(peer.ip()));
+    if is_proxy { door.connections.take_for_many() } else { door.connections.take(peer.ip()) }
+}
+
+/// Whether the connection failed before it was accepted; the next one is not worse for it.
+fn is_the_peers(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    )
+}
+
+/// Serves one connection: requests one after the other, until it ends or becomes a WebSocket.
+async fn converse(stream: Transport, peer: SocketAddr, entry: Entry, place: Place) {
+    let mut stage = entry.door().stage();
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(entry.door().options.header_timeout)
+        .max_buf_size(HEAD_MAX_BYTES)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), service_fn(|request| entry.clone().answer(peer, request)))
+        .with_upgrades();
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stage.shut() => {
+            // The request under way is answered, and no other.
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        log::debug!("a connection ended: {error}");
+    }
+    drop(place);
+}

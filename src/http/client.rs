@@ -1,0 +1,141 @@
+use std::net::{IpAddr, SocketAddr};
+
+use warp::http::HeaderMap;
+use warp::http::header::HOST;
+
+use super::options::{Network, Origin};
+
+/// Who asks: the other end of the connection or, behind a trusted proxy, whom that proxy speaks for.
+#[derive(Debug, Clone)]
+pub(super) struct Client {
+    /// The client's own address.
+    pub(super) address: IpAddr,
+    /// Whether it came by https.
+    pub(super) secure: bool,
+    /// The hosts under which it may have asked: the one of the request, and the one a trusted proxy passes on.
+    hosts: [Option<Box<str>>; 2],
+}
+
+impl Client {
+    /// Reads the headers of a request that came from `peer`. Forwarded ones count only if the peer is trusted.
+    pub(super) fn of(peer: SocketAddr, headers: &HeaderMap, trusted: &[Network]) -> Self {
+        let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+        let peer = peer.ip().to_canonical();
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok()).map(Into::into);
+        if !is_trusted(peer) {
+            return Self { address: peer, secure: false, hosts: [host, None] };
+        }
+        // Each proxy adds the address it was asked from on the right: the first one from there that is not ours is
+        // the client. What stands left of it was written by the client himself.
+        let mut address = peer;
+        for hop in list(headers, "x-forwarded-for").rev() {
+            let Some(hop) = parse_hop(hop) else { break };
+            address = hop;
+            if !is_trusted(hop) {
+                break;
+            }
+        }
+        Self {
+            address,
+            secure: last(headers, "x-forwarded-proto").is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")),
+            hosts: [host, last(headers, "x-forwarded-host").map(Into::into)],
+        }
+    }
+
+    /// Whether a page of this origin may open sockets here: a page of ours, or one of a listed origin.
+    pub(super) fn may_come_from(&self, origin: &str, allowed: &[Origin]) -> bool {
+        let origin = origin.to_ascii_lowercase();
+        if allowed.iter().any(|allowed| allowed.as_str() == origin) {
+            return true;
+        }
+        let (authority, default_port) = match (origin.strip_prefix("https://"), origin.strip_prefix("http://")) {
+            (Some(authority), _) => (authority, ":443"),
+            (_, Some(authority)) => (authority, ":80"),
+            (None, None) => return false,
+        };
+        let bare = |host: &str| host.strip_suffix(default_port).unwrap_or(host).to_ascii_lowercase();
+        self.hosts.iter().flatten().any(|host| bare(host) == bare(authority))
+    }
+}
+
+/// The entries of a header that is a list, over all its lines.
+fn list<'a>(headers: &'a HeaderMap, name: &str) -> impl DoubleEndedIterator<Item = &'a str> {
+    let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim).filter(|entry| !entry.is_empty())
+}
+
+fn last<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    list(headers, name).next_back()
+}
+
+/// An address, as proxies write it: bare, with a port, or in brackets.
+fn parse_hop(text: &str) -> Option<IpAddr> {
+    let bare = text.trim_matches(|c| c == '[' || c == ']');
+    let address = bare.parse().or_else(|_| text.parse::<SocketAddr>().map(|address| address.ip()));
+    address.ok().map(|address: IpAddr| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use warp::http::{HeaderName, HeaderValue};
+
+    fn client(peer: &str, headers: &[(&'static str, &'static str)]) -> Client {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let peer: IpAddr = peer.parse().unwrap();
+        Client::of((peer, 5).into(), &map, &["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()])
+    }
+
+    fn address(peer: &str, forwarded: &'static str) -> String {
+        client(peer, &[("x-forwarded-for", forwarded)]).address.to_string()
+    }
+
+    #[test]
+    fn only_trusted_proxies_are_believed() {
+        assert_eq!(address("192.0.2.1", "198.51.100.7"), "192.0.2.1");
+        assert_eq!(address("10.0.0.1", "198.51.100.7"), "198.51.100.7");
+        assert_eq!(address("::1", "[2001:db8::7]:4711"), "2001:db8::7");
+        assert_eq!(address("::ffff:10.0.0.1", "198.51.100.7:80"), "198.51.100.7");
+    }
+
+    #[test]
+    fn what_the_client_wrote_himself_does_not_count() {
+        assert_eq!(address("10.0.0.1", "203.0.113.5, 198.51.100.7"), "198.51.100.7");
+        assert_eq!(address("10.0.0.1", "203.0.113.5, 198.51.100.7, 10.9.9.9"), "198.51.100.7");
+        assert_eq!(address("10.0.0.1", "203.0.113.5, nonsense"), "10.0.0.1");
+        assert_eq!(address("10.0.0.1", "10.1.1.1"), "10.1.1.1", "the farthest of ours");
+        assert_eq!(address("10.0.0.1", ""), "10.0.0.1");
+        let lines = client("10.0.0.1", &[("x-forwarded-for", "203.0.113.5"), ("x-forwarded-for", "198.51.100.7")]);
+        assert_eq!(lines.address.to_string(), "198.51.100.7");
+    }
+
+    #[test]
+    fn https_is_what_a_trusted_proxy_says() {
+        assert!(client("10.0.0.1", &[("x-forwarded-proto", "https")]).secure);
+        assert!(!client("10.0.0.1", &[("x-forwarded-proto", "http")]).secure);
+        assert!(!client("192.0.2.1", &[("x-forwarded-proto", "https")]).secure);
+    }
+
+    #[test]
+    fn pages_of_the_same_host_and_listed_ones_may_come() {
+        let allowed = ["https://play.example.org".parse().unwrap()];
+        let may = |peer: &str, headers: &[_], origin: &str| client(peer, headers).may_come_from(origin, &allowed);
+        let here = [("host", "liap.example:8000")];
+        assert!(may("192.0.2.1", &here, "http://liap.example:8000"));
+        assert!(may("192.0.2.1", &here, "https://Liap.example:8000"), "behind a proxy that is not listed");
+        assert!(may("192.0.2.1", &here, "https://play.example.org"));
+        assert!(may("192.0.2.1", &[("host", "liap.example:443")], "https://liap.example"));
+        for foreign in
+            ["http://liap.example", "http://liap.example:8001", "http://evil.example", "null", "", "liap.example:8000"]
+        {
+            assert!(!may("192.0.2.1", &here, foreign), "{foreign}");
+        }
+        let forwarded = [("host", "127.0.0.1:8000"), ("x-forwarded-host", "liap.example")];
+        assert!(may("10.0.0.1", &forwarded, "https://liap.example"));
+        assert!(!may("192.0.2.1", &forwarded, "https://liap.example"), "from nobody we trust");
+        assert!(!may("192.0.2.1", &[], "http://liap.example"), "no host at all");
+    }
+}

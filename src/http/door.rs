@@ -1,0 +1,103 @@
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::Options;
+use super::places::Places;
+use crate::limit::Limiter;
+use crate::observe::{Health, Metrics};
+use crate::room::Rooms;
+
+/// What everything at the door shares.
+#[derive(Debug)]
+pub struct Door {
+    pub(super) options: Options,
+    pub(super) limiter: Arc<dyn Limiter>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) health: Arc<Health>,
+    pub(super) rooms: Rooms,
+    /// Connections that speak HTTP: they have not become a WebSocket, or not yet.
+    pub(super) connections: Arc<Places>,
+    /// WebSockets.
+    pub(super) sockets: Arc<Places>,
+    stage: watch::Sender<Stage>,
+}
+
+/// How open the door is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Open,
+    /// Nobody comes in any more.
+    Shut,
+    /// Whoever is in has to leave.
+    Cleared,
+}
+
+impl Door {
+    /// An open door.
+    #[must_use]
+    pub fn new(
+        options: Options,
+        limiter: Arc<dyn Limiter>,
+        metrics: Arc<Metrics>,
+        health: Arc<Health>,
+        rooms: Rooms,
+    ) -> Arc<Self> {
+        // A connection becomes a WebSocket within moments or goes away, so the bounds of the one do for the other.
+        let places = || Places::new(options.max_sockets, options.max_sockets_per_address);
+        Arc::new(Self {
+            connections: places(),
+            sockets: places(),
+            stage: watch::channel(Stage::Open).0,
+            options,
+            limiter,
+            metrics,
+            health,
+            rooms,
+        })
+    }
+
+    /// Lets nobody in any more. HTTP requests under way are answered.
+    pub fn shut(&self) {
+        self.stage.send_replace(Stage::Shut);
+    }
+
+    /// Closes every WebSocket with 1012, after which clients come back, and waits until all are gone.
+    pub async fn clear(&self) {
+        self.stage.send_replace(Stage::Cleared);
+        self.sockets.empty().await;
+        self.connections.empty().await;
+    }
+
+    /// How open the door is, to be waited for.
+    pub(super) fn stage(&self) -> StageWatch {
+        StageWatch(self.stage.subscribe())
+    }
+
+    /// The places of WebSockets.
+    #[must_use]
+    pub fn sockets(&self) -> &Places {
+        &self.sockets
+    }
+}
+
+/// Tells how open the door is. All of it is cancel safe.
+#[derive(Debug)]
+pub(super) struct StageWatch(watch::Receiver<Stage>);
+
+impl StageWatch {
+    /// Waits until nobody is let in any more.
+    pub(super) async fn shut(&mut self) {
+        self.reached(Stage::Shut).await;
+    }
+
+    /// Waits until whoever is in has to leave.
+    pub(super) async fn cleared(&mut self) {
+        self.reached(Stage::Cleared).await;
+    }
+
+    async fn reached(&mut self, wanted: Stage) {
+        // Without a door nobody is in.
+        drop(self.0.wait_for(|stage| *stage >= wanted).await);
+    }
+}

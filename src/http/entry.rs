@@ -1,0 +1,193 @@
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hyper::body::Incoming;
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
+use warp::filters::BoxedFilter;
+use warp::http::header::LOCATION;
+use warp::http::uri::PathAndQuery;
+use warp::http::{HeaderName, HeaderValue, Request, StatusCode, Uri};
+use warp::reply::Response;
+
+use super::client::Client;
+use super::door::Door;
+use super::error::Refusal;
+use super::headers;
+use crate::limit::{Cost, Key, Kind, Verdict};
+use crate::observe::CorrelationId;
+
+/// What every request passes on its way to the routes: who asks, how often, under which path, and what every answer
+/// carries.
+#[derive(Clone)]
+pub(super) struct Entry {
+    door: Arc<Door>,
+    routes: BoxedFilter<(Response,)>,
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+impl Entry {
+    pub(super) fn new(door: Arc<Door>, routes: BoxedFilter<(Response,)>) -> Self {
+        Self { door, routes }
+    }
+
+    pub(super) fn door(&self) -> &Arc<Door> {
+        &self.door
+    }
+
+    /// Answers one request of a connection from `peer`.
+    pub(super) async fn answer(self, peer: SocketAddr, request: Request<Incoming>) -> Result<Response, Infallible> {
+        let begun = Instant::now();
+        let given = request.headers().get(REQUEST_ID).and_then(|id| CorrelationId::given(id.to_str().ok()?));
+        let id = given.unwrap_or_else(CorrelationId::fresh);
+        let metrics = Arc::clone(&self.door.metrics);
+        let (part, mut response) = id.clone().scope(Box::pin(self.route(peer, request))).await;
+
+        headers::protect(response.headers_mut());
+        if let Ok(id) = HeaderValue::from_str(id.as_str()) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        metrics.http_requests.with(part).with(class(response.status())).inc();
+        metrics.http_seconds.observe(begun.elapsed().as_secs_f64());
+        Ok(response)
+    }
+
+    async fn route(self, peer: SocketAddr, mut request: Request<Incoming>) -> (&'static str, Response) {
+        let options = &self.door.options;
+        let path = match strip(options.base_path.as_str(), request.uri()) {
+            Stripped::Not => None,
+            Stripped::To(uri) => Some(uri),
+            Stripped::Bare => {
+                return ("page", redirect(StatusCode::PERMANENT_REDIRECT, &format!("{}/", options.base_path)));
+            }
+        };
+        if let Some(path) = path {
+            *request.uri_mut() = path;
+        }
+        let part = part(request.uri().path());
+        let client = Client::of(peer, request.headers(), &options.trusted_proxies);
+        // Sockets have a limit of their own, and who asks after our health must never be sent away.
+        if !matches!(part, "socket" | "health")
+            && let Err(refusal) = self.admit(&client)
+        {
+            return (part, refusal.response());
+        }
+        request.extensions_mut().insert(client);
+        match TowerToHyperService::new(warp::service(self.routes)).call(request).await {
+            Ok(response) => (part, response),
+            Err(never) => match never {},
+        }
+    }
+
+    fn admit(&self, client: &Client) -> Result<(), Refusal> {
+        let limiter = &self.door.limiter;
+        match limiter.check(Kind::Http, Key::from_address(client.address), Cost::Ordinary) {
+            Verdict::Allowed { .. } => Ok(()),
+            Verdict::Denied { retry_after } => {
+                self.door.metrics.limited.with(Kind::Http.name()).inc();
+                Err(Refusal::TooMany { quota: limiter.quota(Kind::Http), retry_after })
+            }
+        }
+    }
+}
+
+/// An answer that sends the browser elsewhere.
+pub(super) fn redirect(status: StatusCode, to: &str) -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = status;
+    // A base path is plain ASCII, so it always fits into a header.
+    if let Ok(to) = HeaderValue::from_str(to) {
+        response.headers_mut().insert(LOCATION, to);
+    }
+    response
+}
+
+enum Stripped {
+    /// The path did not begin with the base path: the proxy has taken it off already.
+    Not,
+    /// The path behind the base path.
+    To(Uri),
+    /// Nothing but the base path itself, without the slash that relative addresses need.
+    Bare,
+}
+
+fn strip(base: &str, uri: &Uri) -> Stripped {
+    let Some(path_and_query) = uri.path_and_query().filter(|_| !base.is_empty()) else { return Stripped::Not };
+    match path_and_query.as_str().strip_prefix(base) {
+        Some("") => Stripped::Bare,
+        Some(rest) if rest.starts_with('?') => Stripped::Bare,
+        Some(rest) if rest.starts_with('/') => match PathAndQuery::try_from(rest) {
+            Ok(rest) => Stripped::To(Uri::from(rest)),
+            Err(_) => Stripped::Not,
+        },
+        _ => Stripped::Not,
+    }
+}
+
+/// The part of the door a path belongs to, by its name in the metrics.
+fn part(path: &str) -> &'static str {
+    let (first, rest) = path.strip_prefix('/').unwrap_or(path).split_once('/').unwrap_or((path, ""));
+    match (first.trim_start_matches('/'), rest) {
+        ("ws", _) => "socket",
+        ("health", _) | ("api", "health") => "health",
+        ("api", _) => "api",
+        ("admin", _) => "admin",
+        _ => "page",
+    }
+}
+
+/// The class of a status, by its name in the metrics.
+fn class(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        429 => "429",
+        100..=199 => "1xx",
+        200..=299 => "2xx",
+        300..=399 => "3xx",
+        400..=499 => "4xx",
+        _ => "5xx",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stripped(base: &str, path: &'static str) -> Option<String> {
+        match strip(base, &Uri::from_static(path)) {
+            Stripped::Not => None,
+            Stripped::To(uri) => Some(uri.to_string()),
+            Stripped::Bare => Some("bare".to_owned()),
+        }
+    }
+
+    #[test]
+    fn the_base_path_is_taken_off_if_the_proxy_has_left_it() {
+        assert_eq!(stripped("/liap", "/liap/api/rooms?x=1").as_deref(), Some("/api/rooms?x=1"));
+        assert_eq!(stripped("/liap", "/liap/").as_deref(), Some("/"));
+        assert_eq!(stripped("/liap", "/liap").as_deref(), Some("bare"));
+        assert_eq!(stripped("/liap", "/liap?x").as_deref(), Some("bare"));
+        assert_eq!(stripped("/liap", "/liapfrog"), None);
+        assert_eq!(stripped("/liap", "/api/rooms"), None);
+        assert_eq!(stripped("", "/api/rooms"), None);
+    }
+
+    #[test]
+    fn every_path_belongs_to_a_part() {
+        for (path, expected) in [
+            ("/", "page"),
+            ("/assets/main.js", "page"),
+            ("/ws/lobby", "socket"),
+            ("/health", "health"),
+            ("/health/live", "health"),
+            ("/api/health", "health"),
+            ("/api/rooms", "api"),
+            ("/admin", "admin"),
+            ("/healthy", "page"),
+        ] {
+            assert_eq!(part(path), expected, "{path}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+use std::convert::Infallible;
+use std::time::Duration;
+
+use serde_json::json;
+use warp::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE};
+use warp::http::{HeaderName, HeaderValue, StatusCode};
+use warp::reply::Response;
+use warp::{Rejection, reject};
+
+use super::places::Full;
+use crate::limit::Quota;
+
+/// Why a request is refused. Answered as `application/problem+json` (RFC 9457); the text is its `detail`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal {
+    /// Nothing is there.
+    #[error("there is nothing here")]
+    NotFound,
+    /// Something is there, but not for this method.
+    #[error("this can only be read: use GET or HEAD")]
+    ReadOnly,
+    /// The request's parameters make no sense.
+    #[error("{0}")]
+    BadRequest(&'static str),
+    /// The request would open a WebSocket, but does not ask for one of the version there is.
+    #[error("this is a WebSocket: ask for an upgrade to version 13 of its protocol")]
+    NotAnUpgrade,
+    /// A page of a foreign origin wants to open a socket here.
+    #[error("pages of this origin may not open sockets here")]
+    ForeignOrigin,
+    /// Too much from one address.
+    #[error("too many requests from this address")]
+    TooMany {
+        /// The limit that is met.
+        quota: Quota,
+        /// How long until the same would be allowed.
+        retry_after: Duration,
+    },
+    /// No place for another socket.
+    #[error(transparent)]
+    Full(#[from] Full),
+    /// The server stops, or has not finished starting.
+    #[error("the server is not ready")]
+    NotReady,
+    /// Our own fault.
+    #[error("something went wrong here")]
+    Internal,
+}
+
+impl Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::ReadOnly => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::NotAnUpgrade => StatusCode::UPGRADE_REQUIRED,
+            Self::ForeignOrigin => StatusCode::FORBIDDEN,
+            Self::TooMany { .. } | Self::Full(Full::ForAddress) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Full(Full::InAll) | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The answer to the request.
+    pub(super) fn response(&self) -> Response {
+        let mut response = problem(self.status(), &self.to_string());
+        let mut set = |name: HeaderName, value: HeaderValue| response.headers_mut().insert(name, value);
+        match self {
+            Self::ReadOnly => {
+                set(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            }
+            Self::NotAnUpgrade => {
+                set(UPGRADE, HeaderValue::from_static("websocket"));
+                set(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+            }
+            Self::TooMany { quota, retry_after } => {
+                let seconds = ceil_seconds(*retry_after);
+                set(RETRY_AFTER, seconds.into());
+                // What is left is nothing: that is why.
+                if let Ok(value) = HeaderValue::try_from(format!("\"default\";r=0;t={seconds}")) {
+                    set(HeaderName::from_static("ratelimit"), value);
+                }
+                let policy = format!("\"default\";q={};w={}", quota.burst, quota.window.as_secs());
+                if let Ok(value) = HeaderValue::try_from(policy) {
+                    set(HeaderName::from_static("ratelimit-policy"), value);
+                }
+            }
+            Self::Full(_) | Self::NotReady => {
+                set(RETRY_AFTER, HeaderValue::from_static("5"));
+            }
+            Self::NotFound | Self::BadRequest(_) | Self::ForeignOrigin | Self::Internal => {}
+        }
+        response
+    }
+}
+
+fn ceil_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
+
+/// An answer in the form of RFC 9457.
+pub(super) fn problem(status: StatusCode, detail: &str) -> Response {
+    let title = status.canonical_reason().unwrap_or("Error");
+    let body = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
+    let mut response = Response::new(body.to_string().into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    response
+}
+
+/// Turns what no route wanted into an answer.
+pub(super) async fn recover(rejection: Rejection) -> Result<Response, Infallible> {
+    let refusal = if rejection.is_not_found() {
+        Refusal::NotFound
+    } else if rejection.find::<reject::MethodNotAllowed>().is_some() {
+        Refusal::ReadOnly
+    } else if rejection.find::<reject::InvalidQuery>().is_some() {
+        Refusal::BadRequest("the query cannot be read")
+    } else if rejection.find::<reject::PayloadTooLarge>().is_some() {
+        return Ok(problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"));
+    } else if rejection.find::<reject::LengthRequired>().is_some() {
+        return Ok(problem(StatusCode::LENGTH_REQUIRED, "say how long the body is"));
+    } else {
+        log::error!("a request was rejected for a reason that has no answer: {rejection:?}");
+        Refusal::Internal
+    };
+    Ok(refusal.response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::num::NonZeroU32;
+
+    #[test]
+    fn too_many_says_when_to_come_back() {
+        let quota = Quota { burst: NonZeroU32::new(600).unwrap(), window: Duration::from_secs(60) };
+        let response = Refusal::TooMany { quota, retry_after: Duration::from_millis(1_200) }.response();
+        assert_eq!(response.status(), 429);
+        assert_eq!(response.headers()["retry-after"], "2");
+        assert_eq!(response.headers()["ratelimit"], "\"default\";r=0;t=2");
+        assert_eq!(response.headers()["ratelimit-policy"], "\"default\";q=600;w=60");
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+    }
+
+    #[tokio::test]
+    async fn a_rejection_has_a_status_of_its_own() {
+        assert_eq!(recover(reject::not_found()).await.unwrap().status(), 404);
+    }
+}

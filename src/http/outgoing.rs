@@ -1,0 +1,193 @@
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use arrayvec::ArrayVec;
+use tokio::io::AsyncWrite;
+use tokio_tungstenite::tungstenite::Utf8Bytes;
+
+use crate::protocol::Frame;
+
+/// How many messages go to a socket in one system call.
+const BATCH: usize = 8;
+
+/// Messages on their way to one socket: gathered, then written together and straight from the bytes they share with all
+/// other receivers. Nothing is copied, and an idle socket holds no buffer for writing.
+#[derive(Debug, Default)]
+pub(super) struct Outgoing {
+    texts: ArrayVec<Utf8Bytes, BATCH>,
+    /// How much of the first one is written, its header included.
+    written: usize,
+}
+
+impl Outgoing {
+    /// Adds a message. There must be room for it.
+    pub(super) fn push(&mut self, frame: Frame) {
+        debug_assert!(!self.is_full(), "checked by the caller");
+        self.texts.push(frame.into_text());
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.texts.is_full()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+
+    /// How many messages there are, and the bytes of their texts.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.texts.len(), self.texts.iter().map(|text| text.len()).sum())
+    }
+
+    /// Drops every message of which nothing has been written: the client is about to be told that we close.
+    pub(super) fn cut(&mut self) {
+        self.texts.truncate(usize::from(self.written > 0));
+    }
+
+    /// Writes until nothing is left.
+    ///
+    /// # Errors
+    /// Those of the stream.
+    pub(super) fn poll_write(
+        &mut self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        while !self.is_empty() {
+            let headers: ArrayVec<Header, BATCH> = self.texts.iter().map(Header::of).collect();
+            let written = {
+                let mut slices: ArrayVec<IoSlice<'_>, { 2 * BATCH }> = ArrayVec::new();
+                for (header, text) in headers.iter().zip(&self.texts) {
+                    slices.push(IoSlice::new(header.as_bytes()));
+                    slices.push(IoSlice::new(text.as_bytes()));
+                }
+                let mut unwritten = slices.as_mut_slice();
+                IoSlice::advance_slices(&mut unwritten, self.written);
+                ready!(Pin::new(&mut *stream).poll_write_vectored(cx, unwritten))?
+            };
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.written += written;
+            let lengths = headers.iter().zip(&self.texts).map(|(header, text)| header.as_bytes().len() + text.len());
+            let mut done = 0;
+            for length in lengths {
+                if self.written < length {
+                    break;
+                }
+                self.written -= length;
+                done += 1;
+            }
+            self.texts.drain(..done);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The header of a whole, unmasked text message (RFC 6455, section 5.2).
+#[derive(Debug)]
+struct Header(ArrayVec<u8, 10>);
+
+impl Header {
+    const FINAL_TEXT: u8 = 0x81;
+
+    fn of(text: &Utf8Bytes) -> Self {
+        let mut bytes = ArrayVec::new();
+        bytes.push(Self::FINAL_TEXT);
+        let length = text.len();
+        match (u8::try_from(length), u16::try_from(length)) {
+            (Ok(short @ ..=125), _) => bytes.push(short),
+            (_, Ok(medium)) => {
+                bytes.push(126);
+                bytes.extend(medium.to_be_bytes());
+            }
+            _ => {
+                bytes.push(127);
+                bytes.extend((length as u64).to_be_bytes());
+            }
+        }
+        Self(bytes)
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::StreamExt as _;
+    use proptest::prelude::*;
+    use serde_json::json;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio_tungstenite::WebSocketStream;
+    use tokio_tungstenite::tungstenite::Message;
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    fn frame(length: usize) -> Frame {
+        Frame::event("x", &json!("y".repeat(length)))
+    }
+
+    /// Writes through a pipe that takes `room` bytes at a time, and reads what comes out as a client would.
+    async fn through_a_pipe(lengths: &[usize], room: usize) -> Vec<String> {
+        let (client, mut server) = tokio::io::duplex(room);
+        let mut outgoing = Outgoing::default();
+        lengths.iter().for_each(|length| outgoing.push(frame(*length)));
+        let writing = tokio::spawn(async move {
+            std::future::poll_fn(|cx| outgoing.poll_write(&mut server, cx)).await.unwrap();
+            assert!(outgoing.is_empty() && outgoing.written == 0);
+            server.shutdown().await.unwrap();
+        });
+        let client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
+        let texts = client
+            .filter_map(async |message| match message {
+                Ok(Message::Text(text)) => Some(text.to_string()),
+                _ => None,
+            })
+            .collect()
+            .await;
+        writing.await.unwrap();
+        texts
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn clients_read_what_was_written(
+            lengths in prop::collection::vec(prop::sample::select(vec![0, 1, 97, 98, 99, 2_000, 65_508, 65_509, 70_000]), 0..=BATCH),
+            room in prop::sample::select(vec![1, 7, 1_000, 1_000_000]),
+        ) {
+            // A byte at a time is slow; short messages show as much.
+            let lengths: Vec<usize> = if room < 10 { lengths.iter().map(|length| length % 300).collect() } else { lengths };
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let texts = runtime.block_on(through_a_pipe(&lengths, room));
+            let expected: Vec<String> = lengths.iter().map(|length| frame(*length).as_str().to_owned()).collect();
+            prop_assert_eq!(texts, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_cut_ends_with_a_whole_message() {
+        let (mut client, mut server) = tokio::io::duplex(10);
+        let mut outgoing = Outgoing::default();
+        outgoing.push(frame(100));
+        outgoing.push(frame(100));
+        let begun = outgoing.poll_write(&mut server, &mut Context::from_waker(std::task::Waker::noop()));
+        assert!(begun.is_pending());
+        outgoing.cut();
+        let writing = async {
+            std::future::poll_fn(|cx| outgoing.poll_write(&mut server, cx)).await.unwrap();
+            drop(server);
+        };
+        let mut bytes = Vec::new();
+        let (_, read) = tokio::join!(writing, client.read_to_end(&mut bytes));
+        assert_eq!(read.unwrap(), 2 + frame(100).as_str().len(), "one message with its header, whole");
+
+        let mut unbegun = Outgoing::default();
+        unbegun.push(frame(1));
+        unbegun.cut();
+        assert!(unbegun.is_empty());
+    }
+}

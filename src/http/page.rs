@@ -1,0 +1,239 @@
+use std::borrow::Cow;
+use std::io::Write as _;
+use std::sync::OnceLock;
+
+use dashmap::DashMap;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use hyper::body::Bytes;
+use rust_embed::{Embed, EmbeddedFile};
+use warp::http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+    SET_COOKIE, VARY,
+};
+use warp::http::{HeaderMap, HeaderValue, StatusCode};
+use warp::path::{Peek, Tail};
+use warp::reply::Response;
+use warp::{Filter, Rejection};
+
+use super::Asked;
+use super::error::Refusal;
+use super::headers::STRICT_POLICY;
+use super::session::Session;
+
+/// The page in the binary. Builds for debugging read the folder itself, so that a change shows at once.
+#[derive(Embed)]
+#[folder = "$CARGO_MANIFEST_DIR/src/http/page"]
+struct Files;
+
+const INDEX: &str = "index.html";
+
+/// The addresses of the page's places. It finds out by itself which of them it is.
+pub(super) fn place() -> impl Filter<Extract = (), Error = Rejection> + Clone {
+    let is_place = |path: Peek| async move {
+        let mut segments = path.segments();
+        match (segments.next(), segments.next(), segments.next()) {
+            (None | Some("lobby" | "tutorial" | "history" | "leaderboard"), None, None)
+            | (Some("room" | "game" | "replay" | "player"), Some(_), None) => Ok(()),
+            _ => Err(warp::reject::not_found()),
+        }
+    };
+    warp::path::peek().and_then(is_place).untuple_one()
+}
+
+/// The page itself, whatever place in it the address names: it finds that by itself.
+pub(super) fn index(asked: Asked) -> Response {
+    let Some(file) = Files::get(INDEX) else { return Refusal::NotFound.response() };
+    let base = asked.door.options.base_path.as_str();
+    // Addresses in the page are relative to its base. Its files go by a version that changes with them, so browsers
+    // may keep them for ever.
+    let html = String::from_utf8_lossy(&file.data)
+        .replace("<base href=\"/\">", &format!("<base href=\"{base}/\">"))
+        .replace("\"assets/", &format!("\"assets/{}/", version()));
+    let mut response = Response::new(html.into());
+    set(&mut response, CONTENT_TYPE, "text/html; charset=utf-8");
+    set(&mut response, CACHE_CONTROL, "private, no-cache");
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, STRICT_POLICY);
+    keep_session(response, &asked)
+}
+
+/// The same answer; a browser without a session is told to keep one.
+pub(super) fn keep_session(mut response: Response, asked: &Asked) -> Response {
+    match Session::of(&asked.headers, &asked.client, &asked.door.options.base_path) {
+        Ok(Session { set_cookie: Some(cookie), .. }) => {
+            response.headers_mut().insert(SET_COOKIE, cookie);
+        }
+        Ok(_) => {}
+        // The page works without, and the socket will ask for a session again.
+        Err(error) => log::error!("no randomness for a session: {error}"),
+    }
+    response
+}
+
+/// A file of the page: `name`, or `version/name`, which never changes.
+pub(super) fn asset(path: Tail, asked: Asked) -> Response {
+    file(path.as_str(), &asked.headers)
+}
+
+fn file(path: &str, headers: &HeaderMap) -> Response {
+    let (name, lasting) = match path.split_once('/') {
+        Some((folder, name)) if folder == version() => (name, true),
+        // A page from before an update asks for files of its own time; it gets those of today, but must not keep them.
+        Some((folder, name)) if is_version(folder) => (name, false),
+        _ => (path, false),
+    };
+    let Some(file) = Files::get(name).filter(|_| name != INDEX) else { return Refusal::NotFound.response() };
+    let hash = hex::encode(file.metadata.sha256_hash().get(..8).unwrap_or_default());
+    let mime = mime_guess::from_path(name).first_or_octet_stream();
+    let packed = accepts_gzip(headers).then(|| gzip(name, &hash, &file)).flatten();
+    let etag = if packed.is_some() { format!("\"{hash}-gz\"") } else { format!("\"{hash}\"") };
+
+    let mut response = if matches(headers, &etag) {
+        let mut response = Response::default();
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        response
+    } else {
+        let mut response = Response::new(match &packed {
+            Some(packed) => packed.clone().into(),
+            None => bytes(file).into(),
+        });
+        let charset = if mime.type_() == "text" || mime.subtype() == "javascript" { "; charset=utf-8" } else { "" };
+        set(&mut response, CONTENT_TYPE, &format!("{mime}{charset}"));
+        if packed.is_some() {
+            set(&mut response, CONTENT_ENCODING, "gzip");
+        }
+        response
+    };
+    set(&mut response, ETAG, &etag);
+    set(&mut response, VARY, "accept-encoding");
+    set(&mut response, CACHE_CONTROL, if lasting { "public, max-age=31536000, immutable" } else { "no-cache" });
+    response
+}
+
+/// Browsers ask for this by themselves.
+pub(super) fn favicon(asked: Asked) -> Response {
+    file("icon.svg", &asked.headers)
+}
+
+fn set(response: &mut Response, name: warp::http::HeaderName, value: &str) {
+    // All values here are plain ASCII of our own.
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+const VERSION_DIGITS: usize = 12;
+
+/// What changes when any file of the page does.
+fn version() -> Cow<'static, str> {
+    static VERSION: OnceLock<String> = OnceLock::new();
+    fn compute() -> String {
+        use sha2::{Digest as _, Sha256};
+        let mut files: Vec<_> = Files::iter().collect();
+        files.sort();
+        let mut all = Sha256::new();
+        for file in files.iter().filter_map(|name| Files::get(name)) {
+            all.update(file.metadata.sha256_hash());
+        }
+        let mut digits = hex::encode(all.finalize());
+        digits.truncate(VERSION_DIGITS);
+        digits
+    }
+    // While somebody works on the page its files change under us.
+    if cfg!(debug_assertions) { compute().into() } else { VERSION.get_or_init(compute).as_str().into() }
+}
+
+fn is_version(text: &str) -> bool {
+    text.len() == VERSION_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(ACCEPT_ENCODING).into_iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|coding| {
+        let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+        let refused = weight.trim().strip_prefix("q=").is_some_and(|weight| weight.parse() == Ok(0.0));
+        name.trim().eq_ignore_ascii_case("gzip") && !refused
+    })
+}
+
+/// Whether the client has this very thing already.
+pub(super) fn matches(headers: &HeaderMap, etag: &str) -> bool {
+    let lines = headers.get_all(IF_NONE_MATCH).into_iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim).any(|known| known.trim_start_matches("W/") == etag)
+}
+
+/// The file compressed, if that makes it smaller. Done once for each version of a file.
+fn gzip(name: &str, hash: &str, file: &EmbeddedFile) -> Option<Bytes> {
+    static PACKED: OnceLock<DashMap<String, (String, Option<Bytes>)>> = OnceLock::new();
+    let packed = PACKED.get_or_init(DashMap::new);
+    if let Some(entry) = packed.get(name).filter(|entry| entry.0 == hash) {
+        return entry.1.clone();
+    }
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    // Writing to memory does not fail.
+    let bytes = encoder.write_all(&file.data).and_then(|()| encoder.finish()).ok();
+    let smaller = bytes.filter(|bytes| bytes.len() < file.data.len()).map(Bytes::from);
+    packed.insert(name.to_owned(), (hash.to_owned(), smaller.clone()));
+    smaller
+}
+
+fn bytes(file: EmbeddedFile) -> Bytes {
+    match file.data {
+        Cow::Borrowed(data) => Bytes::from_static(data),
+        Cow::Owned(data) => data.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read as _;
+
+    fn headers(name: warp::http::HeaderName, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(name, value.parse().unwrap())])
+    }
+
+    #[test]
+    fn files_are_packed_when_the_browser_can_unpack_them() {
+        let plain = Files::get("main.js").unwrap();
+        let hash = hex::encode(plain.metadata.sha256_hash());
+        let packed = gzip("main.js", &hash, &plain).unwrap();
+        let mut unpacked = Vec::new();
+        flate2::read::GzDecoder::new(&*packed).read_to_end(&mut unpacked).unwrap();
+        assert!(unpacked == *plain.data && packed.len() < unpacked.len() / 2);
+
+        let response = file("main.js", &headers(ACCEPT_ENCODING, "br, gzip;q=0.8"));
+        assert_eq!(response.headers()[CONTENT_ENCODING], "gzip");
+        for not in ["", "br", "gzip;q=0", "gzip; q=0.0"] {
+            assert!(!file("main.js", &headers(ACCEPT_ENCODING, not)).headers().contains_key(CONTENT_ENCODING), "{not}");
+        }
+    }
+
+    #[test]
+    fn what_the_browser_has_is_not_sent_again() {
+        let first = file("main.js", &HeaderMap::new());
+        let etag = first.headers()[ETAG].to_str().unwrap();
+        assert_eq!(first.headers()[CONTENT_TYPE], "text/javascript; charset=utf-8");
+        assert_eq!(file("main.js", &headers(IF_NONE_MATCH, etag)).status(), 304);
+        assert_eq!(file("main.js", &headers(IF_NONE_MATCH, &format!("\"x\", W/{etag}"))).status(), 304);
+        assert_eq!(file("main.js", &headers(IF_NONE_MATCH, "\"x\"")).status(), 200);
+    }
+
+    #[test]
+    fn only_files_of_this_version_are_kept_for_ever() {
+        let cache = |path: &str| file(path, &HeaderMap::new()).headers().get(CACHE_CONTROL).cloned();
+        let lasting = "public, max-age=31536000, immutable";
+        assert_eq!(cache(&format!("{}/main.js", version())).unwrap(), lasting);
+        assert_eq!(cache("0123456789ab/main.js").unwrap(), "no-cache");
+        assert_eq!(cache("main.js").unwrap(), "no-cache");
+    }
+
+    #[test]
+    fn there_is_nothing_beside_the_page() {
+        for path in
+            ["", "../page.rs", "%2e%2e/page.rs", "index.html", "/etc/passwd", "nothing.js", "0123456789ab/../page.rs"]
+        {
+            assert_eq!(file(path, &HeaderMap::new()).status(), 404, "{path}");
+        }
+    }
+}

@@ -1,0 +1,570 @@
+//! One WebSocket, from its first message to its close.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::{Error, ProtocolError};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
+
+use super::accept::Transport;
+use super::door::Door;
+use super::outgoing::Outgoing;
+use crate::limit::{Cost, Key, Kind, Patience, Verdict};
+use crate::protocol::server_message::{self, ListReason, RoomClosed};
+use crate::protocol::{ClientMessage, CloseReason, ErrorType, Frame, RoomId, SessionKey, decode};
+use crate::room::{self, ConnectionId, Farewell, Input, RoomHandle, SendError};
+
+/// What a read takes at once. Messages are some hundred bytes long, and more than this costs memory for each socket.
+const READ_BUFFER_BYTES: usize = 1_024;
+/// Our messages do not go through this buffer (see `outgoing.rs`); pings and closes do, and are tiny.
+const WRITE_BUFFER_BYTES: usize = 512;
+/// How long a closed socket may take to hear about it.
+const LINGER: Duration = Duration::from_secs(2);
+/// What a client may still have under way when it is closed: read and thrown away, so that it hears our reason.
+const LINGER_BYTES: usize = 2 * 1024 * 1024;
+/// How long a socket of a room that is not there may stay.
+const NOWHERE: Duration = Duration::from_secs(60);
+/// The longest room id that is given back to whoever asked for it.
+const UNKNOWN_ID_CHARS: usize = 50;
+
+/// Who opened a socket, and where it leads.
+#[derive(Debug)]
+pub(super) struct Guest {
+    door: Arc<Door>,
+    session: SessionKey,
+    destination: Destination,
+}
+
+#[derive(Debug)]
+enum Destination {
+    Lobby,
+    Room(RoomId),
+    /// An id of a form that no room has.
+    Nowhere(Box<str>),
+}
+
+impl Guest {
+    /// `destination` is what follows `/ws/`.
+    pub(super) fn new(door: Arc<Door>, session: SessionKey, destination: String) -> Self {
+        let destination = match (destination.as_str(), destination.parse()) {
+            ("lobby", _) => Destination::Lobby,
+            (_, Ok(id)) => Destination::Room(id),
+            (text, Err(_)) => Destination::Nowhere(text.chars().take(UNKNOWN_ID_CHARS).collect()),
+        };
+        Self { door, session, destination }
+    }
+}
+
+/// Serves a socket until it ends. `read` is what came behind the request already.
+pub(super) async fn live(stream: Transport, read: Vec<u8>, guest: Guest) {
+    let metrics = Arc::clone(&guest.door.metrics);
+    metrics.sockets_opened.inc();
+    metrics.sockets.inc();
+    let mut link = Link::new(stream, read, &guest).await;
+    let ended = match guest.destination {
+        Destination::Lobby => lobby(&mut link, guest.session).await,
+        Destination::Room(id) => room(&mut link, guest.session, id).await,
+        Destination::Nowhere(id) => nowhere(&mut link, &id).await,
+    };
+    link.close(ended).await;
+    metrics.sockets.dec();
+    metrics.sockets_closed.with(ended.name()).inc();
+    log::debug!(reason = ended.name(); "a socket has ended");
+}
+
+/// Why a socket ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// The client has left, or is lost.
+    Theirs(Farewell),
+    /// We close it.
+    Ours(CloseReason),
+}
+
+impl Ended {
+    /// What the room is told.
+    fn farewell(self) -> Farewell {
+        match self {
+            Self::Theirs(farewell) => farewell,
+            Self::Ours(CloseReason::Done) => Farewell::Clean,
+            Self::Ours(_) => Farewell::Lost,
+        }
+    }
+
+    /// Its name in the metrics.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Theirs(Farewell::Clean) => "client",
+            Self::Theirs(Farewell::Lost) => "lost",
+            Self::Ours(CloseReason::Done) => "replaced",
+            Self::Ours(CloseReason::Silent) => "silent",
+            Self::Ours(CloseReason::TooSlow) => "slow",
+            Self::Ours(CloseReason::Abuse) => "abuse",
+            Self::Ours(CloseReason::TooLarge) => "too_large",
+            Self::Ours(CloseReason::NotText) => "not_text",
+            Self::Ours(CloseReason::Restart) => "stopping",
+            Self::Ours(CloseReason::NotUtf8 | CloseReason::Violation) => "other",
+        }
+    }
+}
+
+/// A socket in the lobby: shows the list of rooms, opens rooms and takes seats.
+async fn lobby(link: &mut Link, session: SessionKey) -> Ended {
+    let door = Arc::clone(&link.door);
+    let rooms = &door.rooms;
+    let mut list = rooms.watch_lobby();
+    let mut stage = door.stage();
+    loop {
+        let heard = tokio::select! {
+            heard = link.hear() => heard,
+            () = list.changed() => {
+                let sent = link.send(rooms.list_frame(ListReason::Changed)).await;
+                if let Err(ended) = sent { return ended } else { continue }
+            }
+            () = stage.cleared() => return Ended::Ours(CloseReason::Restart),
+        };
+        let message = match link.read(heard).await {
+            Ok(Some(message)) => message,
+            Ok(None) => continue,
+            Err(ended) => return ended,
+        };
+        let action = name(&message);
+        let (outcome, answer) = match message {
+            ClientMessage::ClientReady { .. } => ("accepted", rooms.list_frame(ListReason::Initial)),
+            ClientMessage::GetRooms => match link.weigh(Kind::Player, Cost::Query) {
+                Ok(()) => ("accepted", rooms.list_frame(ListReason::Requested)),
+                Err(refused) => ("refused", refused),
+            },
+            ClientMessage::Ping { timestamp } => ("accepted", pong(&timestamp, None)),
+            ClientMessage::CreateRoom { player_name } => match link.weigh(Kind::Player, Cost::CreateRoom) {
+                Ok(()) => match rooms.create(Some(session), player_name.clone()) {
+                    Ok(room) => {
+                        let token = room.token.reveal();
+                        ("accepted", server_message::room_created(room.room_id, player_name.as_str(), token))
+                    }
+                    Err(error) => ("refused", server_message::error(ErrorType::RoomCreationError, &error.to_string())),
+                },
+                Err(refused) => ("refused", refused),
+            },
+            ClientMessage::JoinRoom { room_id, player_name } => {
+                let joined = match room_id {
+                    Some(id) => rooms.join(id, Some(session), player_name.clone()).await,
+                    None => Err(room::JoinError::NotFound),
+                };
+                match joined {
+                    Ok(room) => {
+                        let token = room.token.reveal();
+                        let name = player_name.as_str();
+                        ("accepted", server_message::room_joined(room.room_id, name, room.seat, token))
+                    }
+                    Err(error) => ("refused", server_message::error(ErrorType::JoinRoomError, &error.to_string())),
+                }
+            }
+            // Every error in the lobby is a box that the existing client's player has to click away.
+            _ => continue,
+        };
+        door.metrics.actions.with(action).with(outcome).inc();
+        if let Err(ended) = link.send(answer).await {
+            return ended;
+        }
+    }
+}
+
+/// A socket of a room.
+async fn room(link: &mut Link, session: SessionKey, id: RoomId) -> Ended {
+    let door = Arc::clone(&link.door);
+    let text = id.to_string();
+    let Some(room) = door.rooms.find(id) else { return nowhere(link, &text).await };
+    let (connection, outbox) = room::connection(Some(session), door.options.send_queue_frames);
+    let number = connection.id;
+    if room.deliver(Input::Connected(connection)).await.is_err() {
+        return nowhere(link, &text).await;
+    }
+    let table = Table { room, id, number, outbox };
+    let (table, ended) = table.serve(link).await;
+    match ended {
+        Some(ended) => {
+            // A room that is over has nothing to learn.
+            table.room.deliver(Input::Disconnected(number, ended.farewell())).await.ok();
+            ended
+        }
+        // The room is over and the client has been told; what it still says is answered.
+        None => {
+            drop(table);
+            answer_for_nobody(link).await
+        }
+    }
+}
+
+/// A client's end at a room's table.
+struct Table {
+    room: RoomHandle,
+    id: RoomId,
+    number: ConnectionId,
+    outbox: room::Outbox,
+}
+
+impl Table {
+    /// Carries messages both ways until the socket ends; `None` if the room ends first.
+    async fn serve(mut self, link: &mut Link) -> (Self, Option<Ended>) {
+        loop {
+            let heard = tokio::select! {
+                outgoing = self.outbox.next() => {
+                    match outgoing {
+                        room::Outgoing::Frame(frame) => link.outgoing.push(frame),
+                        room::Outgoing::Close(reason) => return (self, Some(Ended::Ours(reason))),
+                        room::Outgoing::Gone => return (self, None),
+                    }
+                    // What is there already goes along.
+                    while !link.outgoing.is_full()
+                        && let Some(frame) = self.outbox.try_next()
+                    {
+                        link.outgoing.push(frame);
+                    }
+                    None
+                }
+                heard = link.hear() => Some(heard),
+            };
+            let served = match heard {
+                Some(heard) => self.take(link, heard).await,
+                None => self.flush(link).await,
+            };
+            match served {
+                Ok(Served::Yes) => {}
+                Ok(Served::RoomIsOver) => return (self, None),
+                Err(ended) => return (self, Some(ended)),
+            }
+        }
+    }
+
+    /// Writes what is gathered. While the client does not take it, the room may lose patience.
+    async fn flush(&mut self, link: &mut Link) -> Result<Served, Ended> {
+        tokio::select! {
+            biased;
+            written = link.flush() => written.map(|()| Served::Yes),
+            reason = self.outbox.aborted() => Err(Ended::Ours(reason)),
+        }
+    }
+
+    async fn take(&mut self, link: &mut Link, heard: Heard) -> Result<Served, Ended> {
+        let Some(message) = link.read(heard).await? else { return Ok(Served::Yes) };
+        let action = link.door.metrics.actions.with(name(&message));
+        let (accepted, refused) = (action.with("accepted").clone(), action.with("refused").clone());
+        let answer = match message {
+            // Says nothing about the table, so the table need not hear of it.
+            ClientMessage::Ping { timestamp } => pong(&timestamp, Some(self.id)),
+            message => match link.weigh_room(self.id) {
+                Err(frame) => frame,
+                Ok(()) => match self.room.send(Input::Said(self.number, message)) {
+                    Ok(()) => {
+                        accepted.inc();
+                        return Ok(Served::Yes);
+                    }
+                    Err(SendError::Gone) => return Ok(Served::RoomIsOver),
+                    Err(SendError::Busy) => {
+                        link.door.metrics.rooms_busy.inc();
+                        server_message::error(ErrorType::Busy, "The room is busy, please try again")
+                    }
+                },
+            },
+        };
+        refused.inc();
+        link.outgoing.push(answer);
+        self.flush(link).await
+    }
+}
+
+enum Served {
+    Yes,
+    RoomIsOver,
+}
+
+/// A socket of a room that is not there.
+async fn nowhere(link: &mut Link, id: &str) -> Ended {
+    match link.send(server_message::room_not_found(id)).await {
+        Ok(()) => answer_for_nobody(link).await,
+        Err(ended) => ended,
+    }
+}
+
+/// Answers in the place of a room that is not there, for as long as a client needs to find its way back.
+async fn answer_for_nobody(link: &mut Link) -> Ended {
+    let until = sleep_until(Instant::now() + NOWHERE);
+    tokio::pin!(until);
+    let mut stage = link.door.stage();
+    loop {
+        let heard = tokio::select! {
+            heard = link.hear() => heard,
+            () = stage.cleared() => return Ended::Ours(CloseReason::Restart),
+            () = &mut until => return Ended::Ours(CloseReason::Done),
+        };
+        let message = match link.read(heard).await {
+            Ok(Some(message)) => message,
+            Ok(None) => continue,
+            Err(ended) => return ended,
+        };
+        let answer = match message {
+            ClientMessage::Ping { timestamp } => pong(&timestamp, None),
+            ClientMessage::StartGame => server_message::error(ErrorType::NotFound, "Room not found"),
+            ClientMessage::AnswerRedeal { .. } | ClientMessage::Declare { .. } | ClientMessage::Play { .. } => {
+                server_message::error(ErrorType::NotFound, "Game not found")
+            }
+            ClientMessage::ClientReady { .. }
+            | ClientMessage::GetRoomState
+            | ClientMessage::AddBot { .. }
+            | ClientMessage::RemovePlayer { .. }
+            | ClientMessage::LeaveRoom { .. }
+            | ClientMessage::RequestStateSync
+            | ClientMessage::RequestRecovery => server_message::room_closed(RoomClosed::NotFound),
+            ClientMessage::GetRooms
+            | ClientMessage::CreateRoom { .. }
+            | ClientMessage::JoinRoom { .. }
+            | ClientMessage::StartNextRound => continue,
+        };
+        if let Err(ended) = link.send(answer).await {
+            return ended;
+        }
+    }
+}
+
+fn pong(timestamp: &serde_json::Value, room: Option<RoomId>) -> Frame {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    server_message::pong(timestamp, room, now.as_secs_f64())
+}
+
+/// The message's name in the metrics.
+fn name(message: &ClientMessage) -> &'static str {
+    match message {
+        ClientMessage::ClientReady { .. } => "client_ready",
+        ClientMessage::Ping { .. } => "ping",
+        ClientMessage::GetRooms => "get_rooms",
+        ClientMessage::CreateRoom { .. } => "create_room",
+        ClientMessage::JoinRoom { .. } => "join_room",
+        ClientMessage::GetRoomState => "get_room_state",
+        ClientMessage::AddBot { .. } => "add_bot",
+        ClientMessage::RemovePlayer { .. } => "remove_player",
+        ClientMessage::LeaveRoom { .. } => "leave_room",
+        ClientMessage::StartGame => "start_game",
+        ClientMessage::AnswerRedeal { .. } => "answer_redeal",
+        ClientMessage::Declare { .. } => "declare",
+        ClientMessage::Play { .. } => "play",
+        ClientMessage::StartNextRound => "start_next_round",
+        ClientMessage::RequestStateSync | ClientMessage::RequestRecovery => "request_state_sync",
+    }
+}
+
+/// What came from the client, or from the clock.
+#[derive(Debug)]
+enum Heard {
+    Text(Utf8Bytes),
+    /// A ping of the WebSocket itself; its answer is under way.
+    Ping,
+    /// It is time for a ping of ours.
+    Tick,
+    End(Ended),
+}
+
+/// The socket itself: reads and writes messages, and knows how much the client may say.
+struct Link {
+    stream: WebSocketStream<Transport>,
+    outgoing: Outgoing,
+    door: Arc<Door>,
+    ticks: Interval,
+    last_heard: Instant,
+    socket: Key,
+    player: Key,
+    patience: Patience,
+}
+
+impl Link {
+    async fn new(stream: Transport, read: Vec<u8>, guest: &Guest) -> Self {
+        let options = &guest.door.options;
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .write_buffer_size(0)
+            .max_write_buffer_size(WRITE_BUFFER_BYTES)
+            .max_message_size(Some(options.max_frame_bytes))
+            .max_frame_size(Some(options.max_frame_bytes));
+        let mut ticks = interval_at(Instant::now() + options.ping_interval, options.ping_interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            stream: WebSocketStream::from_partially_read(stream, read, Role::Server, Some(config)).await,
+            outgoing: Outgoing::default(),
+            ticks,
+            last_heard: Instant::now(),
+            socket: Key::from_number(next_number()),
+            player: Key::from_text(&hex::encode(guest.session.as_bytes())),
+            patience: Patience::default(),
+            door: Arc::clone(&guest.door),
+        }
+    }
+
+    /// Waits for the client or the clock. Cancel safe, because nothing is written here but what the WebSocket answers
+    /// by itself.
+    async fn hear(&mut self) -> Heard {
+        loop {
+            let message = tokio::select! {
+                message = self.stream.next() => message,
+                _ = self.ticks.tick() => return Heard::Tick,
+            };
+            self.last_heard = Instant::now();
+            return match message {
+                Some(Ok(Message::Text(text))) => Heard::Text(text),
+                Some(Ok(Message::Ping(_))) => Heard::Ping,
+                Some(Ok(Message::Pong(_))) => continue,
+                Some(Ok(Message::Binary(_) | Message::Frame(_))) => Heard::End(Ended::Ours(CloseReason::NotText)),
+                Some(Ok(Message::Close(frame))) => {
+                    let clean = frame.is_some_and(|frame| frame.code == CloseCode::Normal);
+                    Heard::End(Ended::Theirs(if clean { Farewell::Clean } else { Farewell::Lost }))
+                }
+                Some(Err(Error::Capacity(_))) => Heard::End(Ended::Ours(CloseReason::TooLarge)),
+                Some(Err(Error::Utf8(_))) => Heard::End(Ended::Ours(CloseReason::NotUtf8)),
+                Some(Err(Error::Protocol(error))) if error != ProtocolError::ResetWithoutClosingHandshake => {
+                    Heard::End(Ended::Ours(CloseReason::Violation))
+                }
+                Some(Err(_)) | None => Heard::End(Ended::Theirs(Farewell::Lost)),
+            };
+        }
+    }
+
+    /// Makes a message of what was heard; `None` if it was none, or one that is answered here.
+    async fn read(&mut self, heard: Heard) -> Result<Option<ClientMessage>, Ended> {
+        let (text, refused) = match heard {
+            Heard::End(ended) => return Err(ended),
+            Heard::Tick => return self.ping().await.map(|()| None),
+            Heard::Ping => (None, self.weigh_frame()),
+            Heard::Text(text) => {
+                self.door.metrics.frames_received.inc();
+                self.door.metrics.received_bytes.inc_by(text.len() as u64);
+                (Some(text), self.weigh_frame())
+            }
+        };
+        // The limit comes first: what is over it is not worth parsing.
+        let answer = match (refused, text) {
+            (Ok(()), None) => return Ok(None),
+            (Ok(()), Some(text)) => match decode(&text) {
+                Ok(message) => {
+                    self.patience.allowed();
+                    return Ok(Some(message));
+                }
+                Err(error) => {
+                    self.door.metrics.malformed.inc();
+                    server_message::error(ErrorType::ValidationError, &error.to_string())
+                }
+            },
+            (Err(frame), _) => frame,
+        };
+        // Nonsense counts against the client as floods do.
+        if self.patience.refused() {
+            return Err(Ended::Ours(CloseReason::Abuse));
+        }
+        self.send(answer).await.map(|()| None)
+    }
+
+    fn weigh_frame(&self) -> Result<(), Frame> {
+        self.check(Kind::Socket, self.socket, Cost::Ordinary)?;
+        self.check(Kind::Player, self.player, Cost::Ordinary)
+    }
+
+    /// Whether the player may have something dearer than a message.
+    fn weigh(&self, kind: Kind, cost: Cost) -> Result<(), Frame> {
+        self.check(kind, self.player, cost)
+    }
+
+    /// Whether the room may hear one message more. Asked last, so that a flood from one socket is stopped at that
+    /// socket and takes nothing from the others at the table.
+    fn weigh_room(&self, id: RoomId) -> Result<(), Frame> {
+        self.check(Kind::Room, Key::from_number(u64::from(id.number())), Cost::Ordinary)
+    }
+
+    /// Asks the limiter; over the limit the answer for the client comes back.
+    fn check(&self, kind: Kind, key: Key, cost: Cost) -> Result<(), Frame> {
+        let Verdict::Denied { retry_after } = self.door.limiter.check(kind, key, cost) else { return Ok(()) };
+        self.door.metrics.limited.with(kind.name()).inc();
+        let quota = self.door.limiter.quota(kind);
+        let window = u32::try_from(quota.window.as_secs()).unwrap_or(u32::MAX);
+        Err(server_message::rate_limited(quota.burst.get(), window, retry_after.as_secs_f64(), false))
+    }
+
+    /// Asks whether the client is there, or notices that it has not been for too long.
+    async fn ping(&mut self) -> Result<(), Ended> {
+        if self.last_heard.elapsed() > self.door.options.peer_timeout {
+            return Err(Ended::Ours(CloseReason::Silent));
+        }
+        match timeout(self.door.options.peer_timeout, self.stream.send(Message::Ping(Bytes::new()))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Ended::Theirs(Farewell::Lost)),
+            Err(_) => Err(Ended::Ours(CloseReason::TooSlow)),
+        }
+    }
+
+    /// Sends one message.
+    async fn send(&mut self, frame: Frame) -> Result<(), Ended> {
+        self.outgoing.push(frame);
+        self.flush().await
+    }
+
+    /// Writes what is gathered. Whoever stops waiting for this can only close.
+    async fn flush(&mut self) -> Result<(), Ended> {
+        let (frames, bytes) = self.outgoing.size();
+        match timeout(self.door.options.peer_timeout, self.write()).await {
+            Ok(Ok(())) => {
+                self.door.metrics.frames_sent.inc_by(frames as u64);
+                self.door.metrics.sent_bytes.inc_by(bytes as u64);
+                Ok(())
+            }
+            Ok(Err(_)) => Err(Ended::Theirs(Farewell::Lost)),
+            Err(_) => Err(Ended::Ours(CloseReason::TooSlow)),
+        }
+    }
+
+    async fn write(&mut self) -> Result<(), Error> {
+        // An answer of the WebSocket itself may be half written; ours must not land in the middle of it.
+        self.stream.flush().await?;
+        poll_fn(|cx| self.outgoing.poll_write(self.stream.get_mut(), cx)).await?;
+        Ok(())
+    }
+
+    /// Ends the socket, and tells the client why if it will listen.
+    async fn close(mut self, ended: Ended) {
+        // There is nobody left to whom a failure could matter.
+        drop(timeout(LINGER, self.say_goodbye(ended)).await);
+    }
+
+    async fn say_goodbye(&mut self, ended: Ended) -> Result<(), Error> {
+        let Ended::Ours(reason) = ended else {
+            // The answer to the client's close.
+            return self.stream.flush().await;
+        };
+        self.outgoing.cut();
+        self.write().await?;
+        let code = CloseCode::from(reason.code());
+        self.stream.close(Some(CloseFrame { code, reason: Utf8Bytes::from_static(reason.as_str()) })).await?;
+        // What arrives at a socket that is closed already would make the system withdraw our reason.
+        let stream = self.stream.get_mut();
+        stream.shutdown().await?;
+        let mut scrap = vec![0; READ_BUFFER_BYTES];
+        let mut left = LINGER_BYTES;
+        while left > 0 {
+            match stream.read(&mut scrap).await? {
+                0 => break,
+                read => left = left.saturating_sub(read),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Numbers a socket for the limiter, for as long as the process lives.
+fn next_number() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed)
+}

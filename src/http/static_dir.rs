@@ -1,0 +1,218 @@
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use percent_encoding::percent_decode_str;
+use tokio::sync::Semaphore;
+use warp::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, LAST_MODIFIED};
+use warp::http::{HeaderMap, HeaderValue, StatusCode};
+use warp::path::{FullPath, Peek};
+use warp::reply::Response;
+use warp::{Filter, Rejection};
+
+use super::Asked;
+use super::entry::redirect;
+use super::error::Refusal;
+use super::headers::COMPATIBLE_POLICY;
+use super::page::{keep_session, matches};
+
+/// Another web client's folder. Files may change while we serve them.
+#[derive(Debug)]
+pub(super) struct StaticDir {
+    root: PathBuf,
+    /// How many files may be in memory at once, on their way from disk.
+    reads: Semaphore,
+}
+
+const READS_AT_ONCE: usize = 16;
+/// No file of a web client is longer, in bytes.
+const FILE_MAX_BYTES: u64 = 32 * 1024 * 1024;
+
+/// The folder cannot be served.
+#[derive(Debug, thiserror::Error)]
+#[error("STATIC_DIR: {} cannot be served: {error}", .path.display())]
+pub struct StaticDirError {
+    path: PathBuf,
+    error: io::Error,
+}
+
+struct File {
+    name: PathBuf,
+    bytes: Vec<u8>,
+    modified: jiff::Timestamp,
+}
+
+impl StaticDir {
+    /// The folder, if there is one with an index page in it.
+    ///
+    /// # Errors
+    /// [`StaticDirError`] if there is none.
+    pub(super) fn open(path: &Path) -> Result<Self, StaticDirError> {
+        let error = |error| StaticDirError { path: path.to_owned(), error };
+        let root = fs::canonicalize(path).map_err(error)?;
+        fs::metadata(root.join("index.html")).map_err(error)?;
+        Ok(Self { root, reads: Semaphore::new(READS_AT_ONCE) })
+    }
+
+    /// Reads a file below the root. Anything else, a link that leads out included, is not found.
+    fn read(&self, name: &Path) -> io::Result<File> {
+        let absent = || io::Error::from(io::ErrorKind::NotFound);
+        let path = match fs::canonicalize(self.root.join(name)) {
+            Ok(path) => path,
+            // A file where the path wants a folder.
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Err(absent()),
+            Err(error) => return Err(error),
+        };
+        let metadata = fs::metadata(&path)?;
+        if !path.starts_with(&self.root) || !metadata.is_file() {
+            return Err(absent());
+        }
+        if metadata.len() > FILE_MAX_BYTES {
+            return Err(io::Error::other("longer than 32 MiB"));
+        }
+        // A clock that was wrong when the file was written is no reason not to serve it.
+        let modified = jiff::Timestamp::try_from(metadata.modified()?).unwrap_or_default();
+        Ok(File { name: name.to_owned(), bytes: fs::read(&path)?, modified })
+    }
+}
+
+/// Paths that are not the server's own, whatever client it serves.
+pub(super) fn free_path() -> impl Filter<Extract = (FullPath,), Error = Rejection> + Clone {
+    let is_free = |path: Peek| async move {
+        match path.segments().next() {
+            Some("api" | "ws" | "health" | "admin") => Err(warp::reject::not_found()),
+            _ => Ok(()),
+        }
+    };
+    warp::path::peek().and_then(is_free).untuple_one().and(warp::path::full())
+}
+
+/// Answers a GET of any free path.
+///
+/// The client's own routes exist in the browser only. A reload asks us for them: it is sent to `/`, where the client
+/// resumes what it was doing; its relative addresses would not work anywhere else.
+pub(super) async fn answer(path: FullPath, folder: Arc<StaticDir>, asked: Asked) -> Response {
+    let Some(relative) = plain(path.as_str()) else { return Refusal::NotFound.response() };
+    let is_index = relative.as_os_str().is_empty();
+    let name = if is_index { PathBuf::from("index.html") } else { relative };
+    let is_route = name.extension().is_none();
+    // Refused only when the semaphore is closed, which nobody does.
+    let permit = folder.reads.acquire().await.ok();
+    let file = tokio::task::spawn_blocking({
+        let folder = Arc::clone(&folder);
+        move || folder.read(&name)
+    });
+    let file = file.await;
+    drop(permit);
+    match file {
+        Ok(Ok(file)) => {
+            let response = file.response(&asked.headers);
+            if is_index { keep_session(response, &asked) } else { response }
+        }
+        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound && is_route => {
+            redirect(StatusCode::SEE_OTHER, &format!("{}/", asked.door.options.base_path))
+        }
+        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Refusal::NotFound.response(),
+        Ok(Err(error)) => {
+            log::warn!("a file of STATIC_DIR cannot be served: {error}");
+            Refusal::Internal.response()
+        }
+        Err(_) => Refusal::Internal.response(),
+    }
+}
+
+/// The path below the root that a request means; `None` if it could mean anything but a visible file there.
+fn plain(path: &str) -> Option<PathBuf> {
+    let decoded = percent_decode_str(path.trim_start_matches('/')).decode_utf8().ok()?;
+    let segments = decoded.split('/').filter(|segment| !segment.is_empty());
+    segments
+        .map(|segment| {
+            let hidden = segment.starts_with('.');
+            let odd = segment.chars().any(|c| c.is_control() || matches!(c, '\\' | ':'));
+            (!hidden && !odd).then_some(segment)
+        })
+        .collect()
+}
+
+impl File {
+    fn response(self, headers: &HeaderMap) -> Response {
+        // When and how long: enough to notice that a client was built anew.
+        let etag = format!("\"{:x}-{:x}\"", self.modified.as_microsecond(), self.bytes.len());
+        let mime = mime_guess::from_path(&self.name).first_or_octet_stream();
+        let is_text = mime.type_() == "text" || mime.subtype() == "javascript" || mime.subtype() == "json";
+        let mut response = if matches(headers, &etag) {
+            let mut response = Response::default();
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            response
+        } else {
+            Response::new(self.bytes.into())
+        };
+        let content_type = if is_text { format!("{mime}; charset=utf-8") } else { mime.to_string() };
+        // A bundle keeps its name when it changes; so does the page that names it.
+        let cache = match mime.subtype().as_str() {
+            "javascript" | "css" | "html" => "no-cache, no-store, must-revalidate",
+            _ => "no-cache",
+        };
+        let modified = self.modified.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        for (name, value) in
+            [(CONTENT_TYPE, content_type.as_str()), (CACHE_CONTROL, cache), (ETAG, &etag), (LAST_MODIFIED, &modified)]
+        {
+            // All of them are plain ASCII.
+            if let Ok(value) = HeaderValue::from_str(value) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+        response.headers_mut().insert(CONTENT_SECURITY_POLICY, COMPATIBLE_POLICY);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_plain_paths_mean_anything() {
+        let path = |text: &str| plain(text).map(|path| path.to_string_lossy().into_owned());
+        assert_eq!(path("/").as_deref(), Some(""));
+        assert_eq!(path("/a/b%20c.js").as_deref(), Some("a/b c.js"));
+        assert_eq!(path("//etc//passwd").as_deref(), Some("etc/passwd"), "below the root");
+        for wrong in [
+            "/../x",
+            "/a/../../x",
+            "/%2e%2e/x",
+            "/%2E%2e%2fx",
+            "/.env",
+            "/a/.git/config",
+            "/a%00b",
+            "/a%5c..%5cb",
+            "/c:/x",
+            "/%ff",
+        ] {
+            assert_eq!(path(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn links_that_lead_out_are_not_followed() {
+        let (outside, inside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(outside.path().join("secret.txt"), "secret").unwrap();
+        fs::write(inside.path().join("index.html"), "hello").unwrap();
+        std::os::unix::fs::symlink(outside.path().join("secret.txt"), inside.path().join("link.txt")).unwrap();
+        std::os::unix::fs::symlink("index.html", inside.path().join("near.html")).unwrap();
+        let folder = StaticDir::open(inside.path()).unwrap();
+        let read = |name: &str| folder.read(Path::new(name)).map(|file| file.bytes).map_err(|error| error.kind());
+        assert_eq!(read("near.html"), Ok(b"hello".to_vec()));
+        for absent in ["link.txt", "nothing.txt", "index.html/x", ""] {
+            assert_eq!(read(absent), Err(io::ErrorKind::NotFound), "{absent}");
+        }
+    }
+
+    #[test]
+    fn a_folder_without_an_index_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = StaticDir::open(folder.path()).unwrap_err().to_string();
+        assert!(error.starts_with("STATIC_DIR: ") && error.contains("cannot be served"), "{error}");
+    }
+}

@@ -1,0 +1,159 @@
+use std::sync::Arc;
+
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use warp::http::header::{
+    CONNECTION, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, SET_COOKIE, UPGRADE,
+};
+use warp::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use warp::reply::Response;
+
+use super::Asked;
+use super::accept::Transport;
+use super::error::Refusal;
+use super::places::{Full, Place};
+use super::session::Session;
+use super::socket::{self, Guest};
+use crate::limit::{Cost, Key, Kind, Verdict};
+use crate::observe::{CorrelationId, ServerPhase};
+
+/// Answers the request for a WebSocket, and starts its task.
+///
+/// We answer ourselves because warp's own upgrade has no say over the read buffer: 128 KiB for each socket, filled with
+/// zeros before every read, which is most of the memory of an idle socket and a third of the time of a busy one.
+pub(super) fn upgrade(destination: String, upgrade: Option<OnUpgrade>, asked: Asked) -> Response {
+    let refused = Arc::clone(&asked.door);
+    accept(destination, upgrade, asked).unwrap_or_else(|refusal| {
+        refused.metrics.sockets_refused.with(reason(&refusal)).inc();
+        log::debug!("a socket was refused: {refusal}");
+        refusal.response()
+    })
+}
+
+fn accept(destination: String, upgrade: Option<OnUpgrade>, asked: Asked) -> Result<Response, Refusal> {
+    let Asked { door, client, headers } = asked;
+    let accept_key = check_handshake(&headers)?;
+    let upgrade = upgrade.ok_or(Refusal::NotAnUpgrade)?;
+    if let Some(origin) = headers.get(ORIGIN) {
+        // A client that sends none is no browser, so nobody's cookies are abused by it.
+        let origin = origin.to_str().map_err(|_| Refusal::ForeignOrigin)?;
+        if !client.may_come_from(origin, &door.options.allowed_origins) {
+            return Err(Refusal::ForeignOrigin);
+        }
+    }
+    if door.health.phase() != ServerPhase::Ready {
+        return Err(Refusal::NotReady);
+    }
+    let address = Key::from_address(client.address);
+    if let Verdict::Denied { retry_after } = door.limiter.check(Kind::NewSocket, address, Cost::Ordinary) {
+        door.metrics.limited.with(Kind::NewSocket.name()).inc();
+        return Err(Refusal::TooMany { quota: door.limiter.quota(Kind::NewSocket), retry_after });
+    }
+    let place = door.sockets.take(client.address)?;
+    let session = Session::of(&headers, &client, &door.options.base_path).map_err(|error| {
+        log::error!("no randomness for a session: {error}");
+        Refusal::Internal
+    })?;
+
+    let guest = Guest::new(door, session.key, destination);
+    let id = CorrelationId::current().unwrap_or_else(CorrelationId::fresh);
+    tokio::spawn(id.scope(open(upgrade, guest, place)));
+
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let mut set = |name: HeaderName, value: HeaderValue| response.headers_mut().insert(name, value);
+    set(UPGRADE, HeaderValue::from_static("websocket"));
+    set(CONNECTION, HeaderValue::from_static("upgrade"));
+    set(SEC_WEBSOCKET_ACCEPT, accept_key);
+    if let Some(cookie) = session.set_cookie {
+        set(SET_COOKIE, cookie);
+    }
+    Ok(response)
+}
+
+/// Waits for the answer to be on its way, then lets the socket live. The place is given back when it has ended.
+async fn open(upgrade: OnUpgrade, guest: Guest, place: Place) {
+    match upgrade.await.map(|upgraded| upgraded.downcast::<TokioIo<Transport>>()) {
+        Ok(Ok(parts)) => socket::live(parts.io.into_inner(), parts.read_buf.into(), guest).await,
+        Ok(Err(_)) => log::error!("a connection is not what it was accepted as"),
+        Err(error) => log::debug!("a socket was not opened: {error}"),
+    }
+    drop(place);
+}
+
+/// Checks the request against RFC 6455, section 4.2.1, and computes the answer to its key.
+fn check_handshake(headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
+    if !names(headers, CONNECTION, "upgrade") || !names(headers, UPGRADE, "websocket") {
+        return Err(Refusal::NotAnUpgrade);
+    }
+    if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        return Err(Refusal::NotAnUpgrade);
+    }
+    let key = headers.get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).filter(|key| is_key(key));
+    let key = key.ok_or(Refusal::BadRequest("Sec-WebSocket-Key must be 16 bytes in base64"))?;
+    HeaderValue::try_from(derive_accept_key(key)).map_err(|_| Refusal::Internal)
+}
+
+/// Whether a header that is a list of words holds this one.
+fn names(headers: &HeaderMap, header: HeaderName, word: &str) -> bool {
+    let lines = headers.get_all(header).into_iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|name| name.trim().eq_ignore_ascii_case(word))
+}
+
+/// 16 bytes in base64: 22 characters and two signs of padding.
+fn is_key(key: &[u8]) -> bool {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    key.strip_suffix(b"==").is_some_and(|digits| digits.len() == 22 && digits.iter().all(plain))
+}
+
+/// The refusal's name in the metrics.
+fn reason(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::ForeignOrigin => "origin",
+        Refusal::Full(Full::InAll) => "full",
+        Refusal::Full(Full::ForAddress) => "address_full",
+        Refusal::TooMany { .. } => "limited",
+        Refusal::NotReady => "stopping",
+        Refusal::NotAnUpgrade | Refusal::BadRequest(_) => "malformed",
+        Refusal::NotFound | Refusal::ReadOnly | Refusal::Internal => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handshake(changes: &[(HeaderName, &'static str)]) -> Result<HeaderValue, Refusal> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            (CONNECTION, "keep-alive, Upgrade"),
+            (UPGRADE, "WebSocket"),
+            (SEC_WEBSOCKET_VERSION, "13"),
+            (SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ=="),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        for (name, value) in changes {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        check_handshake(&headers)
+    }
+
+    #[test]
+    fn the_example_of_the_rfc_is_answered_as_there() {
+        assert_eq!(handshake(&[]).unwrap(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn anything_else_is_no_handshake() {
+        for change in
+            [(CONNECTION, "keep-alive"), (UPGRADE, "h2c"), (SEC_WEBSOCKET_VERSION, "8"), (SEC_WEBSOCKET_VERSION, "")]
+        {
+            assert_eq!(handshake(std::slice::from_ref(&change)).unwrap_err(), Refusal::NotAnUpgrade, "{change:?}");
+        }
+        for key in ["", "short==", "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25jZ!==", "dGhlIHNhbXBsZSBub25jZQ==xx"] {
+            assert!(matches!(handshake(&[(SEC_WEBSOCKET_KEY, key)]), Err(Refusal::BadRequest(_))), "{key}");
+        }
+    }
+}

@@ -1,0 +1,267 @@
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use futures_util::SinkExt as _;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+
+use crate::process::{Answer, SOON, Server, Socket, room};
+
+const HANDSHAKE: &[(&str, &str)] = &[
+    ("Connection", "Upgrade"),
+    ("Upgrade", "websocket"),
+    ("Sec-WebSocket-Version", "13"),
+    ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+];
+
+/// Sends a handshake with one header changed, or left out if it is empty.
+fn handshake(server: &Server, method: &str, name: &str, value: &str) -> Answer {
+    let mut headers: Vec<_> = HANDSHAKE.iter().copied().filter(|(known, _)| *known != name).collect();
+    if !value.is_empty() {
+        headers.push((name, value));
+    }
+    let mut stream = server.connect();
+    let mut request = format!("{method} /ws/lobby HTTP/1.1\r\nHost: {}\r\n", server.address);
+    headers.iter().for_each(|(name, value)| request.push_str(&format!("{name}: {value}\r\n")));
+    stream.write_all(format!("{request}\r\n").as_bytes()).unwrap();
+    let mut bytes = Vec::new();
+    while !bytes.windows(4).any(|window| window == b"\r\n\r\n") {
+        let mut buffer = [0; 1024];
+        let read = stream.read(&mut buffer).unwrap();
+        assert!(read > 0, "an answer to {request}");
+        bytes.extend_from_slice(&buffer[..read]);
+    }
+    Answer::parse(&bytes)
+}
+
+#[test]
+fn only_a_sound_handshake_is_answered_with_an_upgrade() {
+    let server = Server::start(&[]);
+    let sound = handshake(&server, "GET", "X-Nothing", "");
+    assert_eq!((sound.status, sound.header("sec-websocket-accept")), (101, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
+    for (name, value, status) in [
+        ("Connection", "keep-alive", 426),
+        ("Upgrade", "", 426),
+        ("Upgrade", "h2c", 426),
+        ("Sec-WebSocket-Version", "", 426),
+        ("Sec-WebSocket-Version", "8", 426),
+        ("Sec-WebSocket-Key", "", 400),
+        ("Sec-WebSocket-Key", "too-short", 400),
+        ("Origin", "https://evil.example", 403),
+    ] {
+        let answer = handshake(&server, "GET", name, value);
+        assert_eq!(answer.status, status, "{name}: {value}");
+        assert_eq!(answer.header("content-type"), "application/problem+json");
+        if status == 426 {
+            assert_eq!((answer.header("upgrade"), answer.header("sec-websocket-version")), ("websocket", "13"));
+        }
+    }
+    for method in ["POST", "HEAD", "PUT"] {
+        assert_eq!(handshake(&server, method, "X-Nothing", "").status, 405, "{method}");
+    }
+    for nonsense in ["\u{16}\u{3}\u{1}\u{2}\u{0}", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", &"x".repeat(100_000)] {
+        let mut stream = server.connect();
+        // The server may have closed before all of it was written.
+        stream.write_all(nonsense.as_bytes()).ok();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).ok();
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{}", String::from_utf8_lossy(&answer));
+    }
+    assert_eq!(server.get("/health").status, 200);
+}
+
+/// What one socket does, and the code it is closed with; the others play on.
+#[tokio::test]
+async fn frames_that_break_the_rules_close_their_own_socket_only() {
+    let server = Server::start(&[("RATE_LIMIT_PER_PLAYER_PER_MINUTE", "1000")]);
+    let (id, mut table, _) = room(&server, "Mira").await;
+    let text = |payload: Vec<u8>, last: bool| Message::Frame(Frame::message(payload, OpCode::Data(Data::Text), last));
+    for (message, code) in [
+        (Message::binary(vec![1, 2, 3]), 1003),
+        (Message::text("x".repeat(8 * 1024 + 1)), 1009),
+        (Message::text("x".repeat(1024 * 1024)), 1009),
+        (text(vec![0xff, 0xfe], true), 1007),
+        (Message::Frame(Frame::message(vec![1], OpCode::Data(Data::Reserved(3)), true)), 1002),
+        (Message::Frame(Frame::message(vec![1], OpCode::Data(Data::Continue), true)), 1002),
+    ] {
+        for place in ["lobby", id.as_str(), "000000"] {
+            let mut socket = Socket::open(&server, place).await;
+            // The server may close before all of it was sent.
+            socket.stream.send(message.clone()).await.ok();
+            assert_eq!(socket.closed().await, Some(code), "{place}");
+        }
+    }
+    // In pieces it is no shorter.
+    let mut socket = Socket::open(&server, "lobby").await;
+    socket.stream.send(text(vec![b'x'; 5_000], false)).await.unwrap();
+    let rest = Frame::message(vec![b'x'; 5_000], OpCode::Data(Data::Continue), true);
+    socket.stream.send(Message::Frame(rest)).await.unwrap();
+    assert_eq!(socket.closed().await, Some(1009));
+
+    table.say("ping", json!({ "timestamp": 1 })).await;
+    table.hear("pong").await;
+}
+
+#[tokio::test]
+async fn malformed_messages_are_answered_and_the_socket_lives() {
+    let server = Server::start(&[]);
+    let (id, _table, _) = room(&server, "Mira").await;
+    for place in ["lobby", id.as_str()] {
+        let mut socket = Socket::open(&server, place).await;
+        for text in
+            ["", "{", "[]", "null", "{\"event\":7}", "{\"event\":\"play\",\"data\":[]}", "{\"event\":\"no_such\"}"]
+        {
+            socket.send(Message::text(text)).await;
+            let error = socket.hear("error").await;
+            assert_eq!(error["type"], "validation_error", "{text}");
+            assert!(error["message"].as_str().unwrap().starts_with("Invalid message: "), "{error}");
+        }
+        socket.say("ping", json!({ "timestamp": 1 })).await;
+        socket.hear("pong").await;
+    }
+}
+
+#[tokio::test]
+async fn a_flood_is_refused_and_then_closed_while_others_play() {
+    let server = Server::start(&[]);
+    let (id, mut table, _) = room(&server, "Mira").await;
+    table.hear("room_update").await;
+    for (place, message) in [
+        ("lobby", Message::text(json!({ "event": "get_rooms" }).to_string())),
+        (id.as_str(), Message::text(json!({ "event": "get_room_state" }).to_string())),
+        (id.as_str(), Message::text("{")),
+        (id.as_str(), Message::Ping("x".into())),
+    ] {
+        let mut socket = Socket::open(&server, place).await;
+        let begun = Instant::now();
+        for _ in 0..2_000 {
+            if socket.stream.feed(message.clone()).await.is_err() {
+                break;
+            }
+        }
+        socket.stream.flush().await.ok();
+        assert_eq!(socket.closed().await, Some(1008), "{message}");
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+
+        let asked = Instant::now();
+        table.say("ping", json!({ "timestamp": 1 })).await;
+        table.hear("pong").await;
+        assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    }
+    // One that is merely hasty learns when to come back.
+    let mut hasty = Socket::open(&server, "lobby").await;
+    for _ in 0..40 {
+        hasty.say("ping", json!({ "timestamp": 1 })).await;
+    }
+    let refused = hasty.hear("error").await;
+    assert_eq!(refused["code"], "rate_limited");
+    assert!(refused["context"]["retry_after"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn half_a_handshake_holds_its_place_for_a_moment_only() {
+    let server = Server::start(&[("HEADER_TIMEOUT_SECONDS", "1"), ("MAX_SOCKETS_PER_ADDRESS", "200")]);
+    let begun = Instant::now();
+    let mut halves: Vec<TcpStream> = Vec::new();
+    for number in 0..2_000 {
+        let mut stream = server.connect();
+        let part: &[u8] = if number % 2 == 0 { b"" } else { b"GET /ws/lobby HTTP/1.1\r\nHost: x\r\nUpgr" };
+        // One over the bound is closed at once.
+        stream.write_all(part).ok();
+        halves.push(stream);
+    }
+    // All of them are gone soon, although none has asked for it.
+    for stream in &mut halves {
+        let mut rest = Vec::new();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        match stream.read_to_end(&mut rest) {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+        }
+    }
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert_eq!(server.get("/health").status, 200);
+}
+
+#[tokio::test]
+async fn sockets_are_bounded_in_all_and_for_each_address() {
+    let server =
+        Server::start(&[("MAX_SOCKETS", "7"), ("MAX_SOCKETS_PER_ADDRESS", "3"), ("TRUSTED_PROXIES", "127.0.0.1")]);
+    let open = async |address: &str| Socket::open_with(&server, "lobby", &[("X-Forwarded-For", address)]).await;
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(open("192.0.2.1").await.unwrap());
+    }
+    assert_eq!(open("192.0.2.1").await.err(), Some(429));
+    for address in ["2001:db8::1", "2001:db8::2", "2001:db8::3"] {
+        held.push(open(address).await.unwrap());
+    }
+    assert_eq!(open("2001:db8::4").await.err(), Some(429), "of the same /64");
+    held.push(open("192.0.2.2").await.unwrap());
+    assert_eq!(open("192.0.2.3").await.err(), Some(503));
+    // A place comes back when its socket goes.
+    let mut gone = held.remove(0);
+    gone.stream.close(None).await.unwrap();
+    gone.closed().await;
+    let begun = Instant::now();
+    while open("192.0.2.3").await.is_err() {
+        assert!(begun.elapsed() < SOON);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn new_sockets_of_one_address_are_limited() {
+    let server = Server::start(&[("RATE_LIMIT_NEW_SOCKETS_PER_MINUTE", "5")]);
+    for _ in 0..5 {
+        Socket::open(&server, "lobby").await;
+    }
+    assert_eq!(Socket::open_with(&server, "lobby", &[]).await.err(), Some(429));
+    let refused = handshake(&server, "GET", "X-Nothing", "");
+    assert!((1..=60).contains(&refused.header("retry-after").parse().unwrap()));
+}
+
+#[tokio::test]
+async fn a_reader_that_never_reads_is_dropped_and_holds_up_nobody() {
+    let server = Server::start(&[
+        ("GAME_PACE", "0"),
+        ("USE_RATE_LIMITING", "false"),
+        ("SEND_QUEUE_FRAMES", "8"),
+        ("PEER_TIMEOUT_SECONDS", "600"),
+    ]);
+    let (id, mut table, _) = room(&server, "Mira").await;
+    table.hear("room_update").await;
+    // Its own small buffers, so that not much fits on the way.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4_096).unwrap();
+    let stream = socket.connect(server.address).await.unwrap();
+    let mut lazy = Socket::upgrade(stream, &server, &id, &[]).await.unwrap();
+    lazy.say("client_ready", json!({ "room_id": id })).await;
+
+    // The host fills the seats over and over; each time everybody at the table is told.
+    let begun = Instant::now();
+    let mut told = 0_u64;
+    while server.get("/health/live").status == 200 && begun.elapsed() < Duration::from_secs(10) {
+        for _ in 0..50 {
+            table.say("remove_player", json!({ "slot_id": 2 })).await;
+            table.say("add_bot", json!({ "slot_id": 2 })).await;
+            table.hear("room_update").await;
+            table.hear("room_update").await;
+            told += 2;
+        }
+        if told >= 20_000 {
+            break;
+        }
+    }
+    assert!(told >= 2_000, "the table stood still: {told}");
+    // What is left on the way, and then the end.
+    let mut rest = Vec::new();
+    let stream = lazy.stream.get_mut();
+    tokio::time::timeout(SOON, stream.read_to_end(&mut rest)).await.expect("an end").ok();
+    assert!((rest.len() as u64) < told * 200, "{} bytes for {told} messages: nothing was left out", rest.len());
+    stream.shutdown().await.ok();
+}
