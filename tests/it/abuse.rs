@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use futures_util::SinkExt as _;
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -230,38 +229,24 @@ async fn a_reader_that_never_reads_is_dropped_and_holds_up_nobody() {
     let server = Server::start(&[
         ("GAME_PACE", "0"),
         ("USE_RATE_LIMITING", "false"),
-        ("SEND_QUEUE_FRAMES", "8"),
         ("PEER_TIMEOUT_SECONDS", "600"),
+        ("LOG_LEVEL", "debug"),
     ]);
     let (id, mut table, _) = room(&server, "Mira").await;
     table.hear("room_update").await;
-    // Its own small buffers, so that not much fits on the way.
+    // Its own small buffer, so that not much fits on the way.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(4_096).unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
     let stream = socket.connect(server.address).await.unwrap();
     let mut lazy = Socket::upgrade(stream, &server, &id, &[]).await.unwrap();
     lazy.say("client_ready", json!({ "room_id": id })).await;
 
-    // The host fills the seats over and over; each time everybody at the table is told.
-    let begun = Instant::now();
-    let mut told = 0_u64;
-    while server.get("/health/live").status == 200 && begun.elapsed() < Duration::from_secs(10) {
-        for _ in 0..50 {
-            table.say("remove_player", json!({ "slot_id": 2 })).await;
-            table.say("add_bot", json!({ "slot_id": 2 })).await;
-            table.hear("room_update").await;
-            table.hear("room_update").await;
-            told += 2;
-        }
-        if told >= 20_000 {
-            break;
-        }
+    // The host fills a seat over and over; each time everybody at the table is told, half a kilobyte.
+    for _ in 0..2_000 {
+        table.say("remove_player", json!({ "slot_id": 2 })).await;
+        table.say("add_bot", json!({ "slot_id": 2 })).await;
+        table.hear("room_update").await;
+        table.hear("room_update").await;
     }
-    assert!(told >= 2_000, "the table stood still: {told}");
-    // What is left on the way, and then the end.
-    let mut rest = Vec::new();
-    let stream = lazy.stream.get_mut();
-    tokio::time::timeout(SOON, stream.read_to_end(&mut rest)).await.expect("an end").ok();
-    assert!((rest.len() as u64) < told * 200, "{} bytes for {told} messages: nothing was left out", rest.len());
-    stream.shutdown().await.ok();
+    server.logged("\"reason\":\"slow\"");
 }
