@@ -23,6 +23,7 @@ import math
 import multiprocessing
 import os
 import sys
+import threading
 from collections import Counter
 from datetime import datetime
 from functools import lru_cache
@@ -528,8 +529,11 @@ def main():
     source = sys.stdin.buffer if arguments.file == "-" else open(arguments.file, "rb")
     checked = different = 0
     with source, multiprocessing.Pool(max(1, arguments.jobs)) as pool:
-        lines = (line for line in source if line.strip())
+        # The pool reads ahead as far as it is let; a large file must not end up in memory.
+        ahead = threading.Semaphore(1000)
+        lines = (line for line in source if line.strip() and ahead.acquire())
         for number, (game_id, difference) in enumerate(pool.imap(check_line, lines, chunksize=16), 1):
+            ahead.release()
             checked += 1
             if difference is not None:
                 different += 1
