@@ -31,5 +31,7 @@ mod settings;
 mod sockets;
 /// The archive's store: crashes, damage, full disks.
 mod store;
+/// Tournaments of bots, on demand.
+mod strength;
 /// Rooms without sockets: stages, seats, take-overs, what is shown to whom.
 mod tables;

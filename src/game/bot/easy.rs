@@ -10,8 +10,8 @@ pub(super) fn declare(allowed: AllowedDeclarations, rng: &mut impl Rng) -> Decla
     allowed.iter().nth(rng.random_range(0..allowed.len().max(1))).unwrap_or_default()
 }
 
-/// Any `count` pieces of the hand.
-pub(super) fn follow(hand: PieceSet, count: u8, rng: &mut impl Rng) -> PieceSet {
+/// Any `count` of the pieces, all choices equally likely.
+pub(super) fn draw(hand: PieceSet, count: u8, rng: &mut impl Rng) -> PieceSet {
     let mut kept = hand;
     for _ in 0..count.min(hand.len()) {
         kept = kept.difference(one_of(kept, rng));

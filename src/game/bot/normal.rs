@@ -37,7 +37,7 @@ const UNWILLING: f32 = 0.03;
 /// How likely a discard beats a play by accident, against a random piece.
 const ACCIDENT: f32 = 0.39;
 /// Who opens a turn that he wants plays a strong piece, as the best of so many.
-const OPENS_STRONG: f32 = 4.02;
+const OPENS_STRONG: i32 = 4;
 /// Who opens a turn that he does not want plays a weak one: its chance to be better, against a random piece.
 const OPENS_WEAK: f32 = 0.88;
 /// Chance that a combination on the table beats one's own, against the chance that somebody holds a better one.
@@ -72,24 +72,43 @@ impl Sight {
     }
 }
 
+/// A choice, and its expected score.
+pub(super) type Valued<T> = (T, f32);
+
 /// The declaration with the best expected score.
 pub(super) fn declare(sight: &Sight, allowed: AllowedDeclarations) -> Declaration {
-    let estimate = Estimate::new(sight, None);
-    let next = if sight.declared.iter().all(Option::is_none) { Opens::We } else { Opens::They };
-    let worth = |declaration: Declaration| score(declaration, estimate.hope(sight.hand, declaration.piles(), next));
-    best(allowed.iter().map(|declaration| (declaration, worth(declaration)))).unwrap_or_default()
+    best(declarations(sight, allowed)).unwrap_or_default()
 }
 
 /// The play to open a turn with.
 pub(super) fn lead(sight: &Sight) -> PieceSet {
-    let estimate = Estimate::new(sight, None);
-    let singles = plays::singles(sight.hand).into_iter().map(|play| (play, estimate.against.win_chance(play)));
-    let plays = singles.chain(estimate.combinations.iter().copied());
-    best(plays.map(|(play, wins)| (play.pieces(), estimate.worth(play.pieces(), wins)))).unwrap_or_default()
+    best(leads(sight)).unwrap_or_default()
 }
 
 /// The pieces to follow with in a turn that `starter` opened.
 pub(super) fn follow(sight: &Sight, starter: Seat, lead: PlayKind) -> PieceSet {
+    best(follows(sight, starter, lead)).unwrap_or_default()
+}
+
+/// The declarations that can be made.
+pub(super) fn declarations(sight: &Sight, allowed: AllowedDeclarations) -> ArrayVec<Valued<Declaration>, 9> {
+    let estimate = Estimate::new(sight, None);
+    let next = if sight.declared.iter().all(Option::is_none) { Opens::We } else { Opens::They };
+    let worth = |declaration: Declaration| score(declaration, estimate.hope(sight.hand, declaration.piles(), next));
+    allowed.iter().map(|declaration| (declaration, worth(declaration))).collect()
+}
+
+/// The plays that can open a turn.
+pub(super) fn leads(sight: &Sight) -> ArrayVec<Valued<PieceSet>, { plays::MAX }> {
+    let estimate = Estimate::new(sight, None);
+    let singles = plays::singles(sight.hand).into_iter().map(|play| (play, estimate.against.win_chance(play)));
+    let plays = singles.chain(estimate.combinations.iter().copied());
+    plays.map(|(play, wins)| (play.pieces(), estimate.worth(play.pieces(), wins))).collect()
+}
+
+/// What can be followed with in a turn that `starter` opened: each play that may win it, and some sets of pieces to
+/// throw away.
+pub(super) fn follows(sight: &Sight, starter: Seat, lead: PlayKind) -> ArrayVec<Valued<PieceSet>, { plays::MAX }> {
     let estimate = Estimate::new(sight, Some(starter));
     let plays = match lead {
         PlayKind::Single => plays::singles(sight.hand),
@@ -102,12 +121,12 @@ pub(super) fn follow(sight: &Sight, starter: Seat, lead: PlayKind) -> PieceSet {
         let play = Play::classify(pieces).filter(|play| play.kind() == lead);
         (pieces, play.map_or(0.0, |play| estimate.against.win_chance(play)))
     });
-    best(plays.chain(discards).map(|(pieces, wins)| (pieces, estimate.worth(pieces, wins)))).unwrap_or_default()
+    plays.chain(discards).map(|(pieces, wins)| (pieces, estimate.worth(pieces, wins))).collect()
 }
 
 /// The first of those with the highest value.
-fn best<T>(valued: impl Iterator<Item = (T, f32)>) -> Option<T> {
-    let best = valued.reduce(|best, candidate| if candidate.1 > best.1 { candidate } else { best });
+pub(super) fn best<T>(valued: impl IntoIterator<Item = Valued<T>>) -> Option<T> {
+    let best = valued.into_iter().reduce(|best, candidate| if candidate.1 > best.1 { candidate } else { best });
     best.map(|(candidate, _)| candidate)
 }
 
@@ -302,7 +321,7 @@ impl Opponents {
         };
         let beaten_by = |(place, &wants): (usize, &f32)| {
             if self.starter == Some(place) {
-                return if wants >= count { 1.0 - (1.0 - opened).powf(OPENS_STRONG) } else { OPENS_WEAK * opened };
+                return if wants >= count { 1.0 - (1.0 - opened).powi(OPENS_STRONG) } else { OPENS_WEAK * opened };
             }
             let will = match wants {
                 _ if wants >= count => WILLING,

@@ -2,10 +2,10 @@
 
 use arrayvec::ArrayVec;
 
-use super::super::{Color, Name, PieceSet, Play, play::GROUPS};
+use super::super::{Color, Name, PieceSet, Play, PlayKind, play::GROUPS};
 
-/// Bound on the plays in a hand of eight; there are less of several pieces, and eight single ones.
-pub(super) const MAX: usize = 24;
+/// Bound on the plays in a hand of eight: no more than eight single pieces, and fewer than twenty combinations.
+pub(super) const MAX: usize = 32;
 
 /// The plays of two and more pieces.
 pub(super) fn combinations(hand: PieceSet) -> ArrayVec<Play, MAX> {
@@ -46,6 +46,14 @@ pub(super) fn combinations(hand: PieceSet) -> ArrayVec<Play, MAX> {
         }
     }
     plays
+}
+
+/// Whether there is a play of this type.
+pub(super) fn holds(hand: PieceSet, kind: PlayKind) -> bool {
+    match kind {
+        PlayKind::Single => !hand.is_empty(),
+        _ => combinations(hand).iter().any(|play| play.kind() == kind),
+    }
 }
 
 /// The plays of one piece.
