@@ -13,37 +13,51 @@ const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const READY_WITHIN_MS = 20000;
 
 /**
- * Starts the real server on a free port with an empty data folder and gives `{url, stop}`. With LIAP_URL set, that
- * running server is visited instead.
+ * Starts the real server on a free port with an empty data folder and gives `{url, restart, stop}`. With LIAP_URL set,
+ * that running server is visited instead, which cannot be restarted.
  */
 export async function house(settings = {}) {
-  if (process.env.LIAP_URL) return { url: process.env.LIAP_URL, stop: async () => {} };
+  if (process.env.LIAP_URL) return { url: process.env.LIAP_URL, restart: null, stop: async () => {} };
   const data = mkdtempSync(join(tmpdir(), 'liap-page-'));
-  const child = spawn(BINARY, [], { env: { PATH: process.env.PATH, HOST: '127.0.0.1', PORT: '0', DATA_DIR: data, ...settings }, stdio: ['ignore', 'pipe', 'pipe'] });
+  let running = await start({ ...settings, DATA_DIR: data, PORT: '0' });
+  const { url } = running;
+  return {
+    url,
+    /** Ends the server as an operator would, and starts it again at the same address with the same data. */
+    async restart(meanwhile = async () => {}) {
+      await end(running.child);
+      await meanwhile();
+      running = await start({ ...settings, DATA_DIR: data, PORT: new URL(url).port });
+    },
+    async stop() {
+      await end(running.child);
+      rmSync(data, { recursive: true, force: true });
+    },
+  };
+}
+
+function start(settings) {
+  const child = spawn(BINARY, [], { env: { PATH: process.env.PATH, HOST: '127.0.0.1', ...settings }, stdio: ['ignore', 'pipe', 'pipe'] });
   let log = '';
-  const url = await new Promise((resolve, reject) => {
+  return new Promise((resolve, reject) => {
     const late = setTimeout(() => reject(new Error(`no address in the log:\n${log}`)), READY_WITHIN_MS);
     const read = (chunk) => {
       log += chunk;
       const found = log.match(/http:\/\/127\.0\.0\.1:\d+[\w/.-]*/);
       if (!found) return;
       clearTimeout(late);
-      resolve(found[0].replace(/\/?$/, '/'));
+      resolve({ child, url: found[0].replace(/\/?$/, '/') });
     };
     child.stdout.on('data', read);
     child.stderr.on('data', read);
-    child.on('exit', (code) => reject(new Error(`the server ended with ${code}:\n${log}`)));
+    child.once('exit', (code) => reject(new Error(`the server ended with ${code}:\n${log}`)));
   });
-  return {
-    url,
-    async stop() {
-      child.removeAllListeners('exit');
-      const gone = new Promise((resolve) => child.once('exit', resolve));
-      child.kill();
-      await gone;
-      rmSync(data, { recursive: true, force: true });
-    },
-  };
+}
+
+async function end(child) {
+  const gone = new Promise((resolve) => child.once('exit', resolve));
+  child.kill();
+  await gone;
 }
 
 export const openBrowser = () => chromium.launch({ executablePath: CHROMIUM, args: ['--no-sandbox'] });
@@ -62,7 +76,9 @@ export async function visitor(browser, url, { width = 360, height = 740, theme =
   const { host } = new URL(url);
   page.on('console', (message) => {
     // A house that keeps no games answers 404 to the question whether it does; the browser writes that down by itself.
-    if (message.type() === 'error' && !message.location().url.includes('/api/games')) complaints.push(`console: ${message.text()}`);
+    // A lost connection is written down by the browser too, and is no fault of the page.
+    const expected = message.location().url.includes('/api/games') || /^WebSocket connection to .*(ERR_CONNECTION|closed before)/.test(message.text());
+    if (message.type() === 'error' && !expected) complaints.push(`console: ${message.text()}`);
   });
   page.on('pageerror', (error) => complaints.push(`error: ${error.stack}`));
   page.on('request', (request) => new URL(request.url()).host !== host && complaints.push(`foreign: ${request.url()}`));

@@ -116,25 +116,52 @@ test('a whole game by touch on a phone', { timeout: GAME_WITHIN_MS + 60000 }, as
   await leave();
 });
 
-test('a reload in the middle of a turn gives the same hand back', { timeout: 120000 }, async () => {
+/** Plays until it is our turn in a running turn. */
+async function untilMyTurn(page) {
+  const hands = keys(page);
+  for (;;) {
+    const now = await situation(page);
+    if (now.place === 'play') return;
+    if (hands[now.place]) await hands[now.place](now);
+    else await page.waitForTimeout(15);
+  }
+}
+
+const handOf = (page) => page.$$eval('.tile-button', (tiles) => tiles.map((tile) => tile.dataset.name).sort());
+
+test('a reload, then a restart of the server, in the middle of a turn: the same hand comes back', { timeout: 180000 }, async () => {
   const slower = await house({ GAME_PACE: '0.5' }); // time to come back before a bot takes the seat
   const { page, leave } = await visitor(browser, slower.url);
   await page.fill('#name', 'Jon');
   await page.click('.choice:not(.primary)');
-  const hands = keys(page);
-  const names = () => page.$$eval('.tile-button', (tiles) => tiles.map((tile) => tile.dataset.name).sort());
-  for (;;) {
-    const now = await situation(page);
-    if (now.place === 'play') break;
-    if (hands[now.place]) await hands[now.place](now);
-    else await page.waitForTimeout(15);
-  }
-  const held = await names();
+  await untilMyTurn(page);
+  const held = await handOf(page);
   await page.reload();
   await page.waitForSelector('.offers');
-  assert.deepEqual(await names(), held);
+  assert.deepEqual(await handOf(page), held);
+  if (slower.restart) {
+    await slower.restart(() => page.waitForSelector('.link-line'));
+    await page.waitForSelector('.link-line', { state: 'detached' });
+    await page.waitForSelector('.tile-button');
+    const back = await handOf(page);
+    assert.ok(back.length > 0 && back.every((name) => held.includes(name)), `${back} of ${held}`);
+  }
   await leave();
   await slower.stop();
+});
+
+test('a second window takes the seat over, and gives it back', { timeout: 60000 }, async () => {
+  const { page, leave } = await visitor(browser, server.url);
+  await page.fill('#name', 'Ann');
+  await page.click('.choice.primary');
+  await page.waitForSelector('.waiting .big');
+  const second = await page.context().newPage();
+  await second.goto(page.url());
+  await second.waitForSelector('.waiting .big');
+  await page.click('.link-line .primary');
+  await page.waitForSelector('.link-line', { state: 'detached' });
+  await second.waitForSelector('.link-line .primary');
+  await leave();
 });
 
 test('a friend comes by the link, a third one watches and sees no hand', { timeout: 60000 }, async () => {

@@ -57,28 +57,22 @@ export function gameOver(app, act) {
 }
 
 /**
- * The round that decided the game: after it the winner led for good, and of those it is the one in which his lead over
+ * The round that decided the game: among those after which the winner led until the end, the one in which his lead over
  * the best of the others grew most.
  */
 export function decisiveRound(history, winners, players) {
-  const winner = winners[0];
-  const names = players.map((player) => player?.name).filter(Boolean);
-  if (!winner || history.length < 2 || !history.at(-1).totals || !(winner in history.at(-1).totals)) return null;
-  const others = names.filter((name) => !winners.includes(name));
-  if (!others.length) return null;
-  const rivalOf = (totals) => others.reduce((best, name) => ((totals[name] ?? 0) > (totals[best] ?? 0) ? name : best), others[0]);
-  const lead = (totals) => (totals[winner] ?? 0) - (totals[rivalOf(totals)] ?? 0);
-  let best = null;
-  let before = 0;
-  for (const entry of history) {
-    const now = lead(entry.totals);
-    const swing = now - before;
-    if (!best || swing > best.swing) best = { round: entry.round, swing, gain: (entry.scores ?? {})[winner] ?? swing, rival: rivalOf(entry.totals), loss: null };
-    before = now;
-  }
-  const entry = history.find((other) => other.round === best.round);
-  const rivalGain = (entry.scores ?? {})[best.rival];
-  return { name: winner, round: best.round, gain: signed(best.gain), rival: rivalGain === undefined ? null : best.rival, rivalGain: signed(rivalGain ?? 0) };
+  const [winner] = winners;
+  const others = players.filter((player) => player && !winners.includes(player.name)).map((player) => player.name);
+  if (history.length < 2 || !others.length || !(winner in (history.at(-1).totals ?? {}))) return null;
+  const rivalOf = ({ totals }) => others.reduce((best, name) => ((totals[name] ?? 0) > (totals[best] ?? 0) ? name : best));
+  const leads = history.map((entry) => (entry.totals[winner] ?? 0) - (entry.totals[rivalOf(entry)] ?? 0));
+  let from = leads.length - 1;
+  while (from > 0 && leads[from - 1] > 0) from -= 1;
+  const growth = leads.map((lead, i) => lead - (leads[i - 1] ?? 0));
+  const at = growth.reduce((best, grown, i) => (i > from && grown > growth[best] ? i : best), from);
+  const rival = rivalOf(history[at]);
+  const scores = history[at].scores ?? {};
+  return { name: winner, round: history[at].round, gain: signed(scores[winner] ?? growth[at]), rival: rival in scores ? rival : null, rivalGain: signed(scores[rival] ?? 0) };
 }
 
 const signed = (n) => (n > 0 ? `+${n}` : figure(n));

@@ -10,7 +10,7 @@ export const POINTS = {
 const HIGH = ['GENERAL', 'ADVISOR', 'ELEPHANT'];
 const LOW = ['CHARIOT', 'HORSE', 'CANNON'];
 
-export const nameOf = (kind) => kind.slice(0, kind.indexOf('_'));
+const nameOf = (kind) => kind.slice(0, kind.indexOf('_'));
 export const colorOf = (kind) => kind.slice(kind.indexOf('_') + 1);
 /** The kind of a piece written `NAME_COLOR(points)` or `NAME_COLOR`. */
 export const kindOf = (text) => text.split('(')[0];

@@ -9,7 +9,7 @@ import { sum } from './rules.js';
 const PLACES = ['bottom', 'left', 'top', 'right'];
 
 /** Which place each seat has when seat `bottom` (index) sits nearest. */
-export const placeOf = (seatIndex, bottom) => PLACES[(seatIndex - bottom + 4) % 4];
+const placeOf = (seatIndex, bottom) => PLACES[(seatIndex - bottom + 4) % 4];
 
 /**
  * The table. `players` in seat order, `bottom` the index of the nearest seat; `plays` of the turn, `winner` the name of

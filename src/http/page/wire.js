@@ -10,7 +10,7 @@ const PONG_WITHIN_MS = 8000;
 const CLOSE_NORMAL = 1000;
 
 /** The address of a socket beside this page, below the same base path. */
-export function socketUrl(path) {
+function socketUrl(path) {
   const url = new URL(path, document.baseURI);
   url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
   return url.href;
