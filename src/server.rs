@@ -8,14 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
+use crate::archive::{self, Archive, Told};
 use crate::config::Config;
 use crate::http::{self, Door};
 use crate::limit::{self, Kind, Limiter};
-use crate::observe::{self, Check, Health, HealthOptions, LogHandle, Metrics, ServerPhase};
-use crate::room::{self, Journal, JournalOptions, Recovered, Rooms};
+use crate::observe::{self, Check, Health, HealthOptions, LogHandle, MemoryLevel, MemoryState, Metrics, ServerPhase};
+use crate::room::{self, Journal, JournalOptions, Keep, Recovered, Rooms};
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +37,9 @@ pub enum ServerError {
     /// Live games cannot be kept.
     #[error(transparent)]
     Journal(#[from] room::JournalError),
+    /// Completed games cannot be kept.
+    #[error("completed games cannot be kept: {0}")]
+    Archive(#[from] archive::StoreError),
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] observe::LogError),
@@ -44,6 +50,8 @@ pub enum ServerError {
 
 /// How often the buckets of the gone are forgotten.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// How long a completed game waits before a full archive is asked again.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// Threads for what may block: files, the archive, bots that think. They come and go with the work.
 const BLOCKING_THREADS: usize = 32;
 /// Our own work needs little; the rest is for libraries that unpack on the stack.
@@ -76,31 +84,28 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle) -> Result<
     let mut signals = Signals::listen()?;
     tokio::spawn(observe::reopen_on_hangup(log));
 
-    let limiter = limit::open(&config.limit);
-    tokio::spawn({
-        let limiter = Arc::clone(&limiter);
-        async move {
-            let mut interval = tokio::time::interval(SWEEP_INTERVAL);
-            loop {
-                interval.tick().await;
-                let limiter = Arc::clone(&limiter);
-                // A sweep that panicked is told of by the log; the next one may do better.
-                drop(tokio::task::spawn_blocking(move || limiter.sweep()).await);
-            }
-        }
-    });
-
     // Found out first, because it is what goes wrong most often. Nobody is accepted before everything is there.
-    let address = SocketAddr::new(config.http.host, config.http.port);
-    let listener = http::listen(address).map_err(|error| ServerError::Listen { address, error })?;
-    let address = listener.local_addr()?;
+    let (listener, address) = listen(config.http.host, config.http.port)?;
+    let scraping = config.metrics.enabled.then(|| listen(config.metrics.host, config.metrics.port)).transpose()?;
 
+    let limiter = limit::open(&config.limit);
+    tokio::spawn(sweep(Arc::clone(&limiter)));
+    let memory = observe::watch_memory(config.memory, Arc::clone(&metrics))?;
+
+    let archive = open_archive(&config.archive, &config.data_dir, &metrics)?;
     let (journal, recovered) = open_journal(&config.journal, &config.data_dir)?;
-    let rooms = Rooms::new(config.room, journal.clone(), Box::new(|_record| Box::pin(async {})));
+    let rooms = Rooms::new(config.room, journal.clone(), keep(archive.clone()));
     restore(&rooms, recovered, &metrics);
+    tokio::spawn(give_way(memory.clone(), rooms.clone(), Arc::clone(&limiter)));
 
-    let health = Arc::new(health(&config.health, &metrics, &limiter, &journal, &rooms));
+    let house = House { limiter, memory, archive, journal, rooms, metrics };
+    let health = Arc::new(house.health(&config.health));
+    if let Some((listener, address)) = scraping {
+        tokio::spawn(http::serve_metrics(listener, house.scrape()));
+        log::info!("metrics at http://{address}/metrics");
+    }
     let base = config.http.base_path.clone();
+    let House { limiter, archive, journal, rooms, metrics, .. } = house;
     let door = Door::new(config.http, limiter, metrics, Arc::clone(&health), rooms.clone());
     let accepting = tokio::spawn(http::serve(listener, Arc::clone(&door))?);
 
@@ -113,27 +118,179 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle) -> Result<
     let begun = Instant::now();
     health.set_phase(ServerPhase::Stopping);
     door.shut();
+    // From the outside in; each step may take a part of the time, so that one that hangs leaves some to the next.
+    let patience = config.shutdown_timeout / 4;
     let stopped = async {
         // The loop that accepts has nothing to say at its end.
         drop(accepting.await);
-        let left = rooms.stop(config.shutdown_timeout).await;
+        let left = rooms.stop(patience).await;
         if left > 0 {
             log::warn!("{left} tables have not stopped in time");
         }
-        door.clear().await;
-        let closed = tokio::task::spawn_blocking(move || journal.close()).await;
-        if closed.is_err() {
-            log::error!("the journal was not closed");
+        if tokio::time::timeout(patience, door.clear()).await.is_err() {
+            log::warn!("{} sockets have not closed in time", door.sockets().taken());
+        }
+        let flushed = tokio::task::spawn_blocking(move || {
+            journal.close();
+            archive.is_none_or(|archive| archive.close(patience))
+        });
+        if !matches!(flushed.await, Ok(true)) {
+            log::error!("completed games have not reached the archive in time; the journal still has them");
         }
     };
     tokio::select! {
         stopped = tokio::time::timeout(config.shutdown_timeout, stopped) => match stopped {
             Ok(()) => log::info!(duration_ms = begun.elapsed().as_millis(); "stopped"),
-            Err(_) => log::warn!("stopping took too long; leaving {} sockets", door.sockets().taken()),
+            Err(_) => log::warn!("stopping took too long; leaving"),
         },
         () = signals.next() => log::warn!("leaving at once"),
     }
     Ok(())
+}
+
+/// What health and metrics are asked about.
+struct House {
+    limiter: Arc<dyn Limiter>,
+    memory: watch::Receiver<MemoryState>,
+    archive: Option<Archive>,
+    journal: Journal,
+    rooms: Rooms,
+    metrics: Arc<Metrics>,
+}
+
+impl House {
+    /// Everything that can be unwell.
+    fn health(&self, options: &HealthOptions) -> Health {
+        let (archive, journal, memory) = (self.archive.clone(), self.journal.clone(), self.memory.clone());
+        let (limiter, rooms) = (Arc::clone(&self.limiter), self.rooms.clone());
+        Health::new(options, Arc::clone(&self.metrics))
+            .check("archive", move || {
+                let off = || Check::healthy().with("enabled", false);
+                ready(archive.as_ref().map_or_else(off, |archive| archive.check().with("enabled", true)))
+            })
+            .check("journal", move || ready(check_journal(&journal)))
+            .check("memory", move || ready(check_memory(*memory.borrow())))
+            .check("limits", move || {
+                let keys = Kind::ALL.iter().map(|kind| limiter.held(*kind)).sum::<usize>();
+                ready(Check::healthy().with("keys", keys))
+            })
+            .check("rooms", move || ready(Check::healthy().with("rooms", rooms.len())))
+    }
+
+    /// All metrics as text. What only has a value at the moment of asking is asked for then.
+    fn scrape(&self) -> impl Fn() -> String + Send + Sync + 'static {
+        let (limiter, journal, rooms) = (Arc::clone(&self.limiter), self.journal.clone(), self.rooms.clone());
+        let metrics = Arc::clone(&self.metrics);
+        move || {
+            for kind in Kind::ALL {
+                metrics.limit_keys.with(kind.name()).set(gauge(limiter.held(kind) as u64));
+            }
+            let (waiting, playing) = rooms.count();
+            metrics.rooms.with("waiting").set(gauge(waiting as u64));
+            metrics.rooms.with("playing").set(gauge(playing as u64));
+            if let Some(status) = journal.status() {
+                metrics.journal_pending.set(gauge(status.queued));
+                metrics.journal_bytes.set(gauge(status.file_bytes));
+                metrics.journal_lag_seconds.set(status.lag.as_secs_f64());
+                let new = status.failures.saturating_sub(metrics.journal_failures.get());
+                metrics.journal_failures.inc_by(new);
+            }
+            metrics.render()
+        }
+    }
+}
+
+fn gauge(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn check_memory(memory: MemoryState) -> Check {
+    let check = match memory.level {
+        MemoryLevel::Normal => Check::healthy(),
+        MemoryLevel::Tight => Check::degraded("memory is tight"),
+        MemoryLevel::Critical => Check::degraded("memory is nearly used up; new rooms are refused"),
+    };
+    check
+        .with("used_bytes", memory.used_bytes)
+        .with("limit_bytes", memory.limit_bytes)
+        .with("used_percent", memory.used_percent())
+}
+
+fn listen(host: IpAddr, port: u16) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let address = SocketAddr::new(host, port);
+    let listener = http::listen(address).map_err(|error| ServerError::Listen { address, error })?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+/// Forgets the rate limits of the gone.
+async fn sweep(limiter: Arc<dyn Limiter>) {
+    let mut interval = tokio::time::interval(SWEEP_INTERVAL);
+    loop {
+        interval.tick().await;
+        let limiter = Arc::clone(&limiter);
+        // A sweep that panicked is told of by the log; the next one may do better.
+        drop(tokio::task::spawn_blocking(move || limiter.sweep()).await);
+    }
+}
+
+/// Gives way when memory gets tight: what can be forgotten goes first, then newcomers are refused. Games that run are
+/// never harmed.
+async fn give_way(mut memory: watch::Receiver<MemoryState>, rooms: Rooms, limiter: Arc<dyn Limiter>) {
+    while memory.changed().await.is_ok() {
+        let level = memory.borrow_and_update().level;
+        rooms.set_memory_low(level == MemoryLevel::Critical);
+        if level > MemoryLevel::Normal {
+            let limiter = Arc::clone(&limiter);
+            drop(tokio::task::spawn_blocking(move || limiter.sweep()).await);
+        }
+    }
+}
+
+/// Opens the archive of completed games, if it is wanted.
+fn open_archive(
+    options: &archive::Options,
+    data_dir: &Path,
+    metrics: &Arc<Metrics>,
+) -> Result<Option<Archive>, archive::StoreError> {
+    if !options.enabled {
+        return Ok(None);
+    }
+    let (archive, report) = Archive::open(&options.folder(data_dir), options, Arc::clone(metrics))?;
+    if report.is_damaged() {
+        log::error!("{report}");
+    } else {
+        log::info!("{report}");
+    }
+    Ok(Some(archive))
+}
+
+/// Hands completed games to the archive. While its queue is full a game waits here, covered by the journal.
+fn keep(archive: Option<Archive>) -> Keep {
+    Box::new(move |record| {
+        let archive = archive.clone();
+        Box::pin(async move {
+            let Some(archive) = archive else { return };
+            let mut record = record;
+            loop {
+                let (done, told) = oneshot::channel();
+                let tell = move |told| {
+                    // Whoever waited may be gone with his room.
+                    done.send(told).ok();
+                };
+                if let Err(archive::Full(back)) = archive.submit(record, tell) {
+                    record = *back;
+                    tokio::time::sleep(FULL_PAUSE).await;
+                    continue;
+                }
+                match told.await {
+                    Ok(Told::Stored(_) | Told::Refused) => return,
+                    // Not on disk, and not to be forgotten: the next start finds it in the journal.
+                    Ok(Told::Closed) | Err(_) => return std::future::pending().await,
+                }
+            }
+        })
+    })
 }
 
 /// Opens the journal of live games, if it is wanted.
@@ -168,24 +325,6 @@ fn restore(rooms: &Rooms, recovered: Recovered, metrics: &Metrics) {
     if restored > 0 {
         log::info!(rooms = restored; "live games are back");
     }
-}
-
-/// Everything that can be unwell.
-fn health(
-    options: &HealthOptions,
-    metrics: &Arc<Metrics>,
-    limiter: &Arc<dyn Limiter>,
-    journal: &Journal,
-    rooms: &Rooms,
-) -> Health {
-    let (limiter, journal, rooms) = (Arc::clone(limiter), journal.clone(), rooms.clone());
-    Health::new(options, Arc::clone(metrics))
-        .check("journal", move || ready(check_journal(&journal)))
-        .check("limits", move || {
-            let keys = Kind::ALL.iter().map(|kind| limiter.held(*kind)).sum::<usize>();
-            ready(Check::healthy().with("keys", keys))
-        })
-        .check("rooms", move || ready(Check::healthy().with("rooms", rooms.len())))
 }
 
 fn check_journal(journal: &Journal) -> Check {

@@ -15,6 +15,7 @@ mod options;
 mod outgoing;
 mod page;
 mod places;
+mod scrape;
 mod session;
 mod socket;
 mod static_dir;
@@ -34,6 +35,7 @@ pub use accept::listen;
 pub use door::Door;
 pub use options::{BasePath, Network, NotABasePath, NotANetwork, NotAnOrigin, Options, Origin, Secret};
 pub use places::Places;
+pub use scrape::serve_metrics;
 pub use static_dir::StaticDirError;
 
 use client::Client;

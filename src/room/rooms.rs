@@ -264,6 +264,13 @@ impl Rooms {
         self.0.rooms.is_empty()
     }
 
+    /// How many rooms wait for their game to begin, and how many have begun it.
+    #[must_use]
+    pub fn count(&self) -> (usize, usize) {
+        let started = self.0.rooms.iter().filter(|room| room.summary.borrow().started).count();
+        (self.len().saturating_sub(started), started)
+    }
+
     /// Every live room as lists show it, in no order.
     #[must_use]
     pub fn summaries(&self) -> Vec<RoomSummary> {

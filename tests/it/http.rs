@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 
-use crate::process::{Answer, Server};
+use crate::process::{Answer, Server, request};
 
 fn assert_problem(answer: &Answer, status: u16) {
     assert_eq!(answer.status, status, "{answer:?}");
@@ -155,6 +155,23 @@ fn health_is_told_in_three_ways() {
     }
     assert_eq!(server.get("/health/live").json()["status"], "alive");
     assert_eq!(server.get("/health/ready").json()["status"], "ready");
+}
+
+#[test]
+fn metrics_have_a_listener_of_their_own() {
+    let server = Server::start(&[]);
+    // Said before the address for players, so that has been read already.
+    assert_eq!(server.get("/metrics").status, 404);
+    let metrics = server.metrics.expect("a listener");
+    server.get("/health");
+    let scraped = request(metrics, "GET", "/metrics", &[]);
+    assert_eq!((scraped.status, scraped.header("content-type")), (200, "text/plain; version=0.0.4; charset=utf-8"));
+    for line in ["liap_ready 1", "liap_rooms{phase=\"waiting\"} 0", "liap_health{check=\"archive\"} 0"] {
+        assert!(scraped.text().lines().any(|known| known == line), "{line} in {}", scraped.text());
+    }
+    assert_eq!(request(metrics, "GET", "/", &[]).status, 404);
+    assert_eq!(request(metrics, "POST", "/metrics", &[]).status, 405);
+    assert!(Server::start(&[("METRICS_ENABLED", "false")]).metrics.is_none());
 }
 
 #[test]

@@ -21,22 +21,37 @@ pub(crate) const SOON: Duration = Duration::from_secs(15);
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
+    /// Where it can be scraped.
+    pub(crate) metrics: Option<SocketAddr>,
     /// What it has written to its log so far, and goes on to write.
     lines: Receiver<String>,
-    _data: tempfile::TempDir,
+    settings: Vec<(String, String)>,
+    data: tempfile::TempDir,
 }
 
 impl Server {
     /// Starts a server on a free port with these settings, and waits until it listens.
     pub(crate) fn start(settings: &[(&str, &str)]) -> Self {
-        let data = tempfile::tempdir().unwrap();
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Self::run(tempfile::tempdir().unwrap(), settings.iter().map(owned).collect())
+    }
+
+    /// Another server with the same settings, on what this one has left on disk.
+    pub(crate) fn again(mut self) -> Self {
+        self.child.kill().ok();
+        self.child.wait().unwrap();
+        let data = std::mem::replace(&mut self.data, tempfile::tempdir().unwrap());
+        Self::run(data, std::mem::take(&mut self.settings))
+    }
+
+    fn run(data: tempfile::TempDir, settings: Vec<(String, String)>) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_liap"))
             .env_clear()
             .env("HOST", "127.0.0.1")
             .env("PORT", "0")
             .env("METRICS_PORT", "0")
             .env("DATA_DIR", data.path())
-            .envs(settings.iter().copied())
+            .envs(settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -45,16 +60,16 @@ impl Server {
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = channel();
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let listening = wait_for(&lines, "listening on http://");
-        let (_, rest) = listening.split_once("listening on http://").unwrap();
-        let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || ".:[]".contains(c))).unwrap_or(rest.len());
-        let address = rest[..end].parse().unwrap_or_else(|_| panic!("an address in {listening}"));
-        Self { child, address, lines, _data: data }
+        let said = wait_for(&lines, "listening on http://");
+        let address = address_in(said.last().unwrap(), "listening on http://");
+        let metrics = said.iter().find(|line| line.contains("metrics at http://"));
+        let metrics = metrics.map(|line| address_in(line, "metrics at http://"));
+        Self { child, address, metrics, lines, settings, data }
     }
 
     /// Waits for a line of the log that holds this text.
-    pub(crate) fn logged(&self, text: &str) -> String {
-        wait_for(&self.lines, text)
+    pub(crate) fn logged(&self, text: &str) {
+        wait_for(&self.lines, text);
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -86,26 +101,12 @@ impl Server {
 
     /// Sends one request and reads the whole answer.
     pub(crate) fn request(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
-        let mut stream = self.connect();
-        let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
-        if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
-            request.push_str(&format!("Host: {}\r\n", self.address));
-        }
-        for (name, value) in headers {
-            request.push_str(&format!("{name}: {value}\r\n"));
-        }
-        stream.write_all(format!("{request}\r\n").as_bytes()).unwrap();
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).unwrap();
-        Answer::parse(&bytes)
+        request(self.address, method, path, headers)
     }
 
     /// A bare connection.
     pub(crate) fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(SOON)).unwrap();
-        stream.set_write_timeout(Some(SOON)).unwrap();
-        stream
+        connect(self.address)
     }
 }
 
@@ -117,16 +118,51 @@ impl Drop for Server {
     }
 }
 
-fn wait_for(lines: &Receiver<String>, text: &str) -> String {
+/// The address behind these words.
+fn address_in(line: &str, words: &str) -> SocketAddr {
+    let (_, rest) = line.split_once(words).unwrap();
+    let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || ".:[]".contains(c))).unwrap_or(rest.len());
+    rest[..end].parse().unwrap_or_else(|_| panic!("an address in {line}"))
+}
+
+/// The lines up to the first that holds this text.
+fn wait_for(lines: &Receiver<String>, text: &str) -> Vec<String> {
     let deadline = Instant::now() + SOON;
     let mut seen = Vec::new();
     loop {
         match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(line) if line.contains(text) => return line,
-            Ok(line) => seen.push(line),
+            Ok(line) => {
+                seen.push(line);
+                if seen.last().is_some_and(|line| line.contains(text)) {
+                    return seen;
+                }
+            }
             Err(_) => panic!("no line with {text:?} in the log, but {seen:#?}"),
         }
     }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream.set_write_timeout(Some(SOON)).unwrap();
+    stream
+}
+
+/// Sends one request and reads the whole answer.
+pub(crate) fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    let mut stream = connect(address);
+    let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
+    if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        request.push_str(&format!("Host: {address}\r\n"));
+    }
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    stream.write_all(format!("{request}\r\n").as_bytes()).unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    Answer::parse(&bytes)
 }
 
 /// An answer to a request.

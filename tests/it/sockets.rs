@@ -217,3 +217,34 @@ async fn a_second_signal_leaves_at_once() {
     server.ended();
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
 }
+
+#[tokio::test]
+async fn after_a_restart_everybody_finds_his_seat_again() {
+    let server = Server::start(&[FAST]);
+    let (id, mut table, session) = room(&server, "Mira").await;
+    table.say("start_game", json!({})).await;
+    let hand = loop {
+        let state = table.hear("phase_change").await;
+        if state["phase_data"]["weak_players_awaiting"].as_array().is_some_and(|weak| weak.contains(&json!("Mira"))) {
+            table.say("decline_redeal", json!({ "player_name": "Mira" })).await;
+        }
+        if state["phase"] == "declaration" && state["phase_data"]["current_declarer"] == "Mira" {
+            break state["players"]["Mira"]["hand"].clone();
+        }
+    };
+    // Clean the first time, at a blow the second.
+    let mut server = server;
+    for is_clean in [true, false] {
+        if is_clean {
+            server.signal("TERM");
+            assert!(server.ended().success());
+        } else {
+            // Longer than anything waits for the journal.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        server = server.again();
+        let mut table = Socket::open_with(&server, &id, &[("Cookie", &session)]).await.unwrap();
+        table.enter(&id, "Mira").await;
+        assert_eq!(table.hear("phase_change").await["players"]["Mira"]["hand"], hand, "clean: {is_clean}");
+    }
+}

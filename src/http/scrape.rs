@@ -1,0 +1,74 @@
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use warp::http::header::CONTENT_TYPE;
+use warp::http::{HeaderValue, Method, Request};
+use warp::reply::Response;
+
+use super::error::Refusal;
+
+/// Whoever scrapes needs one connection, and there are few of them.
+const CONNECTIONS: usize = 16;
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+const BREATH: Duration = Duration::from_millis(100);
+/// The text form of Prometheus.
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// Serves `/metrics`, and nothing else, on a listener of its own: players have no business there, and whoever scrapes
+/// gets an answer when the door is crowded.
+pub async fn serve_metrics(listener: TcpListener, scrape: impl Fn() -> String + Send + Sync + 'static) {
+    let scrape = Arc::new(scrape);
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        // Closed only when the semaphore is, which nobody does.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+            Err(error) => {
+                log::warn!("no scrape can be accepted: {error}");
+                tokio::time::sleep(BREATH).await;
+                continue;
+            }
+        };
+        let scrape = Arc::clone(&scrape);
+        tokio::spawn(async move {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service_fn(|request| answer(request, Arc::clone(&scrape))));
+            // A scraper that goes away needs nothing more.
+            drop(connection.await);
+            drop(place);
+        });
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    scrape: Arc<impl Fn() -> String + Send + Sync + 'static>,
+) -> Result<Response, Infallible> {
+    Ok(match (request.uri().path(), request.method()) {
+        ("/metrics", &Method::GET | &Method::HEAD) => {
+            // With thousands of rooms this takes a millisecond or two; moves do not wait for it.
+            match tokio::task::spawn_blocking(move || scrape()).await {
+                Ok(text) => {
+                    let mut response = Response::new(text.into());
+                    response.headers_mut().insert(CONTENT_TYPE, TEXT);
+                    response
+                }
+                Err(_) => Refusal::Internal.response(),
+            }
+        }
+        ("/metrics", _) => Refusal::ReadOnly.response(),
+        _ => Refusal::NotFound.response(),
+    })
+}
