@@ -1,19 +1,24 @@
 //! The times of a game's moves, as bits.
 //!
 //! What is kept is how long after the move before each one came, in hundredths of a second. Such waits scatter around
-//! what is usual for a player, a second for a bot and several for a person, so each seat has its own number of low
-//! bits that are kept as they are; what is above is counted out in ones (Rice's code).
+//! what is usual: for the player, a second for a bot and several for a person, and for the occasion, since who opens a
+//! turn or is the first to declare comes after all that the table shows in between. So each seat has two scales, each
+//! with the shortest of its waits and a number of low bits. A wait is what it is above the shortest one; its low bits
+//! are kept as they are, what is above them is counted out in ones (Rice's code).
 //!
-//! First the four numbers of low bits, five bits each, by seat; then for each move ones and a closing zero, and the
-//! low bits. Sixteen ones close by themselves, and the wait follows whole, in 32 bits. Bits fill bytes from the lowest.
+//! First the scales, by seat, the usual one before that of openings: 16 bits for the shortest wait, four for the number
+//! of low bits. Then for each move ones and a closing zero, and the low bits. Sixteen ones close by themselves, and the
+//! wait above the shortest follows whole, in 32 bits. Bits fill bytes from the lowest.
 
 use super::record::{GameTime, Move};
-use crate::game::{BySeat, Seat};
+use crate::game::{Action, BySeat, Seat};
 
 /// This many ones stand for "too long, here it is whole".
 const ESCAPE: u32 = 16;
+/// Bits for the shortest wait of a scale; one that is even longer counts as so long.
+const SHORTEST_BITS: u32 = 16;
 /// Bits for a number of low bits.
-const LOW_BITS: u32 = 5;
+const LOW_BITS: u32 = 4;
 
 /// Why bytes are not the times of a game.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -34,20 +39,22 @@ pub(super) fn pack(moves: &[Move]) -> Option<Vec<u8>> {
     if moves.iter().all(|one| one.at == GameTime::START) {
         return None;
     }
-    let low_bits = low_bits(moves);
-    let mut bits = Writer::with_capacity(moves.len() * 5 / 4);
-    for seat in Seat::ALL {
-        bits.push(low_bits[seat], LOW_BITS);
+    let scales = scales(moves);
+    let mut bits = Writer::with_capacity(moves.len() * 5 / 4 + 24);
+    for scale in scales.iter().flatten() {
+        bits.push(scale.shortest, SHORTEST_BITS);
+        bits.push(scale.low_bits, LOW_BITS);
     }
-    for (seat, wait) in waits(moves) {
-        let low = low_bits[seat];
-        let ones = wait >> low;
+    for (seat, occasion, wait) in waits(moves) {
+        let Scale { shortest, low_bits } = *occasion.of(&scales[seat]);
+        let above = wait.saturating_sub(shortest);
+        let ones = above >> low_bits;
         if ones < ESCAPE {
             bits.push((1 << ones) - 1, ones + 1);
-            bits.push(wait & ((1 << low) - 1), low);
+            bits.push(above & ((1 << low_bits) - 1), low_bits);
         } else {
             bits.push((1 << ESCAPE) - 1, ESCAPE);
-            bits.push(wait, u32::BITS);
+            bits.push(above, u32::BITS);
         }
     }
     Some(bits.finish())
@@ -56,43 +63,117 @@ pub(super) fn pack(moves: &[Move]) -> Option<Vec<u8>> {
 /// Gives `moves` the times they had.
 pub(super) fn unpack(bytes: &[u8], moves: &mut [Move]) -> Result<(), TimesError> {
     let mut bits = Reader::new(bytes);
-    let mut low_bits = BySeat::default();
+    let mut scales = BySeat::<[Scale; 2]>::default();
     for seat in Seat::ALL {
-        low_bits[seat] = bits.pull(LOW_BITS)?;
+        for scale in &mut scales[seat] {
+            *scale = Scale { shortest: bits.pull(SHORTEST_BITS)?, low_bits: bits.pull(LOW_BITS)? };
+        }
     }
     let mut time = 0_u32;
+    let mut occasions = Occasions::default();
     for one in moves {
+        let Scale { shortest, low_bits } = *occasions.next(one).of(&scales[one.seat]);
         let ones = bits.pull_ones()?;
-        let wait = if ones < ESCAPE {
-            let low = low_bits[one.seat];
-            ones.checked_shl(low).unwrap_or(0) | bits.pull(low)?
-        } else {
-            bits.pull(u32::BITS)?
-        };
+        let above = if ones < ESCAPE { ones << low_bits | bits.pull(low_bits)? } else { bits.pull(u32::BITS)? };
+        let wait = shortest.checked_add(above).ok_or(TimesError::TooLong)?;
         time = time.checked_add(wait).ok_or(TimesError::TooLong)?;
         one.at = GameTime::from_hundredths(time);
     }
     bits.finish()
 }
 
-/// How long after the move before each one came, and whose it was.
-fn waits(moves: &[Move]) -> impl Iterator<Item = (Seat, u32)> {
+/// What a move comes after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Occasion {
+    /// Another move of the same kind.
+    Usual,
+    /// What the table shows before the first declaration, or before a turn is opened.
+    Opening,
+}
+
+impl Occasion {
+    const fn of<T>(self, both: &[T; 2]) -> &T {
+        let [usual, opening] = both;
+        match self {
+            Self::Usual => usual,
+            Self::Opening => opening,
+        }
+    }
+
+    const fn of_mut<T>(self, both: &mut [T; 2]) -> &mut T {
+        let [usual, opening] = both;
+        match self {
+            Self::Usual => usual,
+            Self::Opening => opening,
+        }
+    }
+}
+
+/// Tells the occasion of each move of a game: of four declarations and of four plays, the first is an opening.
+#[derive(Debug, Default)]
+struct Occasions {
+    declarations: u32,
+    plays: u32,
+}
+
+impl Occasions {
+    fn next(&mut self, one: &Move) -> Occasion {
+        let count = match one.action {
+            Action::AnswerRedeal(_) => return Occasion::Usual,
+            Action::Declare(_) => &mut self.declarations,
+            Action::Play(_) => &mut self.plays,
+        };
+        let occasion = if *count % 4 == 0 { Occasion::Opening } else { Occasion::Usual };
+        *count = count.wrapping_add(1);
+        occasion
+    }
+}
+
+/// The seat and the occasion of each move, and how long after the move before it came.
+fn waits(moves: &[Move]) -> impl Iterator<Item = (Seat, Occasion, u32)> {
     let mut before = 0;
+    let mut occasions = Occasions::default();
     moves.iter().map(move |one| {
         let now = one.at.hundredths();
-        (one.seat, now.saturating_sub(std::mem::replace(&mut before, now)))
+        (one.seat, occasions.next(one), now.saturating_sub(std::mem::replace(&mut before, now)))
     })
 }
 
-/// For each seat the number of low bits that is about the shortest: two thirds of the mean wait.
-fn low_bits(moves: &[Move]) -> BySeat<u32> {
-    let mut sums = BySeat::<(u64, u64)>::default();
-    for (seat, wait) in waits(moves) {
-        let (sum, count) = sums[seat];
-        // A few very long waits are not what is usual.
-        sums[seat] = (sum + u64::from(wait.min(6000)), count + 1);
+/// What is usual for a seat on an occasion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Scale {
+    shortest: u32,
+    low_bits: u32,
+}
+
+fn scales(moves: &[Move]) -> BySeat<[Scale; 2]> {
+    #[derive(Clone, Copy)]
+    struct Seen {
+        shortest: u32,
+        sum: u64,
+        count: u64,
     }
-    sums.map(|(sum, count)| (sum * 2).checked_div(count * 3).and_then(u64::checked_ilog2).unwrap_or(0))
+    let none = Seen { shortest: u32::MAX, sum: 0, count: 0 };
+    let mut seen = BySeat::new([[none; 2]; 4]);
+    for (seat, occasion, wait) in waits(moves) {
+        let Seen { shortest, sum, count } = occasion.of_mut(&mut seen[seat]);
+        *shortest = wait.min(*shortest);
+        // Who falls asleep for once does not change what is usual.
+        *sum += u64::from(wait.min(6000));
+        *count += 1;
+    }
+    seen.map(|both| {
+        both.map(|Seen { shortest, sum, count }| {
+            if count == 0 {
+                return Scale::default();
+            }
+            let shortest = shortest.min((1 << SHORTEST_BITS) - 1);
+            let above = (sum / count).saturating_sub(shortest.into());
+            // About the shortest code: as many low bits as two thirds of the mean have.
+            let low_bits = (above * 2 / 3).checked_ilog2().unwrap_or(0);
+            Scale { shortest, low_bits }
+        })
+    })
 }
 
 struct Writer {
@@ -182,14 +263,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::game::Action;
+    use crate::game::{Declaration, PieceSet};
 
     fn moves(waits: &[(u64, u32)]) -> Vec<Move> {
         let mut time = 0_u32;
         let moves = waits.iter().map(|&(seat, wait)| {
             time = time.saturating_add(wait);
-            let seat = Seat::from_number(seat).unwrap();
-            Move { seat, action: Action::AnswerRedeal(true), at: GameTime::from_hundredths(time) }
+            let action = match wait % 3 {
+                0 => Action::AnswerRedeal(true),
+                1 => Action::Declare(Declaration::default()),
+                _ => Action::Play(PieceSet::EMPTY),
+            };
+            Move { seat: Seat::from_number(seat).unwrap(), action, at: GameTime::from_hundredths(time) }
         });
         moves.collect()
     }

@@ -1,5 +1,7 @@
 //! Records of completed games: stored, decoded, shown, read back, altered and damaged.
 
+use std::path::{Path, PathBuf};
+
 use liap::archive::{
     DecodeError, Ended, GameId, GameJson, GameRecord, GameTime, JsonError, Move, Player, PlayerKind, ReplayError,
     Takeover, decode, decode_summary, encode, outcome, replay,
@@ -337,4 +339,17 @@ fn other_spellings_of_the_same_are_taken() {
         .replace("\"at\": 10.0", "\"at\": 10")
         .replace("\"at\": 0.5", "\"at\": 5e-1");
     assert_eq!(replay(&GameRecord::from_json(&spaced).unwrap()).unwrap(), json);
+}
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden").join(name)
+}
+
+/// Every version of the program must open every form that was ever written: these files never change.
+#[test]
+fn the_first_stored_form_stays_readable() {
+    let bytes = std::fs::read(golden("record-v1.bin")).unwrap();
+    let line = std::fs::read_to_string(golden("record-v1.json")).unwrap();
+    let record = decode(&bytes).unwrap();
+    assert_eq!(replay(&record).unwrap().to_line(), line.trim_end());
 }
