@@ -147,6 +147,12 @@ async def replay(path, options, report):
     moments += [("round_start", 0), ("declaration", 0), ("turn", 0), ("turn", 1), ("turn", 2), ("turn", 3), ("turn", 4),
                 ("turn_results", 0), ("scoring", 0), ("preparation", 0)]
 
+    # Somebody else's room, so that the lobby's list is not empty.
+    neighbour = client.Client(client.Browser(options.url), client.fresh_name("N"), report, patience=options.patience)
+    await neighbour.open_lobby()
+    await neighbour.create_room()
+    await neighbour.open_room()
+
     await player.open_lobby()
     await player.create_room()
     began = ws.now()
@@ -198,6 +204,7 @@ async def replay(path, options, report):
     if player.room_id in [room["room_id"] for room in rooms]:
         report.violation(player.name, "a game that is over is in the lobby's list")
     await player.leave_page()
+    neighbour.socket.vanish()
 
     recorded = {}
     for line in lines:

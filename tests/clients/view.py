@@ -98,6 +98,7 @@ class View:
         self.phase = None
         self.round = 0
         self.hand = None
+        self.hand_is_final = False
         self.sent = None
         self.plays, self.turn, self.leader = {}, 0, None
         self.declared, self.captured, self.totals, self.streak = {}, {}, {}, {}
@@ -210,6 +211,7 @@ class View:
     def own_hand(self, phase, phase_data, texts):
         """The order of a hand is fixed: it only changes by a deal, or by the pieces of one's own play leaving it."""
         hand = [PIECE_TEXT[text] for text in texts]
+        was_final, self.hand_is_final = self.hand_is_final, phase != "preparation"
         if phase == "preparation":
             if not hand:
                 return
@@ -221,9 +223,9 @@ class View:
             if phase_data.get("simultaneous_mode") and phase_data.get("decisions_received") == 0:
                 require((self.name in waiting) == rules.is_weak(hand), f"asked are {waiting}, the hand is {hand}")
         elif self.hand is None or self.known == "resync":
-            if self.hand is not None and not is_subsequence(hand, self.hand):
-                # Missed frames may have held a redeal, but never in the middle of the turns.
-                require(len(hand) == 8, f"the hand was {self.hand}, now {hand}")
+            # In what was missed there may have been a redeal, if the hand had been seen in preparation only.
+            if self.hand is not None and was_final:
+                require(is_subsequence(hand, self.hand), f"the hand was {self.hand}, now {hand}")
             self.hand = hand
         elif hand != self.hand:
             played = self.plays.get(self.name)
