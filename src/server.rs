@@ -38,13 +38,13 @@ pub enum ServerError {
     #[error(transparent)]
     Journal(#[from] room::JournalError),
     /// Completed games cannot be kept.
-    #[error("completed games cannot be kept: {0}")]
+    #[error("completed games cannot be kept")]
     Archive(#[from] archive::StoreError),
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] observe::LogError),
     /// The system refuses threads, signals or the like.
-    #[error("the system refuses what the server needs: {0}")]
+    #[error("the system refuses what the server needs")]
     System(#[from] io::Error),
 }
 
@@ -106,7 +106,7 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle) -> Result<
     }
     let base = config.http.base_path.clone();
     let House { limiter, archive, journal, rooms, metrics, .. } = house;
-    let door = Door::new(config.http, limiter, metrics, Arc::clone(&health), rooms.clone());
+    let door = Door::new(config.http, limiter, metrics, Arc::clone(&health), rooms.clone(), archive.clone());
     let accepting = tokio::spawn(http::serve(listener, Arc::clone(&door))?);
 
     health.set_phase(ServerPhase::Ready);

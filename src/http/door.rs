@@ -4,6 +4,7 @@ use tokio::sync::watch;
 
 use super::Options;
 use super::places::Places;
+use crate::archive::Archive;
 use crate::limit::Limiter;
 use crate::observe::{Health, Metrics};
 use crate::room::Rooms;
@@ -16,6 +17,8 @@ pub struct Door {
     pub(super) metrics: Arc<Metrics>,
     pub(super) health: Arc<Health>,
     pub(super) rooms: Rooms,
+    /// Completed games, if they are kept.
+    pub(super) archive: Option<Archive>,
     /// Connections that speak HTTP: they have not become a WebSocket, or not yet.
     pub(super) connections: Arc<Places>,
     /// WebSockets.
@@ -42,6 +45,7 @@ impl Door {
         metrics: Arc<Metrics>,
         health: Arc<Health>,
         rooms: Rooms,
+        archive: Option<Archive>,
     ) -> Arc<Self> {
         // A connection becomes a WebSocket within moments or goes away, so the bounds of the one do for the other.
         let places = || Places::new(options.max_sockets, options.max_sockets_per_address);
@@ -54,6 +58,7 @@ impl Door {
             metrics,
             health,
             rooms,
+            archive,
         })
     }
 

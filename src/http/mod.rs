@@ -9,6 +9,7 @@ mod client;
 mod door;
 mod entry;
 mod error;
+mod games;
 mod headers;
 mod ops;
 mod options;
@@ -67,6 +68,11 @@ fn routes(door: &Arc<Door>, static_dir: Option<Arc<StaticDir>>) -> BoxedFilter<(
             .map(upgrade::upgrade).boxed(),
         // What programs ask for.
         path!("api" / "rooms").and(get).and(asked.clone()).map(api::rooms).boxed(),
+        path!("api" / "games").and(get).and(warp::query()).and(asked.clone()).then(games::find).boxed(),
+        path!("api" / "games" / String).and(get).and(asked.clone()).then(games::game).boxed(),
+        path!("api" / "games" / String / "events").and(get).and(asked.clone()).then(games::events).boxed(),
+        path!("api" / "players" / String).and(get).and(asked.clone()).then(games::player).boxed(),
+        path!("api" / "leaderboard").and(get).and(asked.clone()).then(games::leaderboard).boxed(),
         // How the server is.
         path!("health").and(get).and(asked.clone()).then(ops::health).boxed(),
         path!("health" / "live").and(get).map(ops::live).boxed(),

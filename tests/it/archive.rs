@@ -12,7 +12,7 @@ use liap::observe::{HealthStatus, Metrics};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn open(folder: &Path) -> Archive {
+pub(crate) fn open(folder: &Path) -> Archive {
     let options = Options { retention_days: 0, ..Options::default() };
     let (archive, report) = Archive::open(folder, &options, Arc::new(Metrics::new("test", "test", false))).unwrap();
     assert!(!report.is_damaged());
@@ -20,7 +20,7 @@ fn open(folder: &Path) -> Archive {
 }
 
 /// Short games, each with a person who sits at another seat and another who joins every third one.
-fn games(count: usize) -> Vec<GameRecord> {
+pub(crate) fn games(count: usize) -> Vec<GameRecord> {
     let series = Series { seed: 11, players: BySeat::new([Level::Easy; 4]), seating: Seating::Fixed, max_rounds: 3 };
     let game = |number: usize| {
         let (mut record, _) = GameRecord::simulate(&series, number as u64);
@@ -37,7 +37,7 @@ fn games(count: usize) -> Vec<GameRecord> {
     (0..count).map(game).collect()
 }
 
-fn submit(archive: &Archive, record: &GameRecord) -> mpsc::Receiver<Told> {
+pub(crate) fn submit(archive: &Archive, record: &GameRecord) -> mpsc::Receiver<Told> {
     let (tell, told) = mpsc::channel();
     // Not every test wants to know.
     archive.submit(record.clone(), move |answer| tell.send(answer).unwrap_or_default()).unwrap();

@@ -13,6 +13,8 @@
 mod abuse;
 /// The archive as a whole: games handed over, found, read, pruned, and still there after a restart.
 mod archive;
+/// Completed games as JSON: pages, filters, players, errors.
+mod games;
 /// Routes, headers and files, asked for from outside.
 mod http;
 /// Which folder may use which.

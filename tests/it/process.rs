@@ -32,8 +32,7 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server on a free port with these settings, and waits until it listens.
     pub(crate) fn start(settings: &[(&str, &str)]) -> Self {
-        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        Self::run(tempfile::tempdir().unwrap(), settings.iter().map(owned).collect())
+        Self::start_on(tempfile::tempdir().unwrap(), settings)
     }
 
     /// Another server with the same settings, on what this one has left on disk.
@@ -42,6 +41,12 @@ impl Server {
         self.child.wait().unwrap();
         let data = std::mem::replace(&mut self.data, tempfile::tempdir().unwrap());
         Self::run(data, std::mem::take(&mut self.settings))
+    }
+
+    /// Starts a server on a folder that holds something already.
+    pub(crate) fn start_on(data: tempfile::TempDir, settings: &[(&str, &str)]) -> Self {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Self::run(data, settings.iter().map(owned).collect())
     }
 
     fn run(data: tempfile::TempDir, settings: Vec<(String, String)>) -> Self {

@@ -1,0 +1,271 @@
+//! Completed games as JSON: found, read whole, told as events, and summed up by player.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+
+use percent_encoding::percent_decode_str;
+use serde_json::{Value, json};
+use warp::http::StatusCode;
+use warp::reply::Response;
+
+use super::Asked;
+use super::error::Refusal;
+use super::ops::answer;
+use crate::archive::{Archive, GameId, GameJson, PlayerKind, Query, ReadError, Summary, Totals, replay};
+use crate::game::Seat;
+use crate::limit::{Cost, Key, Kind, Verdict};
+
+/// Games on a page of results, unless asked for otherwise, and at most.
+const PAGE_GAMES: usize = 20;
+const PAGE_GAMES_MAX: usize = 100;
+/// Games shown with a player.
+const LAST_GAMES: usize = 10;
+/// Players on the leaderboard.
+const LEADERS: usize = 100;
+
+/// The parameters of a query, as they came.
+pub(super) type Parameters = HashMap<String, String>;
+
+/// `GET /api/games`: summaries, newest first, a page at a time.
+pub(super) async fn find(parameters: Parameters, asked: Asked) -> Response {
+    let (query, limit) = match read_query(&parameters) {
+        Ok(read) => read,
+        Err(refusal) => return refusal.response(),
+    };
+    read(asked, Cost::Query, move |archive| {
+        let found = archive.find(&query, limit)?;
+        let games: Vec<Value> = found.games.iter().map(|game| summary(game)).collect();
+        Ok(Some(json!({ "games": games, "next_cursor": found.next.map(|id| id.to_string()) })))
+    })
+    .await
+}
+
+/// `GET /api/games/{id}`: the whole game, dealt and played again from its record.
+pub(super) async fn game(id: String, asked: Asked) -> Response {
+    read(asked, Cost::Ordinary, move |archive| Ok(whole(archive, &id)?.map(|game| json!(game)))).await
+}
+
+/// `GET /api/games/{id}/events`: the same as a flat list, for tools.
+pub(super) async fn events(id: String, asked: Asked) -> Response {
+    read(asked, Cost::Ordinary, move |archive| {
+        Ok(whole(archive, &id)?.map(|game| json!({ "game_id": game.game_id, "events": flat(&game) })))
+    })
+    .await
+}
+
+/// `GET /api/players/{name}`: what somebody has done in the games kept.
+pub(super) async fn player(name: String, asked: Asked) -> Response {
+    // A path's parts come as they were sent.
+    let Ok(name) = percent_decode_str(&name).decode_utf8().map(String::from) else {
+        return Refusal::NotFound.response();
+    };
+    read(asked, Cost::Query, move |archive| {
+        let Some(totals) = archive.totals(&name) else {
+            return Ok(None);
+        };
+        let query = Query { player: Some(name.clone()), ..Query::default() };
+        let last = archive.find(&query, NonZeroUsize::new(LAST_GAMES).unwrap_or(NonZeroUsize::MIN))?;
+        let mut player = describe(&name, &totals);
+        let last_games: Vec<Value> = last.games.iter().map(|game| summary(game)).collect();
+        if let Some(player) = player.as_object_mut() {
+            player.insert("last_games".to_owned(), last_games.into());
+        }
+        Ok(Some(player))
+    })
+    .await
+}
+
+/// `GET /api/leaderboard`: the best players, by what they are rated at least.
+pub(super) async fn leaderboard(asked: Asked) -> Response {
+    read(asked, Cost::Query, |archive| {
+        let leaders = archive.leaders(LEADERS);
+        let players: Vec<Value> = leaders.iter().map(|(name, totals)| describe(name, totals)).collect();
+        Ok(Some(json!({ "players": players })))
+    })
+    .await
+}
+
+/// Reads the archive on a thread that may wait for the disk, and answers with what was found.
+async fn read(
+    asked: Asked,
+    cost: Cost,
+    look: impl FnOnce(&Archive) -> Result<Option<Value>, ReadError> + Send + 'static,
+) -> Response {
+    let Some(archive) = asked.door.archive.clone() else {
+        return Refusal::NotFound.response();
+    };
+    if cost != Cost::Ordinary {
+        let address = Key::from_address(asked.client.address);
+        if let Verdict::Denied { retry_after } = asked.door.limiter.check(Kind::Http, address, cost) {
+            return Refusal::TooMany { quota: asked.door.limiter.quota(Kind::Http), retry_after }.response();
+        }
+    }
+    match tokio::task::spawn_blocking(move || look(&archive)).await {
+        Ok(Ok(Some(found))) => answer(StatusCode::OK, &found),
+        Ok(Ok(None)) => Refusal::NotFound.response(),
+        Ok(Err(error)) => {
+            log::error!("the archive could not be read: {error}");
+            Refusal::Internal.response()
+        }
+        Err(error) => {
+            log::error!("reading the archive failed: {error}");
+            Refusal::Internal.response()
+        }
+    }
+}
+
+fn read_query(parameters: &Parameters) -> Result<(Query, NonZeroUsize), Refusal> {
+    let mut query = Query::default();
+    let mut limit = PAGE_GAMES;
+    for (name, value) in parameters.iter().filter(|(_, value)| !value.is_empty()) {
+        match name.as_str() {
+            "player" => query.player = Some(value.clone()),
+            "room" => query.room = Some(value.to_ascii_uppercase()),
+            "winner" => query.winner = Some(value.clone()),
+            "from" => query.from_ms = Some(moment(value)?),
+            "to" => query.to_ms = Some(moment(value)?),
+            "cursor" => {
+                let id = value.parse::<GameId>();
+                query.before = Some(id.map_err(|_| Refusal::BadRequest("cursor is not one that was given out"))?);
+            }
+            "limit" => {
+                let number = value.parse().ok().filter(|number| (1..=PAGE_GAMES_MAX).contains(number));
+                limit = number.ok_or(Refusal::BadRequest("limit is a number from 1 to 100"))?;
+            }
+            _ => {
+                return Err(Refusal::BadRequest(
+                    "unknown parameter; there are player, room, winner, from, to, limit and cursor",
+                ));
+            }
+        }
+    }
+    Ok((query, NonZeroUsize::new(limit).unwrap_or(NonZeroUsize::MIN)))
+}
+
+/// A day or a time as milliseconds of Unix time.
+fn moment(text: &str) -> Result<u64, Refusal> {
+    let time = text.parse::<jiff::Timestamp>().ok().or_else(|| {
+        let day = text.parse::<jiff::civil::Date>().ok()?;
+        Some(day.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+    });
+    time.and_then(|time| u64::try_from(time.as_millisecond()).ok())
+        .ok_or(Refusal::BadRequest("from and to are days like 2026-11-23 or times like 2026-11-23T10:15:00Z"))
+}
+
+fn whole(archive: &Archive, id: &str) -> Result<Option<GameJson>, ReadError> {
+    let Ok(id) = id.parse() else {
+        return Ok(None);
+    };
+    let Some(record) = archive.get(id)? else {
+        return Ok(None);
+    };
+    match replay(&record) {
+        Ok(game) => Ok(Some(game)),
+        Err(error) => {
+            log::error!(game = id.to_string(); "an archived game cannot be replayed: {error}");
+            Ok(None)
+        }
+    }
+}
+
+fn summary(game: &Summary) -> Value {
+    let players: Vec<Value> = game
+        .players
+        .pairs()
+        .map(|(seat, player)| match player.kind {
+            PlayerKind::Human => json!({ "seat": seat.number(), "name": player.name, "is_bot": false }),
+            PlayerKind::Bot(level) => {
+                json!({ "seat": seat.number(), "name": player.name, "is_bot": true, "level": level.as_str() })
+            }
+        })
+        .collect();
+    json!({
+        "game_id": game.game_id.to_string(),
+        "room_id": game.room_id,
+        "started_at": rfc3339(game.started_at_ms),
+        "completed_at": rfc3339(game.completed_at_ms()),
+        "duration_seconds": game.duration_ms / 1_000,
+        "players": players,
+        "rounds": game.outcome.rounds,
+        "final_scores": game.outcome.totals.as_array(),
+        "winners": game.outcome.winners.iter().map(Seat::number).collect::<Vec<_>>(),
+        "ended": game.ended.as_str(),
+    })
+}
+
+fn rfc3339(unix_ms: u64) -> String {
+    let time = i64::try_from(unix_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    time.unwrap_or(jiff::Timestamp::UNIX_EPOCH).strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a mean of scores")]
+fn describe(name: &str, totals: &Totals) -> Value {
+    let mean = (totals.finished > 0).then(|| totals.score as f64 / totals.finished as f64);
+    json!({
+        "name": name,
+        "games": totals.games,
+        "finished": totals.finished,
+        "wins": totals.wins,
+        "mean_score": mean,
+        "declarations": totals.declarations,
+        "declarations_met": totals.met,
+        "rating": totals.rating.map(|rating| rating.mean.round()),
+        "uncertainty": totals.rating.map(|rating| rating.deviation.round()),
+    })
+}
+
+/// Everything that happened in a game, one behind the other.
+fn flat(game: &GameJson) -> Vec<Value> {
+    let mut events = vec![json!({ "type": "game_started", "at": 0.0, "players": game.players })];
+    for round in &game.rounds {
+        let number = round.round;
+        for (deal, dealt) in (1..).zip(&round.deals) {
+            events.push(json!({
+                "type": "dealt", "round": number, "deal": deal, "hands": dealt.hands, "weak": dealt.weak,
+            }));
+            for given in &dealt.answers {
+                events.push(event("redeal_answered", number, json!(given)));
+            }
+        }
+        events.push(json!({
+            "type": "round_started", "round": number, "starter": round.starter,
+            "starter_reason": round.starter_reason, "multiplier": round.multiplier,
+        }));
+        for made in &round.declarations {
+            events.push(event("declared", number, json!(made)));
+        }
+        for turn in &round.turns {
+            for play in &turn.plays {
+                let mut played = event("played", number, json!(play));
+                if let Some(played) = played.as_object_mut() {
+                    played.insert("turn".to_owned(), json!(turn.turn));
+                }
+                events.push(played);
+            }
+            events.push(json!({
+                "type": "turn_won", "round": number, "turn": turn.turn, "winner": turn.winner, "piles": turn.piles,
+            }));
+        }
+        events.push(json!({
+            "type": "round_scored", "round": number, "captured": round.captured, "scores": round.scores,
+            "totals": round.totals,
+        }));
+    }
+    events.extend(game.takeovers.iter().map(|takeover| event("taken_over", 0, json!(takeover))));
+    events.push(json!({
+        "type": "game_ended", "ended": game.ended, "winners": game.winners, "final_scores": game.final_scores,
+    }));
+    events
+}
+
+/// An event with the fields of `what`. Round 0 stands for the whole game.
+fn event(kind: &str, round: u32, what: Value) -> Value {
+    let mut event = json!({ "type": kind });
+    if let (Some(event), Value::Object(what)) = (event.as_object_mut(), what) {
+        if round > 0 {
+            event.insert("round".to_owned(), json!(round));
+        }
+        event.extend(what);
+    }
+    event
+}
