@@ -189,6 +189,20 @@ test('a friend comes by the link, a third one watches and sees no hand', { timeo
   for (const { leave } of [mira, jon, watcher]) await leave();
 });
 
+test('the whole page lives below a base path', { timeout: 90000 }, async () => {
+  const below = await house({ GAME_PACE: '0.01', BASE_PATH: '/liap' });
+  const url = new URL('/liap/', below.url).href;
+  const { page, leave } = await visitor(browser, url);
+  await page.fill('#name', 'Mira');
+  await page.click('.choice:not(.primary)');
+  await page.waitForSelector('.hand .tile-button');
+  assert.match(page.url(), /\/liap\/room\/[0-9A-F]{6}$/);
+  await page.reload();
+  await page.waitForSelector('.game');
+  await leave();
+  await below.stop();
+});
+
 test('nothing serious for those who do not see or do not use a mouse', { timeout: GAME_WITHIN_MS }, async () => {
   for (const theme of ['dark', 'light']) {
     const { page, leave } = await visitor(browser, server.url, { theme, calm: true });
