@@ -93,6 +93,7 @@ impl Sources {
             }
             layers.insert(setting.name, layer);
         }
+        super::pace::fit_limits(&mut config, |name| layers.contains_key(name));
         if mistakes.is_empty() {
             config.check(&layers, &mut mistakes);
         }

@@ -1,9 +1,11 @@
 //! Settings: built-in defaults, below a file, below the environment, below flags.
 //!
 //! Each folder owns its options; here they are only gathered. `settings.rs` is the one table of all settings,
-//! `slot.rs` turns their text into values, and `load.rs` reads the sources and names every mistake at once.
+//! `slot.rs` turns their text into values, `load.rs` reads the sources and names every mistake at once, and `pace.rs` fits
+//! limits that nobody has set to the pace of the games.
 
 mod load;
+mod pace;
 mod reference;
 mod settings;
 mod slot;

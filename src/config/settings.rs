@@ -181,9 +181,9 @@ pub static SETTINGS: &[Setting] = &[
     plain(Group::Archive, "GAME_SUMMARY_CACHE_SIZE", "Summaries of games kept ready in memory.",
         |c| Slot::Whole(&mut c.archive.summary_cache_size, 0, 10_000_000)),
 
-    plain(Group::Limit, "USE_RATE_LIMITING", "Refuse what is over the limits. Off only for load tests.",
+    plain(Group::Limit, "USE_RATE_LIMITING", "Refuse what is over the limits. Off only for load tests; also off at GAME_PACE 0 unless set.",
         |c| Slot::Flag(&mut c.limit.enabled)),
-    plain(Group::Limit, "RATE_LIMIT_PER_PLAYER_PER_MINUTE", "Messages a minute of one player, with a burst of as many.",
+    plain(Group::Limit, "RATE_LIMIT_PER_PLAYER_PER_MINUTE", "Messages a minute of one player, with a burst of as many. Below GAME_PACE 1 this and the next three grow with the pace unless set.",
         |c| Slot::Whole(&mut c.limit.player_per_minute, 1, 1_000_000)),
     plain(Group::Limit, "RATE_LIMIT_PER_ROOM_PER_SECOND", "Messages a second to one room, all its members together, with a burst of twenty seconds' worth.",
         |c| Slot::Whole(&mut c.limit.room_per_second, 1, 1_000_000)),

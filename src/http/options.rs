@@ -50,7 +50,7 @@ impl Default for Options {
             trusted_proxies: Vec::new(),
             header_timeout: Duration::from_secs(10),
             max_sockets: 20_000,
-            max_sockets_per_address: 256,
+            max_sockets_per_address: 1_024,
             max_frame_bytes: 8 * 1024,
             send_queue_frames: 64,
             ping_interval: Duration::from_secs(20),

@@ -206,7 +206,7 @@ mod tests {
     fn every_kind_has_its_own_figures() {
         let (limiter, _) = limiter(&Options::default());
         for (kind, burst) in
-            [(Kind::Player, 60), (Kind::Room, 200), (Kind::Socket, 30), (Kind::NewSocket, 300), (Kind::Http, 600)]
+            [(Kind::Player, 60), (Kind::Room, 200), (Kind::Socket, 30), (Kind::NewSocket, 600), (Kind::Http, 600)]
         {
             assert_eq!(allowed(&limiter, kind, PLAYER, Cost::Ordinary), burst, "{kind:?}");
             assert_eq!(limiter.quota(kind).burst.get() as usize, burst, "{kind:?}");
@@ -277,7 +277,7 @@ mod tests {
         let crowd = (1_000..100_000).map(Key::from_number);
         let passed = crowd.filter(|key| limiter.check(Kind::NewSocket, *key, Cost::Ordinary).is_allowed()).count();
         assert_eq!(limiter.held(Kind::NewSocket), 1_000);
-        assert_eq!(passed, 999 + 300, "the rest of the places, and one bucket for all others");
+        assert_eq!(passed, 999 + 600, "the rest of the places, and one bucket for all others");
         assert_eq!(allowed(&limiter, Kind::NewSocket, PLAYER, Cost::Ordinary), 299);
         clock.advance(Duration::from_secs(120));
         limiter.sweep();

@@ -24,7 +24,7 @@ impl Default for Options {
             player_per_minute: 60,
             room_per_second: 10,
             websocket_per_second: 5,
-            new_sockets_per_minute: 300,
+            new_sockets_per_minute: 600,
             http_per_minute: 600,
             max_keys: 100_000,
         }
