@@ -115,14 +115,16 @@ impl Catalog {
         }
     }
 
-    /// Drops whatever sled holds, begins again with these ids in memory, and tries to get a fresh sled for them.
+    /// Drops whatever sled holds, begins again with these ids in memory, and tries to get a fresh sled for them if they are many.
     pub(super) fn restart(&self, mut ids: Vec<(GameId, u64)>) {
         ids.sort_unstable();
         *self.recent.write().unwrap_or_else(PoisonError::into_inner) = ids.into_iter().collect();
         let old = self.settled.write().unwrap_or_else(PoisonError::into_inner).take();
         drop_aside(old);
         self.broken.store(false, Ordering::Relaxed);
-        self.get_sled();
+        if self.wants_sled() {
+            self.get_sled();
+        }
     }
 
     /// Tries to get a fresh sled where there is none, for the ids in memory to settle in.
@@ -134,8 +136,14 @@ impl Catalog {
     }
 
     /// Whether there is no sled, so that all ids are held in memory.
-    pub(super) fn is_in_memory(&self) -> bool {
+    fn is_in_memory(&self) -> bool {
         self.settled.read().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+
+    /// Whether there are enough ids for a block and no sled to put it in. A small archive never starts one: its threads
+    /// and buffers would be most of what an idle server takes.
+    pub(super) fn wants_sled(&self) -> bool {
+        self.is_in_memory() && self.waiting() >= BLOCK_IDS
     }
 
     /// Whether sled failed, so that the catalog should be [restarted](Catalog::restart).
