@@ -69,7 +69,7 @@ impl Play {
     pub fn classify(pieces: PieceSet) -> Option<Self> {
         let kind = match pieces.len() {
             1 => PlayKind::Single,
-            2 => one_kind(pieces).then_some(PlayKind::Pair)?,
+            2 => (!pieces.twins().is_empty() || soldiers(pieces)).then_some(PlayKind::Pair)?,
             3 => soldiers(pieces).then_some(PlayKind::ThreeOfAKind).or_else(|| straight(pieces, PlayKind::Straight))?,
             4 => soldiers(pieces)
                 .then_some(PlayKind::FourOfAKind)
@@ -153,9 +153,4 @@ fn soldiers(pieces: PieceSet) -> bool {
     const RED: PieceSet = PieceSet::of_kind(Name::Soldier, Color::Red);
     const BLACK: PieceSet = PieceSet::of_kind(Name::Soldier, Color::Black);
     RED.is_superset(pieces) || BLACK.is_superset(pieces)
-}
-
-fn one_kind(pieces: PieceSet) -> bool {
-    let mut pieces = pieces.iter().map(super::Piece::kind);
-    pieces.next().is_some_and(|first| pieces.all(|kind| kind == first))
 }

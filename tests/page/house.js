@@ -37,16 +37,16 @@ export async function house(settings = {}) {
 }
 
 function start(settings) {
-  const child = spawn(BINARY, [], { env: { PATH: process.env.PATH, HOST: '127.0.0.1', ...settings }, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(BINARY, [], { env: { PATH: process.env.PATH, HOST: '127.0.0.1', METRICS_PORT: '0', ...settings }, stdio: ['ignore', 'pipe', 'pipe'] });
   let log = '';
   return new Promise((resolve, reject) => {
     const late = setTimeout(() => reject(new Error(`no address in the log:\n${log}`)), READY_WITHIN_MS);
     const read = (chunk) => {
       log += chunk;
-      const found = log.match(/http:\/\/127\.0\.0\.1:\d+[\w/.-]*/);
+      const found = log.match(/listening on (http:\/\/127\.0\.0\.1:\d+[\w/.-]*)/);
       if (!found) return;
       clearTimeout(late);
-      resolve({ child, url: found[0].replace(/\/?$/, '/') });
+      resolve({ child, url: found[1].replace(/\/?$/, '/') });
     };
     child.stdout.on('data', read);
     child.stderr.on('data', read);
