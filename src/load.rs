@@ -250,10 +250,6 @@ impl Table {
                 lobby.say(format!(r#"{{"event":"create_room","data":{{"player_name":"{name}"}}}}"#)).await?;
                 lobby.hear_event("room_created").await?
             } else {
-                if let Some(host) = self.sockets.first_mut() {
-                    host.say(format!(r#"{{"event":"remove_player","data":{{"slot_id":{seat}}}}}"#)).await?;
-                    host.hear_event("room_update").await?;
-                }
                 let data = format!(r#"{{"room_id":"{room}","player_name":"{name}"}}"#);
                 lobby.say(format!(r#"{{"event":"join_room","data":{data}}}"#)).await?;
                 lobby.hear_event("room_joined").await?
@@ -264,6 +260,13 @@ impl Table {
             let data = format!(r#"{{"player_name":"{name}","seat_token":"{token}"}}"#);
             socket.say(format!(r#"{{"event":"client_ready","data":{data}}}"#)).await?;
             socket.hear_event("room_state_update").await?;
+            if seat == 1 {
+                // All bots that are in the way go before anybody joins: each going is answered once.
+                for seat in 2..=self.names.len() {
+                    socket.say(format!(r#"{{"event":"remove_player","data":{{"slot_id":{seat}}}}}"#)).await?;
+                    socket.hear_event("room_update").await?;
+                }
+            }
             self.sockets.push(socket);
         }
         if let Some(host) = self.sockets.first_mut() {
