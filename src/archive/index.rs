@@ -54,6 +54,15 @@ pub struct Totals {
     pub rating: Option<Rating>,
 }
 
+impl Totals {
+    /// The mean score of the finished games, if there are any.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "no player comes near 2^52 points")]
+    pub fn mean_score(&self) -> Option<f64> {
+        (self.finished > 0).then(|| self.score as f64 / self.finished as f64)
+    }
+}
+
 /// How well somebody plays: 1500 on average. A difference of 500 is about what luck decides in one game.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rating {
@@ -77,7 +86,7 @@ const RATING_CONFIG: WengLinConfig = WengLinConfig { beta: 500.0, uncertainty_to
 
 /// The index. See the top of the file.
 #[derive(Debug, Default)]
-pub(super) struct Index {
+pub struct Index {
     /// By number.
     ids: Vec<GameId>,
     all: List,
@@ -94,9 +103,27 @@ struct Player {
     totals: Totals,
 }
 
+impl Query {
+    /// Whether a game is one of those asked for.
+    #[must_use]
+    pub fn matches(&self, game: &Summary) -> bool {
+        let id = game.game_id;
+        let named = |name: &str, won: bool| {
+            let mut players = game.players.pairs();
+            players.any(|(seat, one)| one.name == name && (!won || game.outcome.winners.contains(seat)))
+        };
+        self.player.as_ref().is_none_or(|name| named(name, false))
+            && self.winner.as_ref().is_none_or(|name| named(name, true))
+            && self.room.as_ref().is_none_or(|room| game.room_id == *room)
+            && self.from_ms.is_none_or(|from| id >= GameId::first_at(from))
+            && self.to_ms.is_none_or(|to| id < GameId::first_at(to))
+            && self.before.is_none_or(|before| id < before)
+    }
+}
+
 impl Index {
     /// Takes a game in. Returns whether it was new.
-    pub(super) fn insert(&mut self, summary: &Summary) -> bool {
+    pub fn insert(&mut self, summary: &Summary) -> bool {
         let id = summary.game_id;
         let Ok(number) = u32::try_from(self.ids.len()) else { return false };
         if self.all.holds(id, &self.ids) {
@@ -251,12 +278,14 @@ impl Index {
     }
 
     /// What the players of this name have done.
-    pub(super) fn totals(&self, name: &str) -> Option<Totals> {
+    #[must_use]
+    pub fn totals(&self, name: &str) -> Option<Totals> {
         self.players.get(name).map(|player| player.totals)
     }
 
     /// The players who are rated highest, almost surely, best first.
-    pub(super) fn leaders(&self, limit: usize) -> Vec<(String, Totals)> {
+    #[must_use]
+    pub fn leaders(&self, limit: usize) -> Vec<(String, Totals)> {
         let mut rated: Vec<(f64, &str, Totals)> = self
             .players
             .iter()
@@ -273,7 +302,8 @@ impl Index {
     }
 
     /// How many different names have played.
-    pub(super) fn players(&self) -> usize {
+    #[must_use]
+    pub fn players(&self) -> usize {
         self.players.len()
     }
 
@@ -461,16 +491,7 @@ mod tests {
 
     /// What `find` must give, computed by looking at every game.
     fn searched(games: &[Summary], query: &Query, limit: usize) -> Vec<GameId> {
-        let mut found: Vec<_> = games
-            .iter()
-            .filter(|game| query.player.as_ref().is_none_or(|name| game.players.iter().any(|one| one.name == *name)))
-            .filter(|game| query.winner.as_ref().is_none_or(|name| has_won(game, name)))
-            .filter(|game| query.room.as_ref().is_none_or(|room| game.room_id == *room))
-            .filter(|game| query.from_ms.is_none_or(|from| game.started_at_ms >= from))
-            .filter(|game| query.to_ms.is_none_or(|to| game.started_at_ms < to))
-            .map(|game| game.game_id)
-            .filter(|&id| query.before.is_none_or(|before| id < before))
-            .collect();
+        let mut found: Vec<_> = games.iter().filter(|game| query.matches(game)).map(|game| game.game_id).collect();
         found.sort_unstable();
         found.reverse();
         found.truncate(limit);

@@ -333,7 +333,7 @@ impl GameJson {
 }
 
 impl PlayerJson {
-    fn new(seat: Seat, player: &Player) -> Self {
+    pub(super) fn new(seat: Seat, player: &Player) -> Self {
         let level = match player.kind {
             PlayerKind::Human => None,
             PlayerKind::Bot(level) => Some(level.as_str().into()),
@@ -402,6 +402,26 @@ pub(super) fn time_text(unix_ms: u64) -> String {
     let time =
         i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::MAX);
     format!("{time:.3}")
+}
+
+/// The start of a time given as a day (`2026-11-23`, in UTC) or a moment (`2026-11-23T10:15:02Z`), in milliseconds of
+/// Unix time.
+#[must_use]
+pub fn time_from(text: &str) -> Option<u64> {
+    day_ms(text).or_else(|| unix_ms(text))
+}
+
+/// The end of a time given as a day, which is the start of the next one, or a moment, in milliseconds of Unix time.
+#[must_use]
+pub fn time_until(text: &str) -> Option<u64> {
+    day_ms(text).map(|ms| ms.saturating_add(86_400_000)).or_else(|| unix_ms(text))
+}
+
+fn day_ms(text: &str) -> Option<u64> {
+    // A longer text would be read as a day too, and its time forgotten.
+    let is_day = text.len() == "2026-11-23".len();
+    let day: jiff::civil::Date = is_day.then(|| text.parse().ok()).flatten()?;
+    u64::try_from(day.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond()).ok()
 }
 
 /// Why a text is no completed game.
@@ -642,4 +662,36 @@ fn cut(text: &str) -> String {
         return text.to_owned();
     }
     text.chars().take(LONGEST).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_is_all_of_it() {
+        assert_eq!(time_from("2026-11-23"), Some(1_795_392_000_000));
+        assert_eq!(time_until("2026-11-23"), Some(1_795_392_000_000 + 86_400_000));
+        assert_eq!(time_from("2026-11-23T10:15:02.120Z"), time_until("2026-11-23T10:15:02.120Z"));
+        assert_eq!(time_from("2026-11-23T10:15:02.120Z"), Some(1_795_428_902_120));
+        for text in ["", "yesterday", "2026-13-01", "1969-12-31", "2026-11-23T10:15:02"] {
+            assert_eq!((time_from(text), time_until(text)), (None, None), "{text}");
+        }
+        assert_eq!(time_text(1_795_428_902_120), "2026-11-23T10:15:02.120Z");
+        assert_eq!(time_text(1_795_428_902_000), "2026-11-23T10:15:02.000Z");
+        assert_eq!(time_text(u64::MAX), time_text(i64::MAX as u64));
+    }
+
+    #[test]
+    fn a_time_of_a_game_keeps_its_two_decimals() {
+        for hundredths in [0, 1, 10, 29, 57, 100, 115, 12_345, 1_000_001, u32::MAX] {
+            let seconds = Seconds(GameTime::from_hundredths(hundredths));
+            assert_eq!(Seconds::try_from(f64::from(seconds)), Ok(seconds));
+            let text = serde_json::to_string(&seconds).unwrap();
+            assert_eq!(serde_json::from_str::<Seconds>(&text).unwrap(), seconds);
+        }
+        for wrong in [0.001, -1.0, f64::NAN, f64::INFINITY, 5e7] {
+            assert!(Seconds::try_from(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -23,7 +23,9 @@ mod record;
 mod recover;
 mod replay;
 mod segment;
+mod snapshot;
 mod store;
+mod summary;
 mod times;
 mod tip;
 mod worker;
@@ -33,17 +35,19 @@ pub use archive::{Archive, ArchiveStatus, Found, Full, ReadError};
 pub use codec::{DecodeError, EncodeError, Summary, decode, decode_summary, encode, encode_plain};
 pub use frame::MAX_RECORD_BYTES;
 pub use game_id::{GameId, GameIds, ParseGameIdError};
-pub use index::{Query, Rating, Totals};
+pub use index::{Index, Query, Rating, Totals};
 pub use json::{
     AnswerJson, DealJson, DeclarationJson, Difference, FORMAT_VERSION, GameJson, JsonError, PieceName, PlayJson,
-    PlayerJson, ProofError, ProofJson, RoundJson, SeatNumber, Seconds, TakeoverJson, TurnJson,
+    PlayerJson, ProofError, ProofJson, RoundJson, SeatNumber, Seconds, TakeoverJson, TurnJson, time_from, time_until,
 };
 pub use moves::MovesError;
 pub use options::{Backend, Options};
 pub use record::{Ended, GameRecord, GameTime, Move, Player, PlayerKind, Takeover};
 pub use recover::OpenReport;
 pub use replay::{Outcome, RULES_VERSION, ReplayError, outcome, replay};
+pub use snapshot::{Damage, Snapshot};
 pub use store::{Health, Page, ScanReport, Store, StoreError, StoreOptions, StoreStatus};
+pub use summary::SummaryJson;
 pub use times::TimesError;
 pub use worker::Told;
 pub use writer::{AppendError, Receipt, Stored, WriteError};

@@ -160,32 +160,40 @@ fn choose(n: u8, k: u8) -> u64 {
 /// The place of `subset` among the subsets of `set` of its size.
 fn subset_number(set: PieceSet, subset: PieceSet) -> u64 {
     let (mut number, mut size) = (0, 0);
-    for (place, piece) in (0..).zip(set.iter()) {
-        if subset.contains(piece) {
-            size += 1;
-            number += choose(place, size);
-        }
+    let mut rest = subset.bits();
+    while rest != 0 {
+        let lowest = rest & rest.wrapping_neg();
+        rest ^= lowest;
+        size += 1;
+        number += choose(PieceSet::from_bits(set.bits() & (lowest - 1)).len(), size);
     }
     number
 }
 
 fn pull_subset(digits: &mut Reader<'_>, set: PieceSet, size: u8) -> Result<PieceSet, MovesError> {
     let mut number = digits.pull(choose(set.len(), size))?;
-    let (mut place, mut left) = (set.len(), size);
-    let mut subset = PieceSet::EMPTY;
     let mut rest = set.bits();
+    // By far the most plays are of one piece.
+    if size == 1 {
+        for _ in 0..number {
+            rest &= rest.wrapping_sub(1);
+        }
+        return Ok(PieceSet::from_bits(rest & rest.wrapping_neg()));
+    }
+    let (mut place, mut left) = (set.len(), size);
+    let mut subset = 0;
     while rest != 0 && left > 0 {
-        let bit = 1_u32 << rest.ilog2();
-        rest &= !bit;
+        let highest = 1_u32 << rest.ilog2();
+        rest ^= highest;
         place -= 1;
         let below = choose(place, left);
         if number >= below {
             number -= below;
             left -= 1;
-            subset = subset.union(PieceSet::from_bits(bit));
+            subset |= highest;
         }
     }
-    Ok(subset)
+    Ok(PieceSet::from_bits(subset))
 }
 
 /// Puts digits together.

@@ -50,8 +50,8 @@ pub(super) fn pack(moves: &[Move]) -> Option<Vec<u8>> {
         let above = wait.saturating_sub(shortest);
         let ones = above >> low_bits;
         if ones < ESCAPE {
-            bits.push((1 << ones) - 1, ones + 1);
-            bits.push(above & ((1 << low_bits) - 1), low_bits);
+            let low = above & ((1 << low_bits) - 1);
+            bits.push(((1 << ones) - 1) | low << (ones + 1), ones + 1 + low_bits);
         } else {
             bits.push((1 << ESCAPE) - 1, ESCAPE);
             bits.push(above, u32::BITS);

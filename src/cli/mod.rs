@@ -1,8 +1,10 @@
 //! The command line: one file for each command.
 
+mod archive;
 mod config;
 mod healthcheck;
 mod load;
+mod parallel;
 mod progress;
 mod serve;
 mod simulate;
@@ -44,6 +46,9 @@ enum Command {
         #[arg(long, value_name = "HOST:PORT")]
         address: Option<String>,
     },
+    /// List, show, move and check completed games.
+    #[command(subcommand)]
+    Archive(archive::Command),
     /// Fill a server with players who act as fast as it lets them, and measure it.
     Load(load::Arguments),
     /// Play whole games of bots, without a network.
@@ -133,6 +138,7 @@ impl Cli {
             Command::Config { reference: Some(form) } => config::print_reference(form),
             Command::Config { reference: None } => config::print_effective(&sources.load()?),
             Command::Healthcheck { address } => healthcheck::run(&sources.load()?.config, address.as_deref()),
+            Command::Archive(command) => archive::run(command, &sources.load()?.config),
             Command::Load(arguments) => load::load(&arguments),
             Command::Simulate(arguments) => simulate::run(&arguments),
             Command::VerifyDeal { file } => verify_deal::run(&file),

@@ -1,20 +1,17 @@
 //! `liap simulate`: whole games of bots, for statistics, tests and training.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::num::NonZeroUsize;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
 
-use super::progress;
+use super::{parallel, progress};
 use crate::archive::{GameRecord, replay};
 use crate::game::{BySeat, Level, Results, Seat, Seating, Series, Tally};
 
@@ -61,8 +58,8 @@ fn levels(text: &str) -> Result<BySeat<Level>, String> {
 const GAMES_PER_PART: u64 = 32;
 
 /// What came of one part of the series.
+#[derive(Default)]
 struct Part {
-    number: u64,
     tally: Tally,
     lines: String,
 }
@@ -79,7 +76,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         seating: if arguments.rotate { Seating::Rotated } else { Seating::Fixed },
         max_rounds: arguments.max_rounds,
     };
-    let jobs = arguments.jobs.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    let jobs = arguments.jobs.map_or_else(parallel::cores, NonZeroUsize::get);
     let began = Instant::now();
     let tally = match arguments.json.as_deref() {
         None => play(&series, arguments.games, jobs, None)?,
@@ -102,52 +99,34 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 /// Plays all games on `jobs` threads and writes them in their order, if somewhere is given to write them.
 fn play(series: &Series, games: u64, jobs: usize, mut out: Option<&mut dyn Write>) -> anyhow::Result<Tally> {
-    let parts = games.div_ceil(GAMES_PER_PART);
-    let next = AtomicU64::new(0);
-    let (done, received) = mpsc::sync_channel(jobs);
     let written = out.is_some();
     let bar = progress::bar(games, "games");
-    thread::scope(|scope| {
-        for _ in 0..jobs {
-            let (done, next) = (done.clone(), &next);
-            scope.spawn(move || {
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    // The other end is gone when writing has failed.
-                    if number >= parts || done.send(play_part(series, number, games, written)).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        drop(done);
-        let mut tally = Tally::default();
-        let mut early = BTreeMap::new();
-        let mut wanted = 0;
-        for part in received {
-            let part: Part = part?;
+    let mut tally = Tally::default();
+    let firsts = (0..games.div_ceil(GAMES_PER_PART)).map(|part| part * GAMES_PER_PART);
+    parallel::in_order(
+        firsts,
+        jobs,
+        |first| play_part(series, first..games.min(first + GAMES_PER_PART), written),
+        |part| {
+            let part = part?;
             bar.inc(part.tally.games);
             tally.add(&part.tally);
-            early.insert(part.number, part.lines);
-            while let Some(lines) = early.remove(&wanted) {
-                if let Some(out) = &mut out {
-                    out.write_all(lines.as_bytes())?;
-                }
-                wanted += 1;
+            if let Some(out) = &mut out {
+                out.write_all(part.lines.as_bytes())?;
             }
-        }
-        if let Some(out) = out {
-            out.flush()?;
-        }
-        bar.finish_and_clear();
-        Ok(tally)
-    })
+            Ok(())
+        },
+    )?;
+    if let Some(out) = out {
+        out.flush()?;
+    }
+    bar.finish_and_clear();
+    Ok(tally)
 }
 
-fn play_part(series: &Series, number: u64, games: u64, written: bool) -> anyhow::Result<Part> {
-    let mut part = Part { number, tally: Tally::default(), lines: String::new() };
-    let first = number * GAMES_PER_PART;
-    for game in first..games.min(first + GAMES_PER_PART) {
+fn play_part(series: &Series, games: Range<u64>, written: bool) -> anyhow::Result<Part> {
+    let mut part = Part::default();
+    for game in games {
         let outcome = if written {
             let (record, outcome) = GameRecord::simulate(series, game);
             let json = replay(&record).with_context(|| format!("game {game} of seed {}", series.seed))?;

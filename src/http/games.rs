@@ -11,8 +11,7 @@ use warp::reply::Response;
 use super::Asked;
 use super::error::Refusal;
 use super::ops::answer;
-use crate::archive::{Archive, GameId, GameJson, PlayerKind, Query, ReadError, Summary, Totals, replay};
-use crate::game::Seat;
+use crate::archive::{Archive, GameId, GameJson, Query, ReadError, SummaryJson, Totals, replay, time_from, time_until};
 use crate::limit::{Cost, Key, Kind, Verdict};
 
 /// Games on a page of results, unless asked for otherwise, and at most.
@@ -34,7 +33,7 @@ pub(super) async fn find(parameters: Parameters, asked: Asked) -> Response {
     };
     read(asked, Cost::Query, move |archive| {
         let found = archive.find(&query, limit)?;
-        let games: Vec<Value> = found.games.iter().map(|game| summary(game)).collect();
+        let games: Vec<Value> = found.games.iter().map(|game| json!(SummaryJson::from(&**game))).collect();
         Ok(Some(json!({ "games": games, "next_cursor": found.next.map(|id| id.to_string()) })))
     })
     .await
@@ -66,7 +65,7 @@ pub(super) async fn player(name: String, asked: Asked) -> Response {
         let query = Query { player: Some(name.clone()), ..Query::default() };
         let last = archive.find(&query, NonZeroUsize::new(LAST_GAMES).unwrap_or(NonZeroUsize::MIN))?;
         let mut player = describe(&name, &totals);
-        let last_games: Vec<Value> = last.games.iter().map(|game| summary(game)).collect();
+        let last_games: Vec<Value> = last.games.iter().map(|game| json!(SummaryJson::from(&**game))).collect();
         if let Some(player) = player.as_object_mut() {
             player.insert("last_games".to_owned(), last_games.into());
         }
@@ -114,6 +113,8 @@ async fn read(
     }
 }
 
+const NO_TIME: Refusal = Refusal::BadRequest("from and to are days like 2026-11-23 or times like 2026-11-23T10:15:00Z");
+
 fn read_query(parameters: &Parameters) -> Result<(Query, NonZeroUsize), Refusal> {
     let mut query = Query::default();
     let mut limit = PAGE_GAMES;
@@ -122,8 +123,8 @@ fn read_query(parameters: &Parameters) -> Result<(Query, NonZeroUsize), Refusal>
             "player" => query.player = Some(value.clone()),
             "room" => query.room = Some(value.to_ascii_uppercase()),
             "winner" => query.winner = Some(value.clone()),
-            "from" => query.from_ms = Some(moment(value)?),
-            "to" => query.to_ms = Some(moment(value)?),
+            "from" => query.from_ms = Some(time_from(value).ok_or(NO_TIME)?),
+            "to" => query.to_ms = Some(time_until(value).ok_or(NO_TIME)?),
             "cursor" => {
                 let id = value.parse::<GameId>();
                 query.before = Some(id.map_err(|_| Refusal::BadRequest("cursor is not one that was given out"))?);
@@ -142,16 +143,6 @@ fn read_query(parameters: &Parameters) -> Result<(Query, NonZeroUsize), Refusal>
     Ok((query, NonZeroUsize::new(limit).unwrap_or(NonZeroUsize::MIN)))
 }
 
-/// A day or a time as milliseconds of Unix time.
-fn moment(text: &str) -> Result<u64, Refusal> {
-    let time = text.parse::<jiff::Timestamp>().ok().or_else(|| {
-        let day = text.parse::<jiff::civil::Date>().ok()?;
-        Some(day.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
-    });
-    time.and_then(|time| u64::try_from(time.as_millisecond()).ok())
-        .ok_or(Refusal::BadRequest("from and to are days like 2026-11-23 or times like 2026-11-23T10:15:00Z"))
-}
-
 fn whole(archive: &Archive, id: &str) -> Result<Option<GameJson>, ReadError> {
     let Ok(id) = id.parse() else {
         return Ok(None);
@@ -168,45 +159,13 @@ fn whole(archive: &Archive, id: &str) -> Result<Option<GameJson>, ReadError> {
     }
 }
 
-fn summary(game: &Summary) -> Value {
-    let players: Vec<Value> = game
-        .players
-        .pairs()
-        .map(|(seat, player)| match player.kind {
-            PlayerKind::Human => json!({ "seat": seat.number(), "name": player.name, "is_bot": false }),
-            PlayerKind::Bot(level) => {
-                json!({ "seat": seat.number(), "name": player.name, "is_bot": true, "level": level.as_str() })
-            }
-        })
-        .collect();
-    json!({
-        "game_id": game.game_id.to_string(),
-        "room_id": game.room_id,
-        "started_at": rfc3339(game.started_at_ms),
-        "completed_at": rfc3339(game.completed_at_ms()),
-        "duration_seconds": game.duration_ms / 1_000,
-        "players": players,
-        "rounds": game.outcome.rounds,
-        "final_scores": game.outcome.totals.as_array(),
-        "winners": game.outcome.winners.iter().map(Seat::number).collect::<Vec<_>>(),
-        "ended": game.ended.as_str(),
-    })
-}
-
-fn rfc3339(unix_ms: u64) -> String {
-    let time = i64::try_from(unix_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    time.unwrap_or(jiff::Timestamp::UNIX_EPOCH).strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a mean of scores")]
 fn describe(name: &str, totals: &Totals) -> Value {
-    let mean = (totals.finished > 0).then(|| totals.score as f64 / totals.finished as f64);
     json!({
         "name": name,
         "games": totals.games,
         "finished": totals.finished,
         "wins": totals.wins,
-        "mean_score": mean,
+        "mean_score": totals.mean_score(),
         "declarations": totals.declarations,
         "declarations_met": totals.met,
         "rating": totals.rating.map(|rating| rating.mean.round()),

@@ -13,6 +13,8 @@
 mod abuse;
 /// The archive as a whole: games handed over, found, read, pruned, and still there after a restart.
 mod archive;
+/// `liap simulate`, `liap verify-deal` and `liap archive`, as a person runs them.
+mod archive_commands;
 /// Completed games as JSON: pages, filters, players, errors.
 mod games;
 /// Routes, headers and files, asked for from outside.

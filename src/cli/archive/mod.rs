@@ -1,0 +1,286 @@
+//! `liap archive`: completed games, listed, shown, moved and checked.
+//!
+//! Whatever only reads does so from a [`Snapshot`]: it works while the server runs and while it does not, and changes
+//! nothing. What writes opens the archive, which only one process can.
+
+mod backup;
+mod moving;
+mod replay;
+mod stats;
+mod verify;
+
+use std::io::{self, Write as _};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use clap::{Args, Subcommand};
+
+use crate::archive::{
+    Archive, GameId, GameJson, Options, Query, Snapshot, StoreError, Summary, SummaryJson, decode, decode_summary,
+    time_from, time_until,
+};
+use crate::config::Config;
+use crate::game::Seat;
+use crate::observe::Metrics;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List games, newest first.
+    List {
+        #[command(flatten)]
+        filter: Filter,
+        /// How many at most.
+        #[arg(long, value_name = "N", default_value = "20")]
+        limit: NonZeroUsize,
+        /// One JSON object a line instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a game as JSON.
+    Show {
+        /// The game's id.
+        id: GameId,
+    },
+    /// Replay a game, step by step on a terminal.
+    Replay {
+        /// The game's id.
+        id: GameId,
+        /// Show only this seat's hand, as its player saw it.
+        #[arg(long, value_name = "1-4", value_parser = seat)]
+        seat: Option<Seat>,
+    },
+    /// Say what there is: games, players, sizes, the leaderboard.
+    Stats,
+    /// Write games as JSON, one object a line, oldest first.
+    Export {
+        #[command(flatten)]
+        filter: Filter,
+        /// Where to; `-` writes to the standard output.
+        file: PathBuf,
+    },
+    /// Take in games from JSON lines; each is replayed, and refused if it says anything else than the game itself.
+    Import {
+        /// Where from; `-` reads the standard input.
+        file: PathBuf,
+    },
+    /// Check every stored game; exit code 0 if all are whole.
+    Verify {
+        /// Deal and play every game again by the rules, and compare the scores.
+        #[arg(long)]
+        deep: bool,
+    },
+    /// Remove old games for good.
+    Prune {
+        /// Games that began longer ago than this: days `90d`, weeks `12w` or years `2y`.
+        #[arg(long, value_name = "AGE", value_parser = age_days)]
+        older_than: u32,
+        /// Only say how many there are.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Write all games, as they are stored, into one file.
+    Backup {
+        /// Where to.
+        file: PathBuf,
+    },
+    /// Begin an archive with the games of a backup. There must be no games yet.
+    Restore {
+        /// The backup.
+        file: PathBuf,
+    },
+}
+
+/// Which games are meant.
+#[derive(Debug, Args)]
+pub(super) struct Filter {
+    /// Somebody of this name played.
+    #[arg(long, value_name = "NAME")]
+    player: Option<String>,
+    /// It was played in this room.
+    #[arg(long, value_name = "ID")]
+    room: Option<String>,
+    /// Somebody of this name won.
+    #[arg(long, value_name = "NAME")]
+    winner: Option<String>,
+    /// It began on this day, or at this moment, or later: 2026-11-23 or 2026-11-23T10:15:00Z.
+    #[arg(long, value_name = "TIME", value_parser = from)]
+    from: Option<u64>,
+    /// It began before this moment, or on this day or before.
+    #[arg(long, value_name = "TIME", value_parser = until)]
+    to: Option<u64>,
+}
+
+impl From<Filter> for Query {
+    fn from(filter: Filter) -> Self {
+        let Filter { player, room, winner, from, to } = filter;
+        Self { player, room, winner, from_ms: from, to_ms: to, before: None }
+    }
+}
+
+const NO_TIME: &str = "write it as 2026-11-23 or 2026-11-23T10:15:00Z";
+
+fn from(text: &str) -> Result<u64, &'static str> {
+    time_from(text).ok_or(NO_TIME)
+}
+
+fn until(text: &str) -> Result<u64, &'static str> {
+    time_until(text).ok_or(NO_TIME)
+}
+
+fn seat(text: &str) -> Result<Seat, &'static str> {
+    text.parse().ok().and_then(Seat::from_number).ok_or("a seat is a number from 1 to 4")
+}
+
+fn age_days(text: &str) -> Result<u32, &'static str> {
+    let days = |unit, days: u32| text.strip_suffix(unit)?.parse::<u32>().ok()?.checked_mul(days);
+    days('d', 1).or_else(|| days('w', 7)).or_else(|| days('y', 365)).ok_or("write it as 90d, 12w or 2y")
+}
+
+/// Carries out the command on the archive of these settings.
+pub(super) fn run(command: Command, config: &Config) -> anyhow::Result<ExitCode> {
+    let options = &config.archive;
+    let folder = options.folder(&config.data_dir);
+    match command {
+        Command::List { filter, limit, json } => list(&snapshot(&folder)?, &filter.into(), limit, json),
+        Command::Show { id } => {
+            let game = game(&snapshot(&folder)?, id)?;
+            writeln!(io::stdout().lock(), "{}", game.to_line())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Replay { id, seat } => replay::run(&game(&snapshot(&folder)?, id)?, seat),
+        Command::Stats => stats::run(&folder, &snapshot(&folder)?),
+        Command::Export { filter, file } => moving::export(&snapshot(&folder)?, &filter.into(), &file),
+        Command::Import { file } => moving::import(&open(&folder, options)?, options, &file),
+        Command::Verify { deep } => verify::run(&snapshot(&folder)?, deep),
+        Command::Prune { older_than, dry_run } => prune(&folder, options, older_than, dry_run),
+        Command::Backup { file } => backup::backup(&snapshot(&folder)?, &file),
+        Command::Restore { file } => backup::restore(&folder, &file),
+    }
+}
+
+/// All games at this moment. Damage is told.
+fn snapshot(folder: &Path) -> anyhow::Result<Snapshot> {
+    let snapshot = Snapshot::open(folder).map_err(|error| match error {
+        StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            anyhow!("there is no archive in {}", folder.display())
+        }
+        error => error.into(),
+    })?;
+    let damage = snapshot.damage();
+    if damage.is_any() {
+        super::complain(&format!(
+            "liap: the archive is damaged: {} games are missing, {} bytes belong to no game{}",
+            damage.missing,
+            damage.garbage_bytes,
+            if damage.tip_damaged { ", and the number of games that there must be is lost" } else { "" },
+        ));
+    }
+    Ok(snapshot)
+}
+
+/// Opens the archive to write in it, and removes nothing by itself.
+fn open(folder: &Path, options: &Options) -> anyhow::Result<Archive> {
+    let options = Options { retention_days: 0, ..options.clone() };
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), "", false));
+    let (archive, report) = Archive::open(folder, &options, metrics).map_err(|error| match error {
+        error @ StoreError::Locked { .. } => anyhow!("{error}; stop the server first"),
+        error => error.into(),
+    })?;
+    if report.is_damaged() {
+        super::complain(&format!("liap: the archive was damaged and is mended: {report:?}"));
+    }
+    Ok(archive)
+}
+
+fn summary(snapshot: &Snapshot, id: GameId) -> anyhow::Result<Summary> {
+    let bytes = snapshot.get(id)?.with_context(|| format!("there is no game {id}"))?;
+    decode_summary(&bytes).with_context(|| format!("game {id}"))
+}
+
+fn game(snapshot: &Snapshot, id: GameId) -> anyhow::Result<GameJson> {
+    let bytes = snapshot.get(id)?.with_context(|| format!("there is no game {id}"))?;
+    let record = decode(&bytes).with_context(|| format!("game {id}"))?;
+    crate::archive::replay(&record).with_context(|| format!("game {id}"))
+}
+
+fn list(snapshot: &Snapshot, query: &Query, limit: NonZeroUsize, json: bool) -> anyhow::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    if !json {
+        writeln!(
+            out,
+            "{:<27}{:<18}{:<8}{:>7}  players and scores, winners with a star",
+            "game", "began", "room", "rounds"
+        )?;
+    }
+    let mut shown = 0;
+    for id in snapshot.ids().rev() {
+        let summary = match summary(snapshot, id) {
+            Ok(summary) => summary,
+            Err(error) => {
+                super::complain(&format!("liap: {error:#}"));
+                continue;
+            }
+        };
+        if !query.matches(&summary) {
+            continue;
+        }
+        let line = SummaryJson::from(&summary);
+        if json {
+            writeln!(out, "{}", serde_json::to_string(&line)?)?;
+        } else {
+            writeln!(out, "{}", row(&summary, &line))?;
+        }
+        shown += 1;
+        if shown == limit.get() {
+            break;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn row(summary: &Summary, line: &SummaryJson) -> String {
+    let began = line.started_at.get(..16).unwrap_or_default().replace('T', " ");
+    let mut row = format!("{:<27}{began:<18}{:<8}{:>7} ", line.game_id, line.room_id, line.rounds);
+    for (seat, player) in summary.players.pairs() {
+        let star = if summary.outcome.winners.contains(seat) { "*" } else { "" };
+        row.push_str(&format!(" {}{star} {},", player.name, summary.outcome.totals[seat]));
+    }
+    row.pop();
+    if summary.outcome.winners.is_empty() {
+        row.push_str("  (abandoned)");
+    }
+    row
+}
+
+fn prune(folder: &Path, options: &Options, days: u32, dry_run: bool) -> anyhow::Result<ExitCode> {
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
+    let before_ms = u64::try_from(now)?.saturating_sub(u64::from(days) * 86_400_000);
+    let mut out = io::stdout().lock();
+    if dry_run {
+        let before = GameId::first_at(before_ms);
+        let games = snapshot(folder)?.ids().take_while(|id| *id < before).count();
+        writeln!(out, "{games} games began more than {days} days ago")?;
+    } else {
+        let games = open(folder, options)?.prune(before_ms)?;
+        writeln!(out, "{games} games removed that began more than {days} days ago")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_days_weeks_or_years() {
+        assert_eq!(age_days("90d"), Ok(90));
+        assert_eq!(age_days("12w"), Ok(84));
+        assert_eq!(age_days("2y"), Ok(730));
+        for wrong in ["", "90", "d", "-1d", "1m", "99999999999y", "4294967295w"] {
+            assert!(age_days(wrong).is_err(), "{wrong}");
+        }
+    }
+}
