@@ -128,7 +128,8 @@ class View:
             self.hand, self.starter, self.multiplier = None, None, 1
         self.round, self.phase = data["round"], data["phase"]
         self.totals = {name: player["score"] for name, player in players.items()}
-        self.streak = {name: player["zero_declares_in_a_row"] for name, player in players.items()}
+        # In the first round the streak before it is 0; the frame may count the zeros declared in it already.
+        self.streak = {name: 0 if early else player["zero_declares_in_a_row"] for name, player in players.items()}
         self.declared = {name: player["declared"] for name, player in players.items()}
         self.captured = {name: player["captured_piles"] for name, player in players.items()}
         self.plays, self.leader, self.result = {}, None, None
