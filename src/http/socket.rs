@@ -607,7 +607,7 @@ mod tests {
         let health = Arc::new(Health::new(&HealthOptions::default(), Arc::clone(&metrics)));
         let limiter = limit::open(&limit::Options::default());
         let rooms = Rooms::new(room::Options::default(), Journal::off(), Box::new(|_| Box::pin(async {})));
-        let door = Door::new(Options::default(), limiter, metrics, health, rooms);
+        let door = Door::new(Options::default(), limiter, metrics, health, rooms, None);
         let listener = super::super::listen(([127, 0, 0, 1], 0).into()).unwrap();
         let stream = Transport::connect(listener.local_addr().unwrap()).await.unwrap();
         let guest = Guest::new(door, SessionKey::of("x"), Key::from_number(1), "lobby".to_owned());
