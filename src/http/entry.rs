@@ -69,10 +69,11 @@ impl Entry {
         }
         let part = part(request.uri().path());
         let client = Client::of(peer, request.headers(), &options.trusted_proxies);
-        // Sockets have a limit of their own, and who asks after our health must never be sent away.
-        if !matches!(part, "socket" | "health")
-            && let Err(refusal) = self.admit(&client)
-        {
+        // Sockets have a limit of their own; who asks after our health must never be sent away; and a school behind one
+        // address may load our page thirty times at once, each time with all its files.
+        let is_file_of_ours = options.static_dir.is_none() && request.uri().path().starts_with("/assets/");
+        let is_free = matches!(part, "socket" | "health") || is_file_of_ours;
+        if !is_free && let Err(refusal) = self.admit(&client) {
             return (part, refusal.response());
         }
         request.extensions_mut().insert(client);

@@ -29,6 +29,9 @@ const WRITE_BUFFER_BYTES: usize = 512;
 const LINGER: Duration = Duration::from_secs(2);
 /// What a client may still have under way when it is closed: read and thrown away, so that it hears our reason.
 const LINGER_BYTES: usize = 2 * 1024 * 1024;
+/// The list of rooms is sent to a socket no faster than this, so that a long list that changes all the time does not
+/// become a flood.
+const LIST_BYTES_PER_SECOND: f64 = 1e6;
 /// How long a socket of a room that is not there may stay.
 const NOWHERE: Duration = Duration::from_secs(60);
 /// The longest room id that is given back to whoever asked for it.
@@ -39,6 +42,8 @@ const UNKNOWN_ID_CHARS: usize = 50;
 pub(super) struct Guest {
     door: Arc<Door>,
     session: SessionKey,
+    /// Where it comes from.
+    address: Key,
     destination: Destination,
 }
 
@@ -52,13 +57,13 @@ enum Destination {
 
 impl Guest {
     /// `destination` is what follows `/ws/`.
-    pub(super) fn new(door: Arc<Door>, session: SessionKey, destination: String) -> Self {
+    pub(super) fn new(door: Arc<Door>, session: SessionKey, address: Key, destination: String) -> Self {
         let destination = match (destination.as_str(), destination.parse()) {
             ("lobby", _) => Destination::Lobby,
             (_, Ok(id)) => Destination::Room(id),
             (text, Err(_)) => Destination::Nowhere(text.chars().take(UNKNOWN_ID_CHARS).collect()),
         };
-        Self { door, session, destination }
+        Self { door, session, address, destination }
     }
 }
 
@@ -120,13 +125,23 @@ async fn lobby(link: &mut Link, session: SessionKey) -> Ended {
     let door = Arc::clone(&link.door);
     let rooms = &door.rooms;
     let mut list = rooms.watch_lobby();
+    let mut list_rests_until = Instant::now();
     let mut stage = door.stage();
     loop {
+        let list_changed = async {
+            sleep_until(list_rests_until).await;
+            list.changed().await;
+        };
         let heard = tokio::select! {
             heard = link.hear() => heard,
-            () = list.changed() => {
-                let sent = link.send(rooms.list_frame(ListReason::Changed)).await;
-                if let Err(ended) = sent { return ended } else { continue }
+            () = list_changed => {
+                let list = rooms.list_frame(ListReason::Changed);
+                let rest = Duration::from_secs_f64(list.as_str().len() as f64 / LIST_BYTES_PER_SECOND);
+                list_rests_until = Instant::now() + rest;
+                match link.send(list).await {
+                    Ok(()) => continue,
+                    Err(ended) => return ended,
+                }
             }
             () = stage.cleared() => return Ended::Ours(CloseReason::Restart),
         };
@@ -138,12 +153,12 @@ async fn lobby(link: &mut Link, session: SessionKey) -> Ended {
         let action = name(&message);
         let (outcome, answer) = match message {
             ClientMessage::ClientReady { .. } => ("accepted", rooms.list_frame(ListReason::Initial)),
-            ClientMessage::GetRooms => match link.weigh(Kind::Player, Cost::Query) {
+            ClientMessage::GetRooms => match link.weigh(Cost::Query) {
                 Ok(()) => ("accepted", rooms.list_frame(ListReason::Requested)),
                 Err(refused) => ("refused", refused),
             },
             ClientMessage::Ping { timestamp } => ("accepted", pong(&timestamp, None)),
-            ClientMessage::CreateRoom { player_name } => match link.weigh(Kind::Player, Cost::CreateRoom) {
+            ClientMessage::CreateRoom { player_name } => match link.weigh_new_room() {
                 Ok(()) => match rooms.create(Some(session), player_name.clone()) {
                     Ok(room) => {
                         let token = room.token.reveal();
@@ -255,29 +270,29 @@ impl Table {
 
     async fn take(&mut self, link: &mut Link, heard: Heard) -> Result<Served, Ended> {
         let Some(message) = link.read(heard).await? else { return Ok(Served::Yes) };
-        let action = link.door.metrics.actions.with(name(&message));
-        let (accepted, refused) = (action.with("accepted").clone(), action.with("refused").clone());
-        let answer = match message {
+        let action = name(&message);
+        let (outcome, answer) = match message {
             // Says nothing about the table, so the table need not hear of it.
-            ClientMessage::Ping { timestamp } => pong(&timestamp, Some(self.id)),
+            ClientMessage::Ping { timestamp } => ("accepted", Some(pong(&timestamp, Some(self.id)))),
             message => match link.weigh_room(self.id) {
-                Err(frame) => frame,
+                Err(refused) => ("refused", Some(refused)),
                 Ok(()) => match self.room.send(Input::Said(self.number, message)) {
-                    Ok(()) => {
-                        accepted.inc();
-                        return Ok(Served::Yes);
-                    }
+                    Ok(()) => ("accepted", None),
                     Err(SendError::Gone) => return Ok(Served::RoomIsOver),
                     Err(SendError::Busy) => {
                         link.door.metrics.rooms_busy.inc();
-                        server_message::error(ErrorType::Busy, "The room is busy, please try again")
+                        let busy = server_message::error(ErrorType::Busy, "The room is busy, please try again");
+                        ("refused", Some(busy))
                     }
                 },
             },
         };
-        refused.inc();
-        link.outgoing.push(answer);
-        self.flush(link).await
+        link.door.metrics.actions.with(action).with(outcome).inc();
+        if let Some(answer) = answer {
+            link.outgoing.push(answer);
+            return self.flush(link).await;
+        }
+        Ok(Served::Yes)
     }
 }
 
@@ -380,6 +395,7 @@ struct Link {
     last_heard: Instant,
     socket: Key,
     player: Key,
+    address: Key,
     patience: Patience,
 }
 
@@ -401,6 +417,7 @@ impl Link {
             last_heard: Instant::now(),
             socket: Key::from_number(next_number()),
             player: Key::from_text(&hex::encode(guest.session.as_bytes())),
+            address: guest.address,
             patience: Patience::default(),
             door: Arc::clone(&guest.door),
         }
@@ -474,8 +491,14 @@ impl Link {
     }
 
     /// Whether the player may have something dearer than a message.
-    fn weigh(&self, kind: Kind, cost: Cost) -> Result<(), Frame> {
-        self.check(kind, self.player, cost)
+    fn weigh(&self, cost: Cost) -> Result<(), Frame> {
+        self.check(Kind::Player, self.player, cost)
+    }
+
+    /// Whether another room may be opened. The address counts as well: a player is easily invented.
+    fn weigh_new_room(&self) -> Result<(), Frame> {
+        self.weigh(Cost::CreateRoom)?;
+        self.check(Kind::Http, self.address, Cost::CreateRoom)
     }
 
     /// Whether the room may hear one message more. Asked last, so that a flood from one socket is stopped at that
@@ -567,4 +590,28 @@ fn next_number() -> u64 {
     use std::sync::atomic::{AtomicU64, Ordering};
     static LAST: AtomicU64 = AtomicU64::new(0);
     LAST.fetch_add(1, Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Options;
+    use super::*;
+    use crate::limit;
+    use crate::observe::{Health, HealthOptions, Metrics};
+    use crate::room::{Journal, Rooms};
+
+    /// A socket's task is most of what an idle socket costs beside its read buffer, and it grows unnoticed.
+    #[tokio::test]
+    async fn the_task_of_a_socket_is_small() {
+        let metrics = Arc::new(Metrics::new("test", "test", false));
+        let health = Arc::new(Health::new(&HealthOptions::default(), Arc::clone(&metrics)));
+        let limiter = limit::open(&limit::Options::default());
+        let rooms = Rooms::new(room::Options::default(), Journal::off(), Box::new(|_| Box::pin(async {})));
+        let door = Door::new(Options::default(), limiter, metrics, health, rooms);
+        let listener = super::super::listen(([127, 0, 0, 1], 0).into()).unwrap();
+        let stream = Transport::connect(listener.local_addr().unwrap()).await.unwrap();
+        let guest = Guest::new(door, SessionKey::of("x"), Key::from_number(1), "lobby".to_owned());
+        let bytes = size_of_val(&live(stream, Vec::new(), guest));
+        assert!(bytes <= 3 * 1024, "{bytes} bytes");
+    }
 }

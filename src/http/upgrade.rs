@@ -56,7 +56,7 @@ fn accept(destination: String, upgrade: Option<OnUpgrade>, asked: Asked) -> Resu
         Refusal::Internal
     })?;
 
-    let guest = Guest::new(door, session.key, destination);
+    let guest = Guest::new(door, session.key, address, destination);
     let id = CorrelationId::current().unwrap_or_else(CorrelationId::fresh);
     tokio::spawn(id.scope(open(upgrade, guest, place)));
 
