@@ -74,12 +74,26 @@ fn accept(destination: String, upgrade: Option<OnUpgrade>, asked: Asked) -> Resu
 
 /// Waits for the answer to be on its way, then lets the socket live. The place is given back when it has ended.
 async fn open(upgrade: OnUpgrade, guest: Guest, place: Place) {
-    match upgrade.await.map(|upgraded| upgraded.downcast::<TokioIo<Transport>>()) {
-        Ok(Ok(parts)) => socket::live(parts.io.into_inner(), parts.read_buf.into(), guest).await,
-        Ok(Err(_)) => log::error!("a connection is not what it was accepted as"),
-        Err(error) => log::debug!("a socket was not opened: {error}"),
+    if let Some((stream, read)) = take_over(upgrade).await {
+        socket::live(stream, read, guest).await;
     }
     drop(place);
+}
+
+/// Takes the connection over, with what came behind the request. That is copied, because it is short, and the buffer it
+/// lies in would stay as long as the socket.
+async fn take_over(upgrade: OnUpgrade) -> Option<(Transport, Vec<u8>)> {
+    match upgrade.await.map(|upgraded| upgraded.downcast::<TokioIo<Transport>>()) {
+        Ok(Ok(parts)) => Some((parts.io.into_inner(), parts.read_buf.to_vec())),
+        Ok(Err(_)) => {
+            log::error!("a connection is not what it was accepted as");
+            None
+        }
+        Err(error) => {
+            log::debug!("a socket was not opened: {error}");
+            None
+        }
+    }
 }
 
 /// Checks the request against RFC 6455, section 4.2.1, and computes the answer to its key.

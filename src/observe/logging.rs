@@ -431,8 +431,9 @@ impl CorrelationId {
     }
 
     /// Does some work under this id.
-    pub async fn scope<F: Future>(self, work: F) -> F::Output {
-        CURRENT.scope(self, work).await
+    // Not `async`, which would keep the work twice: as it was given, and as it is done.
+    pub fn scope<F: Future>(self, work: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope(self, work)
     }
 }
 

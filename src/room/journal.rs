@@ -23,7 +23,7 @@ use super::{JournalOptions, Room};
 use crate::protocol::RoomId;
 
 /// Notes that may wait for the writer. A table that finds the queue full tells everything again with its next note.
-const QUEUE_CAPACITY: usize = 64 * 1024;
+const QUEUE_CAPACITY: usize = 16 * 1024;
 /// A group is written at the latest when it has so many bytes.
 const GROUP_MAX_BYTES: usize = 256 * 1024;
 /// No frame is larger than this; one that says so is damaged.
