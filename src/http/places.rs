@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use crate::limit::Key;
 
-/// A bounded number of places, in all and for each address (IPv6: each /64). Whoever holds a [`Place`] holds one until
+/// A bounded number of places, in all and for each address (IPv6: each /64). Whoever holds a `Place` holds one until
 /// he drops it.
 #[derive(Debug)]
 pub struct Places {

@@ -278,7 +278,7 @@ mod tests {
         let passed = crowd.filter(|key| limiter.check(Kind::NewSocket, *key, Cost::Ordinary).is_allowed()).count();
         assert_eq!(limiter.held(Kind::NewSocket), 1_000);
         assert_eq!(passed, 999 + 600, "the rest of the places, and one bucket for all others");
-        assert_eq!(allowed(&limiter, Kind::NewSocket, PLAYER, Cost::Ordinary), 299);
+        assert_eq!(allowed(&limiter, Kind::NewSocket, PLAYER, Cost::Ordinary), 599);
         clock.advance(Duration::from_secs(120));
         limiter.sweep();
         assert_eq!(limiter.held(Kind::NewSocket), 0);
