@@ -124,6 +124,8 @@ impl Catalog {
         self.broken.store(false, Ordering::Relaxed);
         if self.wants_sled() {
             self.get_sled();
+        } else if let Err(reason) = clear(&self.folder) {
+            log::warn!("what is left of the archive's old catalog cannot be removed: {reason}");
         }
     }
 
@@ -365,13 +367,18 @@ fn describe(folder: &Path, contents: &Contents) -> io::Result<String> {
 }
 
 fn fresh_sled(store: &Path, cache_bytes: u64) -> Result<sled::Db, String> {
+    clear(store)?;
+    open_sled(&store.join(FOLDER), cache_bytes)
+}
+
+/// Removes whatever there is of a catalog.
+fn clear(store: &Path) -> Result<(), String> {
     let gone = |result: io::Result<()>| match result {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.to_string()),
         _ => Ok(()),
     };
     gone(fs::remove_file(store.join(SEAL)))?;
-    gone(fs::remove_dir_all(store.join(FOLDER)))?;
-    open_sled(&store.join(FOLDER), cache_bytes)
+    gone(fs::remove_dir_all(store.join(FOLDER)))
 }
 
 fn open_sled(folder: &Path, cache_bytes: u64) -> Result<sled::Db, String> {
