@@ -115,18 +115,14 @@ impl Catalog {
         }
     }
 
-    /// Drops whatever sled holds, begins again with these ids in memory, and tries to get a fresh sled for them if they are many.
+    /// Drops whatever sled holds, begins again with these ids in memory, and tries to get a fresh sled for them.
     pub(super) fn restart(&self, mut ids: Vec<(GameId, u64)>) {
         ids.sort_unstable();
         *self.recent.write().unwrap_or_else(PoisonError::into_inner) = ids.into_iter().collect();
         let old = self.settled.write().unwrap_or_else(PoisonError::into_inner).take();
         drop_aside(old);
         self.broken.store(false, Ordering::Relaxed);
-        if self.wants_sled() {
-            self.get_sled();
-        } else if let Err(reason) = clear(&self.folder) {
-            log::warn!("what is left of the archive's old catalog cannot be removed: {reason}");
-        }
+        self.get_sled();
     }
 
     /// Tries to get a fresh sled where there is none, for the ids in memory to settle in.
@@ -138,14 +134,8 @@ impl Catalog {
     }
 
     /// Whether there is no sled, so that all ids are held in memory.
-    fn is_in_memory(&self) -> bool {
+    pub(super) fn is_in_memory(&self) -> bool {
         self.settled.read().unwrap_or_else(PoisonError::into_inner).is_none()
-    }
-
-    /// Whether there are enough ids for a block and no sled to put it in. A small archive never starts one: its threads
-    /// and buffers would be most of what an idle server takes.
-    pub(super) fn wants_sled(&self) -> bool {
-        self.is_in_memory() && self.waiting() >= BLOCK_IDS
     }
 
     /// Whether sled failed, so that the catalog should be [restarted](Catalog::restart).
@@ -367,18 +357,13 @@ fn describe(folder: &Path, contents: &Contents) -> io::Result<String> {
 }
 
 fn fresh_sled(store: &Path, cache_bytes: u64) -> Result<sled::Db, String> {
-    clear(store)?;
-    open_sled(&store.join(FOLDER), cache_bytes)
-}
-
-/// Removes whatever there is of a catalog.
-fn clear(store: &Path) -> Result<(), String> {
     let gone = |result: io::Result<()>| match result {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.to_string()),
         _ => Ok(()),
     };
     gone(fs::remove_file(store.join(SEAL)))?;
-    gone(fs::remove_dir_all(store.join(FOLDER)))
+    gone(fs::remove_dir_all(store.join(FOLDER)))?;
+    open_sled(&store.join(FOLDER), cache_bytes)
 }
 
 fn open_sled(folder: &Path, cache_bytes: u64) -> Result<sled::Db, String> {

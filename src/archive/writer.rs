@@ -306,7 +306,7 @@ impl Writer {
             if catalog.wants_to_settle() {
                 return Work::Settle;
             }
-            if (catalog.is_broken() || catalog.wants_sled()) && Instant::now() >= self.catalog_due {
+            if (catalog.is_broken() || catalog.is_in_memory()) && Instant::now() >= self.catalog_due {
                 return Work::RepairCatalog;
             }
             state = self.shared.inbox.wake.wait_timeout(state, IDLE_LOOK).unwrap_or_else(PoisonError::into_inner).0;
