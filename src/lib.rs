@@ -1,4 +1,22 @@
 //! Liap: a self-hosted server for Liap Tui, the four-player Chinese-Thai piece game.
+//!
+//! The code map, in reading order. `ARCHITECTURE.md` tells the way of a move through it.
+//!
+//! [`game`] is the rules: pure, without clock, log or thread. Bots live here too and know only what a seat may know.
+//!
+//! [`protocol`] is the wire: what may be said, and its text form. It decides nothing.
+//!
+//! [`room`] is the live tables: a room turns inputs into effects, one task carries them out, a journal lets them survive.
+//! No table touches a file or waits for one.
+//!
+//! [`archive`] keeps completed games and finds them again. It is never on the path of a move.
+//!
+//! [`limit`] says who may go how fast; [`observe`] is log, metrics, health and memory. Neither reads a message.
+//!
+//! [`http`] is the door: connections, routes, sockets, the page. It decides nothing about games.
+//!
+//! [`config`] gathers everybody's options, [`server`] wires, starts and stops, [`cli`] has one file a command, [`load`] is
+//! the load tool's players.
 
 pub mod archive;
 pub mod cli;
