@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::archive::{self, Archive, Told};
 use crate::config::Config;
-use crate::http::{self, Door};
+use crate::http::{self, Door, Tls};
 use crate::limit::{self, Kind, Limiter};
 use crate::observe::{self, Check, Health, HealthOptions, LogHandle, MemoryLevel, MemoryState, Metrics, ServerPhase};
 use crate::room::{self, Journal, JournalOptions, Keep, Recovered, Rooms};
@@ -34,6 +34,9 @@ pub enum ServerError {
     /// Another web client is to be served and is not there.
     #[error(transparent)]
     StaticDir(#[from] http::StaticDirError),
+    /// There shall be TLS, and its files cannot be used.
+    #[error(transparent)]
+    Tls(#[from] http::TlsError),
     /// Live games cannot be kept.
     #[error(transparent)]
     Journal(#[from] room::JournalError),
@@ -46,6 +49,14 @@ pub enum ServerError {
     /// The system refuses threads, signals or the like.
     #[error("the system refuses what the server needs")]
     System(#[from] io::Error),
+}
+
+impl ServerError {
+    /// Whether a setting is wrong, and trying again will not help.
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::StaticDir(_) | Self::Tls(_))
+    }
 }
 
 /// How often the buckets of the gone are forgotten.
@@ -86,6 +97,7 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle) -> Result<
 
     // Found out first, because it is what goes wrong most often. Nobody is accepted before everything is there.
     let (listener, address) = listen(config.http.host, config.http.port)?;
+    let tls = open_tls(&config.http, &metrics)?;
     let scraping = config.metrics.enabled.then(|| listen(config.metrics.host, config.metrics.port)).transpose()?;
 
     let limiter = limit::open(&config.limit);
@@ -105,13 +117,14 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle) -> Result<
         log::info!("metrics at http://{address}/metrics");
     }
     let base = config.http.base_path.clone();
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let House { limiter, archive, journal, rooms, metrics, .. } = house;
     let door = Door::new(config.http, limiter, metrics, Arc::clone(&health), rooms.clone(), archive.clone());
-    let accepting = tokio::spawn(http::serve(listener, Arc::clone(&door))?);
+    let accepting = tokio::spawn(http::serve(listener, tls, Arc::clone(&door))?);
 
     health.set_phase(ServerPhase::Ready);
-    log::info!("listening on http://{address}{base}");
-    log::info!("open http://{}{base}/ in a browser to play", for_browsers(address));
+    log::info!("listening on {scheme}://{address}{base}");
+    log::info!("open {scheme}://{}{base}/ in a browser to play", for_browsers(address));
 
     signals.next().await;
     log::info!("stopping; a second signal leaves at once");
@@ -221,6 +234,14 @@ fn listen(host: IpAddr, port: u16) -> Result<(TcpListener, SocketAddr), ServerEr
     let listener = http::listen(address).map_err(|error| ServerError::Listen { address, error })?;
     let address = listener.local_addr()?;
     Ok((listener, address))
+}
+
+/// Reads the certificate, if https is wanted, and reads it anew on every SIGHUP.
+fn open_tls(options: &http::Options, metrics: &Arc<Metrics>) -> Result<Option<Arc<Tls>>, ServerError> {
+    let (Some(certificate), Some(key)) = (&options.tls_cert, &options.tls_key) else { return Ok(None) };
+    let tls = Tls::open(certificate, key, Arc::clone(metrics))?;
+    tokio::spawn(Arc::clone(&tls).renew_on_hangup()?);
+    Ok(Some(tls))
 }
 
 /// Forgets the rate limits of the gone.

@@ -1,11 +1,16 @@
 //! `liap healthcheck`: one question to a running server, for containers and scripts.
 
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::crypto::{self, CryptoProvider, ring};
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{self, ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 
 use crate::config::Config;
 
@@ -23,8 +28,12 @@ pub(super) fn run(config: &Config, address: Option<&str>) -> anyhow::Result<Exit
             .with_context(|| format!("{address} is no address with a port"))?,
         None => SocketAddr::new(reachable(config.http.host), config.http.port),
     };
-    let (status, body) =
-        get(address, &path, config.health.timeout).with_context(|| format!("no answer from http://{address}{path}"))?;
+    let is_secure = config.http.tls_cert.is_some();
+    let scheme = if is_secure { "https" } else { "http" };
+    let connection = connect(address, is_secure, config.health.timeout);
+    let (status, body) = connection
+        .and_then(|stream| get(stream, address, &path))
+        .with_context(|| format!("no answer from {scheme}://{address}{path}"))?;
     super::complain(body.trim_end());
     match status {
         200 => Ok(ExitCode::SUCCESS),
@@ -41,11 +50,71 @@ fn reachable(host: IpAddr) -> IpAddr {
     }
 }
 
-/// One request, one answer: its status and its body.
-fn get(address: SocketAddr, path: &str, timeout: Duration) -> anyhow::Result<(u16, String)> {
-    let mut stream = TcpStream::connect_timeout(&address, timeout)?;
+/// What carries the question.
+trait Stream: Read + Write {}
+
+impl<T: Read + Write> Stream for T {}
+
+fn connect(address: SocketAddr, is_secure: bool, timeout: Duration) -> anyhow::Result<Box<dyn Stream>> {
+    let stream = TcpStream::connect_timeout(&address, timeout)?;
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
+    if !is_secure {
+        return Ok(Box::new(stream));
+    }
+    let provider = Arc::new(ring::default_provider());
+    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+        .with_no_client_auth();
+    let connection = ClientConnection::new(Arc::new(config), ServerName::from(address.ip()))?;
+    Ok(Box::new(StreamOwned::new(connection, stream)))
+}
+
+/// Takes every certificate: it bears the name players use, never the address of the machine itself, and may have been
+/// renewed since the server has read it. Nothing secret is sent, and whoever can answer in the server's place here has the
+/// machine already.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        crypto::verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        crypto::verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// One request, one answer: its status and its body.
+fn get(mut stream: impl Stream, address: SocketAddr, path: &str) -> anyhow::Result<(u16, String)> {
     // HTTP/1.0, so that the answer comes whole and the connection ends with it.
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes())?;
     let mut answer = String::new();
@@ -77,17 +146,21 @@ mod tests {
         address
     }
 
+    fn ask(address: SocketAddr) -> anyhow::Result<(u16, String)> {
+        get(connect(address, false, Duration::from_secs(5))?, address, "/liap/health")
+    }
+
     #[test]
     fn status_and_body_come_back() {
         let address = answering("HTTP/1.1 503 Service Unavailable\r\nx: y\r\n\r\n{\"status\":\"unhealthy\"}");
-        let answer = get(address, "/liap/health", Duration::from_secs(5)).unwrap();
+        let answer = ask(address).unwrap();
         assert_eq!(answer, (503, "{\"status\":\"unhealthy\"}".to_owned()));
     }
 
     #[test]
     fn what_is_not_http_is_said_so() {
         let address = answering("SSH-2.0-OpenSSH_9.2\r\n\r\n");
-        let error = get(address, "/liap/health", Duration::from_secs(5)).unwrap_err();
+        let error = ask(address).unwrap_err();
         assert_eq!(error.to_string(), "the answer is not HTTP");
     }
 }

@@ -124,7 +124,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             complain(&format!("liap: {error:#}"));
             let is_configuration = error.is::<ConfigError>()
-                || error.downcast_ref::<ServerError>().is_some_and(|error| matches!(error, ServerError::StaticDir(_)));
+                || error.downcast_ref::<ServerError>().is_some_and(ServerError::is_configuration);
             if is_configuration { ExitCode::from(CONFIGURATION) } else { ExitCode::FAILURE }
         }
     }

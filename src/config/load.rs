@@ -280,6 +280,15 @@ impl Config {
                 "must differ from PORT: metrics have a listener of their own".to_owned(),
             );
         }
+        for (name, file, other, is_alone) in [
+            ("TLS_CERT", &self.http.tls_cert, "TLS_KEY", self.http.tls_key.is_none()),
+            ("TLS_KEY", &self.http.tls_key, "TLS_CERT", self.http.tls_cert.is_none()),
+        ] {
+            if let Some(file) = file.as_ref().filter(|_| is_alone) {
+                let problem = format!("needs {other} as well: https takes a certificate and its key");
+                wrong(name, file.display().to_string(), problem);
+            }
+        }
         if !self.archive.backend.is_compiled_in() {
             wrong(
                 "ARCHIVE_BACKEND",

@@ -1,18 +1,28 @@
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use warp::http::header::HOST;
+use warp::http::uri::Authority;
+use warp::http::{Method, Request, StatusCode};
+use warp::reply::Response;
 
-use super::entry::Entry;
+use super::client::Peer;
+use super::entry::{Entry, redirect};
+use super::error::Refusal;
+use super::headers;
 use super::places::{Full, Place};
-
-/// What requests and sockets travel on.
-pub(super) type Transport = TcpStream;
+use super::tls::{Greeting, Tls};
+use super::transport::Transport;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4_096;
@@ -54,7 +64,7 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 ///
 /// warp's own server has no deadline for the head of a request, so a client that sends none would hold its connection
 /// for ever. Hence this loop, over warp's routes.
-pub(super) async fn accept(listener: TcpListener, entry: Entry) {
+pub(super) async fn accept(listener: TcpListener, tls: Option<Arc<Tls>>, entry: Entry) {
     let mut stage = entry.door().stage();
     loop {
         let accepted = tokio::select! {
@@ -64,7 +74,7 @@ pub(super) async fn accept(listener: TcpListener, entry: Entry) {
         match accepted {
             Ok((stream, peer)) => match place(&entry, peer) {
                 Ok(place) => {
-                    tokio::spawn(converse(stream, peer, entry.clone(), place));
+                    tokio::spawn(welcome(stream, peer, tls.clone(), entry.clone(), place));
                 }
                 // Closing is the answer: whoever floods us is not worth a page.
                 Err(full) => log::debug!("a connection was refused: {full}"),
@@ -93,14 +103,49 @@ fn is_the_peers(error: &io::Error) -> bool {
     )
 }
 
-/// Serves one connection: requests one after the other, until it ends or becomes a WebSocket.
-async fn converse(stream: Transport, peer: SocketAddr, entry: Entry, place: Place) {
+/// Serves one connection until it ends or becomes a WebSocket. It holds its place from the first moment on.
+async fn welcome(stream: TcpStream, peer: SocketAddr, tls: Option<Arc<Tls>>, entry: Entry, place: Place) {
+    let address = peer;
+    match tls {
+        None => converse(Transport::Plain(stream), Peer { address, is_secure: false }, entry).await,
+        Some(tls) => match shake_hands(stream, &tls, &entry).await {
+            Some(Greeting::Tls(stream)) => {
+                converse(Transport::Secure(stream), Peer { address, is_secure: true }, entry).await;
+            }
+            Some(Greeting::Plain(stream)) => send_to_https(stream, &entry).await,
+            None => {}
+        },
+    }
+    drop(place);
+}
+
+/// Finds out what somebody speaks; `None` if it is nothing, or takes too long.
+async fn shake_hands(stream: TcpStream, tls: &Tls, entry: &Entry) -> Option<Greeting> {
+    let door = entry.door();
+    let mut stage = door.stage();
+    // On the heap, so that a connection does not go on holding what only the handshake needs.
+    let greeting = Box::pin(timeout(door.options.header_timeout, tls.greet(stream)));
+    let greeting = tokio::select! {
+        greeting = greeting => greeting,
+        () = stage.shut() => return None,
+    };
+    let (outcome, greeting) = match greeting {
+        Ok(Ok(greeting @ Greeting::Tls(_))) => ("accepted", Some(greeting)),
+        Ok(Ok(greeting @ Greeting::Plain(_))) => ("plain", Some(greeting)),
+        Ok(Err(error)) => {
+            log::debug!("no handshake: {error}");
+            ("failed", None)
+        }
+        Err(_) => ("late", None),
+    };
+    door.metrics.tls_handshakes.with(outcome).inc();
+    greeting
+}
+
+/// Serves requests one after the other.
+async fn converse(stream: Transport, peer: Peer, entry: Entry) {
     let mut stage = entry.door().stage();
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(entry.door().options.header_timeout)
-        .max_buf_size(HEAD_MAX_BYTES)
-        .max_headers(HEADERS_MAX)
+    let connection = http1(&entry)
         .serve_connection(TokioIo::new(stream), service_fn(|request| entry.clone().answer(peer, request)))
         .with_upgrades();
     tokio::pin!(connection);
@@ -115,5 +160,37 @@ async fn converse(stream: Transport, peer: SocketAddr, entry: Entry, place: Plac
     if let Err(error) = ended {
         log::debug!("a connection ended: {error}");
     }
-    drop(place);
+}
+
+/// Answers a request that came unencrypted to a port of TLS: with the address it should have been sent to.
+async fn send_to_https(stream: TcpStream, entry: &Entry) {
+    let answer = service_fn(async |request| Ok::<_, Infallible>(to_https(&request)));
+    let connection = http1(entry).keep_alive(false).serve_connection(TokioIo::new(stream), answer);
+    if let Err(error) = connection.await {
+        log::debug!("a connection without TLS ended: {error}");
+    }
+}
+
+fn to_https(request: &Request<Incoming>) -> Response {
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let mut response = match (host, request.uri().path_and_query()) {
+        (Some(host), Some(path)) if reads && path.as_str().starts_with('/') => {
+            redirect(StatusCode::PERMANENT_REDIRECT, &format!("https://{host}{path}"))
+        }
+        _ => Refusal::BadRequest("this port speaks https").response(),
+    };
+    headers::protect(response.headers_mut(), false);
+    response
+}
+
+/// How requests are read, whoever sends them.
+fn http1(entry: &Entry) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(entry.door().options.header_timeout)
+        .max_buf_size(HEAD_MAX_BYTES)
+        .max_headers(HEADERS_MAX);
+    builder
 }

@@ -5,6 +5,14 @@ use warp::http::header::HOST;
 
 use super::options::{Network, Origin};
 
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer {
+    pub(super) address: SocketAddr,
+    /// Whether the connection is encrypted.
+    pub(super) is_secure: bool,
+}
+
 /// Who asks: the other end of the connection or, behind a trusted proxy, whom that proxy speaks for.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
@@ -18,12 +26,13 @@ pub(super) struct Client {
 
 impl Client {
     /// Reads the headers of a request that came from `peer`. Forwarded ones count only if the peer is trusted.
-    pub(super) fn of(peer: SocketAddr, headers: &HeaderMap, trusted: &[Network]) -> Self {
+    pub(super) fn of(peer: Peer, headers: &HeaderMap, trusted: &[Network]) -> Self {
         let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
+        let Peer { address: peer, is_secure } = peer;
         let peer = peer.ip().to_canonical();
         let host = headers.get(HOST).and_then(|host| host.to_str().ok()).map(Into::into);
         if !is_trusted(peer) {
-            return Self { address: peer, secure: false, hosts: [host, None] };
+            return Self { address: peer, secure: is_secure, hosts: [host, None] };
         }
         // Each proxy adds the address it was asked from on the right: the first one from there that is not ours is
         // the client. What stands left of it was written by the client himself.
@@ -37,7 +46,7 @@ impl Client {
         }
         Self {
             address,
-            secure: last(headers, "x-forwarded-proto").is_some_and(|scheme| scheme.eq_ignore_ascii_case("https")),
+            secure: last(headers, "x-forwarded-proto").map_or(is_secure, |scheme| scheme.eq_ignore_ascii_case("https")),
             hosts: [host, last(headers, "x-forwarded-host").map(Into::into)],
         }
     }
@@ -53,6 +62,10 @@ impl Client {
             (_, Some(authority)) => (authority, ":80"),
             (None, None) => return false,
         };
+        if self.secure && default_port != ":443" {
+            // What was sent unencrypted may have been changed on its way, so it is not a page of ours.
+            return false;
+        }
         let bare = |host: &str| host.strip_suffix(default_port).unwrap_or(host).to_ascii_lowercase();
         self.hosts.iter().flatten().any(|host| bare(host) == bare(authority))
     }
@@ -86,7 +99,8 @@ mod tests {
             map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
         let peer: IpAddr = peer.parse().unwrap();
-        Client::of((peer, 5).into(), &map, &["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()])
+        let peer = Peer { address: (peer, 5).into(), is_secure: false };
+        Client::of(peer, &map, &["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()])
     }
 
     fn address(peer: &str, forwarded: &'static str) -> String {
@@ -117,6 +131,22 @@ mod tests {
         assert!(client("10.0.0.1", &[("x-forwarded-proto", "https")]).secure);
         assert!(!client("10.0.0.1", &[("x-forwarded-proto", "http")]).secure);
         assert!(!client("192.0.2.1", &[("x-forwarded-proto", "https")]).secure);
+
+        let encrypted = |headers: &HeaderMap| {
+            let peer = Peer { address: ([10, 0, 0, 1], 5).into(), is_secure: true };
+            Client::of(peer, headers, &["10.0.0.1".parse().unwrap()])
+        };
+        assert!(encrypted(&HeaderMap::new()).secure, "by the connection itself");
+        let said =
+            HeaderMap::from_iter([(HeaderName::from_static("x-forwarded-proto"), HeaderValue::from_static("http"))]);
+        assert!(!encrypted(&said).secure, "the client's own connection was not");
+    }
+
+    #[test]
+    fn a_page_that_came_unencrypted_is_not_ours_behind_https() {
+        let here = [("host", "liap.example"), ("x-forwarded-proto", "https")];
+        assert!(client("10.0.0.1", &here).may_come_from("https://liap.example", &[]));
+        assert!(!client("10.0.0.1", &here).may_come_from("http://liap.example", &[]));
     }
 
     #[test]

@@ -1,5 +1,4 @@
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +11,7 @@ use warp::http::uri::PathAndQuery;
 use warp::http::{HeaderName, HeaderValue, Request, StatusCode, Uri};
 use warp::reply::Response;
 
-use super::client::Client;
+use super::client::{Client, Peer};
 use super::door::Door;
 use super::error::Refusal;
 use super::headers;
@@ -39,14 +38,16 @@ impl Entry {
     }
 
     /// Answers one request of a connection from `peer`.
-    pub(super) async fn answer(self, peer: SocketAddr, request: Request<Incoming>) -> Result<Response, Infallible> {
+    pub(super) async fn answer(self, peer: Peer, request: Request<Incoming>) -> Result<Response, Infallible> {
         let begun = Instant::now();
         let given = request.headers().get(REQUEST_ID).and_then(|id| CorrelationId::given(id.to_str().ok()?));
         let id = given.unwrap_or_else(CorrelationId::fresh);
         let metrics = Arc::clone(&self.door.metrics);
-        let (part, mut response) = id.clone().scope(Box::pin(self.route(peer, request))).await;
+        let client = Client::of(peer, request.headers(), &self.door.options.trusted_proxies);
+        let is_secure = client.secure;
+        let (part, mut response) = id.clone().scope(Box::pin(self.route(client, request))).await;
 
-        headers::protect(response.headers_mut());
+        headers::protect(response.headers_mut(), is_secure);
         if let Ok(id) = HeaderValue::from_str(id.as_str()) {
             response.headers_mut().insert(REQUEST_ID, id);
         }
@@ -55,7 +56,7 @@ impl Entry {
         Ok(response)
     }
 
-    async fn route(self, peer: SocketAddr, mut request: Request<Incoming>) -> (&'static str, Response) {
+    async fn route(self, client: Client, mut request: Request<Incoming>) -> (&'static str, Response) {
         let options = &self.door.options;
         let path = match strip(options.base_path.as_str(), request.uri()) {
             Stripped::Not => None,
@@ -68,7 +69,6 @@ impl Entry {
             *request.uri_mut() = path;
         }
         let part = part(request.uri().path());
-        let client = Client::of(peer, request.headers(), &options.trusted_proxies);
         // Sockets have a limit of their own; who asks after our health must never be sent away; and a school behind one
         // address may load our page thirty times at once, each time with all its files.
         let is_file_of_ours = options.static_dir.is_none() && request.uri().path().starts_with("/assets/");

@@ -1,5 +1,6 @@
 use warp::http::header::{
-    CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use warp::http::{HeaderMap, HeaderValue};
 
@@ -20,16 +21,30 @@ pub(super) const COMPATIBLE_POLICY: HeaderValue = HeaderValue::from_static(
 /// What is neither page nor client renders nothing.
 const BARE_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 
-/// Sets what every answer carries. A route's own policy stays.
-pub(super) fn protect(headers: &mut HeaderMap) {
+/// A game needs no device of its player's.
+const NO_DEVICES: &str = "accelerometer=(), bluetooth=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), \
+                          hid=(), magnetometer=(), microphone=(), midi=(), payment=(), serial=(), usb=()";
+
+/// Whoever came by https shall do so for half a year, also where somebody in between would rather have it otherwise.
+const HTTPS_ONLY: HeaderValue = HeaderValue::from_static("max-age=15552000");
+
+/// Nobody between us and the browser may keep an answer that does not say so.
+const NOT_KEPT: HeaderValue = HeaderValue::from_static("no-store");
+
+/// Sets what every answer carries. A route's own policies stay.
+pub(super) fn protect(headers: &mut HeaderMap, is_secure: bool) {
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(BARE_POLICY);
+    headers.entry(CACHE_CONTROL).or_insert(NOT_KEPT);
+    if is_secure {
+        headers.insert(STRICT_TRANSPORT_SECURITY, HTTPS_ONLY);
+    }
     for (name, value) in [
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (X_FRAME_OPTIONS, "DENY"),
         (REFERRER_POLICY, "same-origin"),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
-        (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=(), payment=(), usb=()"),
+        (HeaderName::from_static("permissions-policy"), NO_DEVICES),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }

@@ -20,6 +20,8 @@ mod scrape;
 mod session;
 mod socket;
 mod static_dir;
+mod tls;
+mod transport;
 mod upgrade;
 
 use std::sync::Arc;
@@ -38,22 +40,24 @@ pub use options::{BasePath, Network, NotABasePath, NotANetwork, NotAnOrigin, Opt
 pub use places::Places;
 pub use scrape::serve_metrics;
 pub use static_dir::StaticDirError;
+pub use tls::{Identity, Tls, TlsError};
 
 use client::Client;
 use entry::Entry;
 use static_dir::StaticDir;
 
-/// Serves whoever comes, until the door is shut.
+/// Serves whoever comes, until the door is shut; with TLS, if there is a certificate.
 ///
 /// # Errors
 /// [`StaticDirError`] if another web client is to be served and is not there.
 pub fn serve(
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
     door: Arc<Door>,
 ) -> Result<impl Future<Output = ()> + Send + 'static, StaticDirError> {
     let static_dir = door.options.static_dir.as_deref().map(StaticDir::open).transpose()?;
     let routes = routes(&door, static_dir.map(Arc::new));
-    Ok(accept::accept(listener, Entry::new(door, routes)))
+    Ok(accept::accept(listener, tls, Entry::new(door, routes)))
 }
 
 /// The table of all routes. The first that fits answers.

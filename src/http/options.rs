@@ -21,7 +21,11 @@ pub struct Options {
     pub allowed_origins: Vec<Origin>,
     /// Reverse proxies whose forwarded headers are believed.
     pub trusted_proxies: Vec<Network>,
-    /// How long a client may take to send the headers of a request.
+    /// The certificate, with those that vouch for it, in PEM; together with `tls_key`. `None`: plain HTTP.
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's private key, in PEM.
+    pub tls_key: Option<PathBuf>,
+    /// How long a client may take to send the headers of a request, and as long before that for the handshake of TLS.
     pub header_timeout: Duration,
     /// How many WebSockets may be open at once.
     pub max_sockets: usize,
@@ -48,6 +52,8 @@ impl Default for Options {
             static_dir: None,
             allowed_origins: Vec::new(),
             trusted_proxies: Vec::new(),
+            tls_cert: None,
+            tls_key: None,
             header_timeout: Duration::from_secs(10),
             max_sockets: 20_000,
             max_sockets_per_address: 1_024,

@@ -45,7 +45,7 @@ impl Outgoing {
         self.texts.truncate(usize::from(self.written > 0));
     }
 
-    /// Writes until nothing is left.
+    /// Writes until nothing is left, here or in the stream's own buffer.
     ///
     /// # Errors
     /// Those of the stream.
@@ -81,7 +81,7 @@ impl Outgoing {
             }
             self.texts.drain(..done);
         }
-        Poll::Ready(Ok(()))
+        Pin::new(stream).poll_flush(cx)
     }
 }
 

@@ -54,6 +54,7 @@ fn presented(headers: &HeaderMap) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::client::Peer;
     use super::*;
 
     fn client(secure: bool) -> Client {
@@ -61,7 +62,8 @@ mod tests {
         if secure {
             headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
         }
-        Client::of(([127, 0, 0, 1], 5).into(), &headers, &["127.0.0.1".parse().unwrap()])
+        let peer = Peer { address: ([127, 0, 0, 1], 5).into(), is_secure: false };
+        Client::of(peer, &headers, &["127.0.0.1".parse().unwrap()])
     }
 
     fn session(cookie: &str, secure: bool, base: &str) -> Session {

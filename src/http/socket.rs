@@ -13,9 +13,9 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 
-use super::accept::Transport;
 use super::door::Door;
 use super::outgoing::Outgoing;
+use super::transport::Transport;
 use crate::limit::{Cost, Key, Kind, Patience, Verdict};
 use crate::protocol::server_message::{self, ListReason, RoomClosed};
 use crate::protocol::{ClientMessage, CloseReason, ErrorType, Frame, RoomId, SessionKey, decode};
@@ -609,9 +609,9 @@ mod tests {
         let rooms = Rooms::new(room::Options::default(), Journal::off(), Box::new(|_| Box::pin(async {})));
         let door = Door::new(Options::default(), limiter, metrics, health, rooms, None);
         let listener = super::super::listen(([127, 0, 0, 1], 0).into()).unwrap();
-        let stream = Transport::connect(listener.local_addr().unwrap()).await.unwrap();
+        let stream = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let guest = Guest::new(door, SessionKey::of("x"), Key::from_number(1), "lobby".to_owned());
-        let bytes = size_of_val(&live(stream, Vec::new(), guest));
+        let bytes = size_of_val(&live(Transport::Plain(stream), Vec::new(), guest));
         assert!(bytes <= 3 * 1024, "{bytes} bytes");
     }
 }

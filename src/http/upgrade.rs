@@ -10,11 +10,11 @@ use warp::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use warp::reply::Response;
 
 use super::Asked;
-use super::accept::Transport;
 use super::error::Refusal;
 use super::places::{Full, Place};
 use super::session::Session;
 use super::socket::{self, Guest};
+use super::transport::Transport;
 use crate::limit::{Cost, Key, Kind, Verdict};
 use crate::observe::{CorrelationId, ServerPhase};
 

@@ -91,6 +91,8 @@ pub mod labels {
     /// Why a socket was not opened.
     pub const SOCKET_REFUSED: &[&str] =
         &["origin", "full", "address_full", "limited", "stopping", "malformed", "other"];
+    /// What became of a new connection, where there is TLS.
+    pub const HANDSHAKE: &[&str] = &["accepted", "plain", "late", "failed"];
     /// What a limit counts together.
     pub const LIMIT: &[&str] = &["player", "room", "socket", "new_socket", "http"];
     /// How well a bot plays.
@@ -367,6 +369,9 @@ metrics! {
 
     http_requests: CountByTwo("route", labels::ROUTE, "status", labels::STATUS) = "liap_http_requests_total", "HTTP requests answered.";
     http_seconds: Times(REQUEST_SECONDS) = "liap_http_seconds", "Time from an HTTP request to its answer.";
+
+    tls_handshakes: CountBy("outcome", labels::HANDSHAKE) = "liap_tls_handshakes_total", "New connections, where there is TLS.";
+    tls_certificate_ends: Level = "liap_tls_certificate_ends_timestamp_seconds", "End of the certificate in use, in seconds since 1970; 0 without TLS.";
 
     limited: CountBy("limit", labels::LIMIT) = "liap_limited_total", "Messages and requests that met a rate limit.";
     limit_keys: LevelBy("limit", labels::LIMIT) = "liap_limit_keys", "Players, rooms, sockets and addresses a rate limit remembers.";

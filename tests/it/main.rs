@@ -39,3 +39,5 @@ mod store;
 mod strength;
 /// Rooms without sockets: stages, seats, take-overs, what is shown to whom.
 mod tables;
+/// TLS: certificates good and bad, renewed and ended, and what comes without.
+mod tls;

@@ -8,6 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
@@ -21,9 +22,13 @@ pub(crate) const SOON: Duration = Duration::from_secs(15);
 pub(crate) struct Server {
     child: Child,
     pub(crate) address: SocketAddr,
+    /// `http` or `https`.
+    pub(crate) scheme: &'static str,
     /// Where it can be scraped.
     pub(crate) metrics: Option<SocketAddr>,
-    /// What it has written to its log so far, and goes on to write.
+    /// What it has written to its log until it listened.
+    pub(crate) said: Vec<String>,
+    /// What it goes on to write.
     lines: Receiver<String>,
     settings: Vec<(String, String)>,
     data: tempfile::TempDir,
@@ -65,11 +70,13 @@ impl Server {
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = channel();
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        let said = wait_for(&lines, "listening on http://");
-        let address = address_in(said.last().unwrap(), "listening on http://");
+        let said = wait_for(&lines, "listening on http");
+        let listening = said.last().unwrap();
+        let scheme = if listening.contains("listening on https://") { "https" } else { "http" };
+        let address = address_in(listening, &format!("listening on {scheme}://"));
         let metrics = said.iter().find(|line| line.contains("metrics at http://"));
         let metrics = metrics.map(|line| address_in(line, "metrics at http://"));
-        Self { child, address, metrics, lines, settings, data }
+        Self { child, address, scheme, metrics, said, lines, settings, data }
     }
 
     /// Waits for a line of the log that holds this text.
@@ -154,6 +161,11 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
+/// All metrics as text.
+pub(crate) fn scrape(metrics: SocketAddr) -> String {
+    request(metrics, "GET", "/metrics", &[]).text().to_owned()
+}
+
 /// Sends one request and reads the whole answer.
 pub(crate) fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
     let mut stream = connect(address);
@@ -205,8 +217,8 @@ impl Answer {
 }
 
 /// A client's WebSocket.
-pub(crate) struct Socket {
-    pub(crate) stream: WebSocketStream<tokio::net::TcpStream>,
+pub(crate) struct Socket<S = tokio::net::TcpStream> {
+    pub(crate) stream: WebSocketStream<S>,
     /// The answer to the request for the upgrade.
     pub(crate) cookie: Option<String>,
 }
@@ -222,10 +234,12 @@ impl Socket {
         let stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
         Self::upgrade(stream, server, place, headers).await
     }
+}
 
-    /// The same on a connection that is there already.
+impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
+    /// Opens a socket on a connection that is there already.
     pub(crate) async fn upgrade(
-        stream: tokio::net::TcpStream,
+        stream: S,
         server: &Server,
         place: &str,
         headers: &[(&str, &str)],

@@ -53,6 +53,8 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("STATIC_DIR", "<folder>"),
     ("ALLOWED_ORIGINS", "https://a.example,http://b.example:8000"),
     ("TRUSTED_PROXIES", "10.0.0.0/8,::1/128"),
+    ("TLS_CERT", "/etc/liap/cert.pem"),
+    ("TLS_KEY", "/etc/liap/key.pem"),
     ("HEADER_TIMEOUT_SECONDS", "3"),
     ("MAX_SOCKETS", "100"),
     ("MAX_SOCKETS_PER_ADDRESS", "10"),
@@ -100,6 +102,9 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("MEMORY_CHECK_INTERVAL", "1"),
     ("MEMORY_ALERT_THRESHOLD", "50"),
 ];
+
+/// Settings that are wrong alone: what each needs beside it.
+const NEEDED: &[(&str, &str, &str)] = &[("TLS_CERT", "TLS_KEY", "/key.pem"), ("TLS_KEY", "TLS_CERT", "/cert.pem")];
 
 /// Every variable of the deployment guide, with the value the guide gives it as a default.
 const GUIDE: &[(&str, &str)] = &[
@@ -155,10 +160,14 @@ fn each_setting_takes_effect_from_every_source() {
 
         let file = folder.path().join("liap.toml");
         std::fs::write(&file, format!("[{}]\n{} = {value:?}\n", setting.group.name(), setting.key())).unwrap();
-        let from_file = Sources { file: Some(file.clone()), ..Sources::default() }.load().unwrap();
-        let from_environment = load(&[(name, &value)]).unwrap();
-        let from_flag =
-            Sources { flags: vec![((*name).to_owned(), value.clone())], ..Sources::default() }.load().unwrap();
+        let beside = NEEDED.iter().find(|(needs, ..)| needs == name).map(|(_, name, value)| (*name, *value));
+        let beside = environment(beside.as_slice());
+        let with = |more: &[(&str, &str)]| beside.clone().into_iter().chain(environment(more)).collect();
+        let from_file =
+            Sources { file: Some(file.clone()), environment: with(&[]), ..Sources::default() }.load().unwrap();
+        let from_environment = Sources { environment: with(&[(name, &value)]), ..Sources::default() }.load().unwrap();
+        let flags = vec![((*name).to_owned(), value.clone())];
+        let from_flag = Sources { flags, environment: with(&[]), ..Sources::default() }.load().unwrap();
         for (loaded, layer) in
             [(from_file, Layer::File(file.clone())), (from_environment, Layer::Environment), (from_flag, Layer::Flag)]
         {
@@ -236,6 +245,7 @@ fn settings_must_fit_together_and_into_this_build() {
     };
     wrong(&[("PEER_TIMEOUT_SECONDS", "20")], "longer than PING_INTERVAL_SECONDS");
     wrong(&[("PORT", "9090")], "METRICS_PORT = \"9090\" (default): must differ from PORT");
+    wrong(&[("TLS_CERT", "/cert.pem")], "TLS_CERT = \"/cert.pem\" (environment): needs TLS_KEY as well");
     wrong(&[("STATIC_DIR", "/nowhere")], "a folder with an index.html");
     wrong(
         &[("ARCHIVE_BACKEND", "s3"), ("ARCHIVE_URL", "s3://games/")],
