@@ -17,6 +17,9 @@ use crate::observe::{Check, Metrics};
 /// Removed in one go, so that writing games never waits long for tidying up.
 const REMOVED_AT_ONCE: usize = 2_000;
 
+/// How long a reader waits for games that are on their way to the disk.
+const READERS_WAIT: Duration = Duration::from_secs(1);
+
 /// Completed games: kept in a [`Store`], found by an index, written by a thread of their own. Clones are the same
 /// archive.
 ///
@@ -34,6 +37,8 @@ pub(super) struct Shared {
     pub(super) index: RwLock<Index>,
     pub(super) summaries: Mutex<Summaries>,
     pub(super) metrics: Arc<Metrics>,
+    /// What was wrong when the archive was opened.
+    damage: Option<String>,
 }
 
 /// Some games, newest first, and where to go on.
@@ -93,12 +98,11 @@ impl Archive {
             index: RwLock::new(index),
             summaries: Mutex::new(Summaries::new(options.summary_cache_size)),
             metrics,
+            damage: report.is_damaged().then(|| report.to_string()),
         });
         shared.count();
-        let retention =
-            (options.retention_days > 0).then(|| Duration::from_secs(86_400 * u64::from(options.retention_days)));
         let worker =
-            Worker::start(&shared, retention).map_err(|source| StoreError::Io { path: folder.to_owned(), source })?;
+            Worker::start(&shared, options).map_err(|source| StoreError::Io { path: folder.to_owned(), source })?;
         Ok((Self { shared, worker: Arc::new(worker) }, report))
     }
 
@@ -229,9 +233,41 @@ impl Archive {
             Health::Healthy if store.damaged_reads > 0 => {
                 Check::degraded(format!("{} reads found a damaged game", store.damaged_reads))
             }
-            Health::Healthy => Check::healthy(),
+            Health::Healthy => match &self.shared.damage {
+                // Mended, and yet somebody should look: a backup may have what is missing.
+                Some(damage) => Check::degraded(damage.as_str()),
+                None => Check::healthy(),
+            },
         };
-        check.with("games", store.records).with("pending", pending)
+        check.with("games", store.records).with("pending", pending).with("disk_bytes", store.disk_bytes)
+    }
+
+    /// Brings the metrics that only have a value at the moment of asking up to date.
+    pub fn measure(&self) {
+        let (store, metrics) = (self.shared.store.status(), &self.shared.metrics);
+        let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        metrics.archive_disk_bytes.set(gauge(store.disk_bytes));
+        metrics.archive_damaged.set(gauge(store.damaged_reads + u64::from(self.shared.damage.is_some())));
+        let new = |total: u64, before: u64| total.saturating_sub(before);
+        metrics.archive_batches.inc_by(new(store.groups, metrics.archive_batches.get()));
+        metrics.archive_failures.inc_by(new(store.failures, metrics.archive_failures.get()));
+    }
+
+    /// Lets whoever reads next see all games handed over before: none of them waits for its group any longer. Waits for
+    /// a healthy disk, and for no other.
+    pub fn catch_up(&self) {
+        if self.worker.pending() > 0 && self.shared.store.status().health == Health::Healthy {
+            // Where it takes longer, the reader sees them the next time.
+            self.worker.flush(READERS_WAIT);
+        }
+    }
+
+    /// Whether this game is stored.
+    ///
+    /// # Errors
+    /// The catalog is being rebuilt.
+    pub fn contains(&self, id: GameId) -> Result<bool, StoreError> {
+        Ok(!self.shared.store.newest_ids(id..=id, 1)?.is_empty())
     }
 
     /// Waits until everything handed over so far is on disk. Returns whether it is.

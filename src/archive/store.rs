@@ -16,7 +16,7 @@ use super::catalog::Catalog;
 use super::frame::MAX_RECORD_BYTES;
 use super::recover::{self, OpenReport, Recovered};
 use super::segment::{ReadFault, Segment};
-use super::writer::{AppendError, Inbox, Receipt, Removal, Writer};
+use super::writer::{AppendError, DISK_LOOK, Inbox, Receipt, Removal, Writer};
 
 /// Completed games under their ids. Any thread may use it; one thread of its own writes.
 ///
@@ -132,6 +132,12 @@ pub struct StoreStatus {
     pub waiting_bytes: u64,
     /// Reads since the store was opened that found a record damaged.
     pub damaged_reads: u64,
+    /// Groups written since the store was opened.
+    pub groups: u64,
+    /// Attempts to write that failed, since the store was opened.
+    pub failures: u64,
+    /// Bytes of all files of the store, measured now and then.
+    pub disk_bytes: u64,
     /// Ids the catalog holds in memory rather than on disk. Beyond a few thousand for long: sled fails.
     pub catalog_in_memory: u64,
 }
@@ -179,9 +185,15 @@ impl Store {
             inbox: Inbox::default(),
             health: Mutex::new(Health::Healthy),
             damaged_reads: AtomicU64::new(0),
+            groups: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            disk_bytes: AtomicU64::new(0),
             closed: AtomicBool::new(false),
         });
-        let writer = Writer { shared: Arc::clone(&shared), tip, active, newest, catalog_due: Instant::now() };
+        shared.measure_disk();
+        let now = Instant::now();
+        let writer =
+            Writer { shared: Arc::clone(&shared), tip, active, newest, catalog_due: now, disk_due: now + DISK_LOOK };
         std::thread::Builder::new().name("archive-writer".to_owned()).spawn(|| writer.run()).map_err(fault)?;
         Ok((Self { shared }, report))
     }
@@ -286,6 +298,9 @@ impl Store {
             waiting_records,
             waiting_bytes: waiting_bytes as u64,
             damaged_reads: self.shared.damaged_reads.load(Ordering::Relaxed),
+            groups: self.shared.groups.load(Ordering::Relaxed),
+            failures: self.shared.failures.load(Ordering::Relaxed),
+            disk_bytes: self.shared.disk_bytes.load(Ordering::Relaxed),
             catalog_in_memory: self.shared.catalog.waiting() as u64,
         }
     }
@@ -338,6 +353,9 @@ pub(super) struct Shared {
     pub(super) inbox: Inbox,
     pub(super) health: Mutex<Health>,
     damaged_reads: AtomicU64,
+    pub(super) groups: AtomicU64,
+    pub(super) failures: AtomicU64,
+    pub(super) disk_bytes: AtomicU64,
     pub(super) closed: AtomicBool,
 }
 
@@ -366,6 +384,13 @@ impl Shared {
                 self.damaged_reads.fetch_add(1, Ordering::Relaxed);
                 Err(StoreError::Io { path: super::segment::path(&self.segments_folder, segment.first()), source })
             }
+        }
+    }
+
+    /// Looks how much space the files take. What cannot be listed now keeps its last figure.
+    pub(super) fn measure_disk(&self) {
+        if let Ok(bytes) = folder_bytes(&self.folder) {
+            self.disk_bytes.store(bytes, Ordering::Relaxed);
         }
     }
 

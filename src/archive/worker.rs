@@ -1,5 +1,5 @@
-//! Takes completed games off the hands of those who must not wait: one thread encodes and hands to the store, another
-//! waits for the disk, tells the index and whoever wants to know, and removes games that have grown too old.
+//! Takes completed games off the hands of those who must not wait: one thread encodes, gathers a group and hands it to
+//! the store, another waits for the disk, tells the index and whoever wants to know, and removes games that have grown too old.
 
 use std::io;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::archive::{Shared, now_ms};
 use super::codec::{decode_summary, encode, plain_length};
-use super::{AppendError, GameId, GameRecord, Receipt, Stored, WriteError};
+use super::{AppendError, GameId, GameRecord, Options, Receipt, Stored, WriteError};
 use crate::observe::Metrics;
 
 /// Games that may wait to be encoded. Together with the store's own queue this is many minutes of a busy server.
@@ -18,7 +18,7 @@ const QUEUE_GAMES: usize = 4096;
 const FULL_PAUSE: Duration = Duration::from_millis(50);
 /// How often games that have grown too old are looked for.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(3600);
-/// A game that waits longer than this for the disk is worth a warning.
+/// A game that waits this much longer than it takes to fill a group is worth a warning.
 const BEHIND: Duration = Duration::from_secs(60);
 
 /// What became of a game handed over.
@@ -38,6 +38,20 @@ pub(super) struct Job {
     pub(super) told: Box<dyn FnOnce(Told) + Send>,
 }
 
+/// What the encoder is told.
+enum Message {
+    Game(Job),
+    /// What was gathered is not to wait for more.
+    Hurry,
+}
+
+/// A game that waits for its group.
+struct Gathered {
+    id: GameId,
+    bytes: Vec<u8>,
+    told: Box<dyn FnOnce(Told) + Send>,
+}
+
 /// A game on its way to the disk.
 struct Sent {
     id: GameId,
@@ -51,8 +65,10 @@ struct Sent {
 #[derive(Debug)]
 pub(super) struct Worker {
     /// `None` once it is closed, which ends the threads.
-    inbox: Mutex<Option<SyncSender<Job>>>,
+    inbox: Mutex<Option<SyncSender<Message>>>,
     pending: Arc<Pending>,
+    /// How long a game may wait for the disk before somebody should look.
+    behind: Duration,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -60,13 +76,15 @@ pub(super) struct Worker {
 #[derive(Debug)]
 struct Pending {
     count: Mutex<Waiting>,
-    none: Condvar,
+    progress: Condvar,
     metrics: Arc<Metrics>,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     games: u64,
+    /// Games ever handed over; less those that wait, games that are done.
+    begun: u64,
     /// When there was last none, or one reached the disk.
     progress: Option<Instant>,
 }
@@ -82,6 +100,7 @@ impl Pending {
             waiting.progress = Some(Instant::now());
         }
         waiting.games += 1;
+        waiting.begun += 1;
         self.metrics.archive_pending.inc();
     }
 
@@ -89,49 +108,62 @@ impl Pending {
         let mut waiting = self.lock();
         waiting.games = waiting.games.saturating_sub(1);
         waiting.progress = Some(Instant::now());
-        if waiting.games == 0 {
-            self.none.notify_all();
-        }
+        self.progress.notify_all();
         self.metrics.archive_pending.dec();
     }
 }
 
 impl Worker {
     /// Starts the threads. They end when the worker is closed or dropped.
-    pub(super) fn start(shared: &Arc<Shared>, retention: Option<Duration>) -> io::Result<Self> {
+    pub(super) fn start(shared: &Arc<Shared>, options: &Options) -> io::Result<Self> {
         let (inbox, jobs) = mpsc::sync_channel(QUEUE_GAMES);
         // As many as the store can hold may be on their way; the sender never waits here for long.
         let (sent, on_their_way) = mpsc::sync_channel(QUEUE_GAMES);
-        let pending =
-            Arc::new(Pending { count: Mutex::default(), none: Condvar::new(), metrics: Arc::clone(&shared.metrics) });
-        let encoder = Encoder { shared: Arc::clone(shared), sent, pending: Arc::clone(&pending) };
+        let metrics = Arc::clone(&shared.metrics);
+        let pending = Arc::new(Pending { count: Mutex::default(), progress: Condvar::new(), metrics });
+        let encoder = Encoder {
+            shared: Arc::clone(shared),
+            sent,
+            pending: Arc::clone(&pending),
+            // More than the store takes at once would wait for nothing.
+            group_games: options.batch_size.clamp(1, QUEUE_GAMES),
+            interval: options.flush_interval,
+            group: Vec::new(),
+        };
         let encoding = thread::Builder::new().name("archive-encoder".to_owned()).spawn(move || encoder.run(&jobs))?;
+        let retention =
+            (options.retention_days > 0).then(|| Duration::from_secs(86_400 * u64::from(options.retention_days)));
         let finisher = Finisher { shared: Arc::downgrade(shared), retention, pending: Arc::clone(&pending) };
         let finishing =
             thread::Builder::new().name("archive-index".to_owned()).spawn(move || finisher.run(&on_their_way))?;
-        Ok(Self { inbox: Mutex::new(Some(inbox)), pending, threads: Mutex::new(vec![encoding, finishing]) })
+        let behind = options.flush_interval + BEHIND;
+        Ok(Self { inbox: Mutex::new(Some(inbox)), pending, behind, threads: Mutex::new(vec![encoding, finishing]) })
     }
 
     /// Takes a game without waiting, or gives it back.
     pub(super) fn submit(&self, job: Job) -> Result<(), Job> {
         let Some(inbox) = self.inbox() else { return Err(job) };
         self.pending.begin();
-        inbox.try_send(job).map_err(|error| {
-            self.pending.end();
-            match error {
-                TrySendError::Full(job) | TrySendError::Disconnected(job) => job,
-            }
-        })
+        self.taken(inbox.try_send(Message::Game(job)).map_err(|error| match error {
+            TrySendError::Full(message) | TrySendError::Disconnected(message) => message,
+        }))
     }
 
     /// Takes a game, and waits while the queue is full.
     pub(super) fn put(&self, job: Job) -> Result<(), Job> {
         let Some(inbox) = self.inbox() else { return Err(job) };
         self.pending.begin();
-        inbox.send(job).map_err(|mpsc::SendError(job)| {
-            self.pending.end();
-            job
-        })
+        self.taken(inbox.send(Message::Game(job)).map_err(|mpsc::SendError(message)| message))
+    }
+
+    fn taken(&self, sent: Result<(), Message>) -> Result<(), Job> {
+        match sent {
+            Err(Message::Game(job)) => {
+                self.pending.end();
+                Err(job)
+            }
+            Ok(()) | Err(Message::Hurry) => Ok(()),
+        }
     }
 
     /// Games handed over that are not on disk yet.
@@ -142,20 +174,39 @@ impl Worker {
     /// Whether games wait and none has reached the disk for long.
     pub(super) fn is_behind(&self) -> bool {
         let waiting = self.pending.lock();
-        waiting.games > 0 && waiting.progress.is_some_and(|at| at.elapsed() > BEHIND)
+        waiting.games > 0 && waiting.progress.is_some_and(|at| at.elapsed() > self.behind)
     }
 
-    /// Waits until no game waits, and says whether it came to that.
+    /// Lets no game wait for its group, and waits until those handed over so far are on disk. Says whether it came to
+    /// that.
     pub(super) fn flush(&self, patience: Duration) -> bool {
-        let waiting = self.pending.lock();
-        let waited = self.pending.none.wait_timeout_while(waiting, patience, |waiting| waiting.games > 0);
-        waited.unwrap_or_else(PoisonError::into_inner).0.games == 0
+        let begun = {
+            let waiting = self.pending.lock();
+            if waiting.games == 0 {
+                return true;
+            }
+            waiting.begun
+        };
+        if let Some(inbox) = self.inbox() {
+            // A full queue hurries by itself.
+            drop(inbox.try_send(Message::Hurry));
+        }
+        self.wait_for(begun, patience)
+    }
+
+    /// Waits until so many of the games ever handed over are done.
+    fn wait_for(&self, begun: u64, patience: Duration) -> bool {
+        let is_waiting = |waiting: &mut Waiting| waiting.begun - waiting.games < begun;
+        let waited = self.pending.progress.wait_timeout_while(self.pending.lock(), patience, is_waiting);
+        !is_waiting(&mut waited.unwrap_or_else(PoisonError::into_inner).0)
     }
 
     /// Takes nothing more, and flushes. If that succeeds, the threads have ended too.
     pub(super) fn close(&self, patience: Duration) -> bool {
+        // Without this end the encoder hands over what it has, and ends.
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let flushed = self.flush(patience);
+        let begun = self.pending.lock().begun;
+        let flushed = self.wait_for(begun, patience);
         if flushed {
             for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
                 // The last one to let go of the archive may be a thread of its own.
@@ -168,7 +219,7 @@ impl Worker {
         flushed
     }
 
-    fn inbox(&self) -> Option<SyncSender<Job>> {
+    fn inbox(&self) -> Option<SyncSender<Message>> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -180,26 +231,52 @@ impl Drop for Worker {
     }
 }
 
-/// Makes bytes of games and hands them to the store.
+/// Makes bytes of games, gathers a group of them and hands it to the store.
 struct Encoder {
     shared: Arc<Shared>,
     sent: SyncSender<Sent>,
     pending: Arc<Pending>,
+    /// Games a group has at most.
+    group_games: usize,
+    /// How long a game waits for its group at most.
+    interval: Duration,
+    group: Vec<Gathered>,
 }
 
 impl Encoder {
-    fn run(self, jobs: &Receiver<Job>) {
-        while let Ok(Job { record, told }) = jobs.recv() {
-            let (id, since) = (record.game_id, Instant::now());
-            let bytes = match encode(&record) {
-                Ok(bytes) => bytes,
-                Err(error) => {
-                    self.shared.metrics.archive_failures.inc();
-                    log::error!(game = id.to_string().as_str(); "a completed game cannot be stored: {error}");
-                    self.finish(told, Told::Refused);
-                    continue;
-                }
+    fn run(mut self, messages: &Receiver<Message>) {
+        let mut due: Option<Instant> = None;
+        loop {
+            let message = match due {
+                None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(due) => messages.recv_timeout(due.saturating_duration_since(Instant::now())),
             };
+            match message {
+                Ok(Message::Game(job)) => self.gather(job),
+                Ok(Message::Hurry) | Err(RecvTimeoutError::Timeout) => self.hand_over(),
+                Err(RecvTimeoutError::Disconnected) => return self.hand_over(),
+            }
+            if self.group.len() >= self.group_games || self.interval.is_zero() {
+                self.hand_over();
+            }
+            due = if self.group.is_empty() { None } else { due.or_else(|| Some(Instant::now() + self.interval)) };
+        }
+    }
+
+    fn gather(&mut self, Job { record, told }: Job) {
+        let id = record.game_id;
+        match encode(&record) {
+            Ok(bytes) => self.group.push(Gathered { id, bytes, told }),
+            Err(error) => {
+                log::error!(game = id.to_string().as_str(); "a completed game cannot be stored: {error}");
+                self.finish(told, Told::Refused);
+            }
+        }
+    }
+
+    fn hand_over(&mut self) {
+        for Gathered { id, bytes, told } in std::mem::take(&mut self.group) {
+            let since = Instant::now();
             match self.append(id, bytes.clone()) {
                 Ok(receipt) => {
                     // The other end lives as long as this one.

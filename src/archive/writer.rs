@@ -33,6 +33,8 @@ const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
 /// Pause between attempts to repair the catalog, which nothing waits for.
 const CATALOG_RETRY: Duration = Duration::from_secs(10);
+/// How often the space that the files take is looked at.
+pub(super) const DISK_LOOK: Duration = Duration::from_secs(10);
 /// How often an idle writer looks around.
 const IDLE_LOOK: Duration = Duration::from_millis(500);
 
@@ -216,6 +218,8 @@ pub(super) struct Writer {
     pub(super) newest: Option<GameId>,
     /// When the catalog's repair may be tried again.
     pub(super) catalog_due: Instant,
+    /// When the files' space is to be looked at again.
+    pub(super) disk_due: Instant,
 }
 
 /// A group on its way to the disk.
@@ -247,6 +251,7 @@ enum Work {
     Remove(Removal),
     Settle,
     RepairCatalog,
+    MeasureDisk,
     Finish,
 }
 
@@ -265,10 +270,15 @@ impl Writer {
                     if self.shared.catalog.wants_to_settle() {
                         self.settle();
                     }
+                    // Where groups follow each other without a pause.
+                    if Instant::now() >= self.disk_due {
+                        self.measure_disk();
+                    }
                 }
                 Work::Remove(removal) => self.remove(removal),
                 Work::Settle => self.settle(),
                 Work::RepairCatalog => self.repair_catalog(),
+                Work::MeasureDisk => self.measure_disk(),
                 Work::Finish => break,
             }
         }
@@ -308,6 +318,9 @@ impl Writer {
             }
             if (catalog.is_broken() || catalog.is_in_memory()) && Instant::now() >= self.catalog_due {
                 return Work::RepairCatalog;
+            }
+            if Instant::now() >= self.disk_due {
+                return Work::MeasureDisk;
             }
             state = self.shared.inbox.wake.wait_timeout(state, IDLE_LOOK).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -432,6 +445,11 @@ impl Writer {
         }
     }
 
+    fn measure_disk(&mut self) {
+        self.shared.measure_disk();
+        self.disk_due = Instant::now() + DISK_LOOK;
+    }
+
     fn repair_catalog(&mut self) {
         self.catalog_due = Instant::now() + CATALOG_RETRY;
         if !self.shared.catalog.is_broken() {
@@ -495,6 +513,7 @@ fn answer_receipt(receipt: Answer, answer: Result<Stored, WriteError>) {
 
 impl Shared {
     fn note_failure(&self, error: &io::Error) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         let since = match &*health {
             Health::Healthy => {
@@ -507,6 +526,7 @@ impl Shared {
     }
 
     fn note_success(&self) {
+        self.groups.fetch_add(1, Ordering::Relaxed);
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         if let Health::Failing { since, .. } = *health {
             let seconds = since.elapsed().unwrap_or_default().as_secs();

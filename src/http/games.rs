@@ -99,7 +99,11 @@ async fn read(
             return Refusal::TooMany { quota: asked.door.limiter.quota(Kind::Http), retry_after }.response();
         }
     }
-    match tokio::task::spawn_blocking(move || look(&archive)).await {
+    let look = move || {
+        archive.catch_up();
+        look(&archive)
+    };
+    match tokio::task::spawn_blocking(look).await {
         Ok(Ok(Some(found))) => answer(StatusCode::OK, &found),
         Ok(Ok(None)) => Refusal::NotFound.response(),
         Ok(Err(error)) => {

@@ -13,7 +13,7 @@ use liap::observe::{HealthStatus, Metrics};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn open(folder: &Path) -> Archive {
-    let options = Options { retention_days: 0, ..Options::default() };
+    let options = Options { retention_days: 0, flush_interval: Duration::ZERO, ..Options::default() };
     let (archive, report) = Archive::open(folder, &options, Arc::new(Metrics::new("test", "test", false))).unwrap();
     assert!(!report.is_damaged());
     archive
@@ -180,4 +180,44 @@ fn games_beyond_their_retention_go_by_themselves() {
 
 fn now_ms() -> u64 {
     u64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap()
+}
+
+/// A game waits for its group: until that is full, until the interval is over, or until somebody wants to read.
+#[test]
+fn a_group_is_written_when_it_is_full_or_due_or_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |batch_size, flush_interval| {
+        let options = Options { retention_days: 0, batch_size, flush_interval, ..Options::default() };
+        Archive::open(folder.path(), &options, Arc::new(Metrics::new("test", "test", false))).unwrap().0
+    };
+    let games = games(12);
+    let now_stored = Ok(Told::Stored(Stored::Now));
+
+    let archive = open(3, Duration::from_secs(3600));
+    let told: Vec<_> = games[..4].iter().map(|game| submit(&archive, game)).collect();
+    for told in &told[..3] {
+        assert_eq!(told.recv_timeout(PATIENCE), now_stored);
+    }
+    assert_eq!(archive.status().store.records, 3);
+    assert!(told[3].try_recv().is_err(), "the fourth waits for two more");
+    archive.catch_up();
+    assert_eq!(told[3].try_recv(), Ok(Told::Stored(Stored::Now)));
+    let told = submit(&archive, &games[4]);
+    assert!(archive.close(PATIENCE), "closing lets nothing wait");
+    assert_eq!(told.recv_timeout(PATIENCE), now_stored);
+    drop(archive);
+
+    let archive = open(100, Duration::from_millis(300));
+    let begun = std::time::Instant::now();
+    let told: Vec<_> = games[5..10].iter().map(|game| submit(&archive, game)).collect();
+    for told in &told {
+        assert_eq!(told.recv_timeout(PATIENCE), now_stored);
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+    // The disk may have begun with the first before the last was there.
+    assert!(archive.status().store.groups <= 2, "they went together");
+    let status = archive.check();
+    assert_eq!(status.status, HealthStatus::Healthy);
+    assert_eq!(status.figures["games"], 10);
+    drop(archive);
 }
