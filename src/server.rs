@@ -3,8 +3,10 @@
 use std::future::ready;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
+use std::num::NonZero;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -18,7 +20,7 @@ use crate::config::Config;
 use crate::http::{self, Door, Tls};
 use crate::limit::{self, Kind, Limiter};
 use crate::observe::{self, Check, Health, HealthOptions, LogHandle, MemoryLevel, MemoryState, Metrics, ServerPhase};
-use crate::room::{self, Journal, JournalOptions, Keep, Recovered, Rooms};
+use crate::room::{self, Journal, Keep, Recovered, Rooms};
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -77,10 +79,12 @@ pub fn run(config: Config) -> Result<(), ServerError> {
         Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), &config.environment.to_string(), config.metrics.profiling));
     let log = observe::start(&config.log, metrics.log_counters())?;
     raise_file_limit();
+    let movers = std::thread::available_parallelism().map_or(1, NonZero::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .thread_name("liap")
+        .thread_name_fn(thread_names(movers))
         .thread_stack_size(THREAD_STACK_BYTES)
+        .worker_threads(movers)
         .max_blocking_threads(BLOCKING_THREADS)
         .build()?;
     let outcome = runtime.block_on(Box::pin(serve(config, metrics, log.clone())));
@@ -89,6 +93,16 @@ pub fn run(config: Config) -> Result<(), ServerError> {
     // A log that cannot be written any more is no reason to stay.
     let _written = log.flush(Duration::from_secs(1));
     outcome
+}
+
+/// The threads that move tables are called `liap`, those that may wait for a disk `liap-blocking`: whoever watches the
+/// process can tell them apart. The runtime starts the former first.
+fn thread_names(movers: usize) -> impl Fn() -> String + Send + Sync + 'static {
+    let started = AtomicUsize::new(0);
+    move || {
+        let is_mover = started.fetch_add(1, Ordering::Relaxed) < movers;
+        if is_mover { "liap".to_owned() } else { "liap-blocking".to_owned() }
+    }
 }
 
 async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle) -> Result<(), ServerError> {
@@ -102,15 +116,14 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle) -> Result<
 
     let limiter = limit::open(&config.limit);
     tokio::spawn(sweep(Arc::clone(&limiter)));
+    let archive = open_archive(&config, &metrics)?;
+    let (journal, recovered) = open_journal(&config, &metrics)?;
     let memory = observe::watch_memory(config.memory, Arc::clone(&metrics))?;
-
-    let archive = open_archive(&config.archive, &config.data_dir, &metrics)?;
-    let (journal, recovered) = open_journal(&config.journal, &config.data_dir)?;
     let rooms = Rooms::new(config.room, journal.clone(), keep(archive.clone()));
-    restore(&rooms, recovered, &metrics);
+    let broken = restore(&rooms, recovered, archive.as_ref(), &metrics);
     tokio::spawn(give_way(memory.clone(), rooms.clone(), Arc::clone(&limiter)));
 
-    let house = House { limiter, memory, archive, journal, rooms, metrics };
+    let house = House { limiter, memory, archive, journal, broken, rooms, metrics };
     let health = Arc::new(house.health(&config.health));
     if let Some((listener, address)) = scraping {
         tokio::spawn(http::serve_metrics(listener, house.scrape()));
@@ -167,6 +180,8 @@ struct House {
     memory: watch::Receiver<MemoryState>,
     archive: Option<Archive>,
     journal: Journal,
+    /// What of the journal did not come back.
+    broken: Broken,
     rooms: Rooms,
     metrics: Arc<Metrics>,
 }
@@ -175,13 +190,13 @@ impl House {
     /// Everything that can be unwell.
     fn health(&self, options: &HealthOptions) -> Health {
         let (archive, journal, memory) = (self.archive.clone(), self.journal.clone(), self.memory.clone());
-        let (limiter, rooms) = (Arc::clone(&self.limiter), self.rooms.clone());
+        let (limiter, rooms, broken) = (Arc::clone(&self.limiter), self.rooms.clone(), self.broken.clone());
         Health::new(options, Arc::clone(&self.metrics))
             .check("archive", move || {
                 let off = || Check::healthy().with("enabled", false);
                 ready(archive.as_ref().map_or_else(off, |archive| archive.check().with("enabled", true)))
             })
-            .check("journal", move || ready(check_journal(&journal)))
+            .check("journal", move || ready(check_journal(&journal, &broken)))
             .check("memory", move || ready(check_memory(*memory.borrow())))
             .check("limits", move || {
                 let keys = Kind::ALL.iter().map(|kind| limiter.held(*kind)).sum::<usize>();
@@ -193,6 +208,7 @@ impl House {
     /// All metrics as text. What only has a value at the moment of asking is asked for then.
     fn scrape(&self) -> impl Fn() -> String + Send + Sync + 'static {
         let (limiter, journal, rooms) = (Arc::clone(&self.limiter), self.journal.clone(), self.rooms.clone());
+        let archive = self.archive.clone();
         let metrics = Arc::clone(&self.metrics);
         move || {
             for kind in Kind::ALL {
@@ -205,8 +221,9 @@ impl House {
                 metrics.journal_pending.set(gauge(status.queued));
                 metrics.journal_bytes.set(gauge(status.file_bytes));
                 metrics.journal_lag_seconds.set(status.lag.as_secs_f64());
-                let new = status.failures.saturating_sub(metrics.journal_failures.get());
-                metrics.journal_failures.inc_by(new);
+            }
+            if let Some(archive) = &archive {
+                archive.measure();
             }
             metrics.render()
         }
@@ -269,15 +286,16 @@ async fn give_way(mut memory: watch::Receiver<MemoryState>, rooms: Rooms, limite
 }
 
 /// Opens the archive of completed games, if it is wanted.
-fn open_archive(
-    options: &archive::Options,
-    data_dir: &Path,
-    metrics: &Arc<Metrics>,
-) -> Result<Option<Archive>, archive::StoreError> {
-    if !options.enabled {
+fn open_archive(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Archive>, archive::StoreError> {
+    if !config.archive.enabled {
         return Ok(None);
     }
-    let (archive, report) = Archive::open(&options.folder(data_dir), options, Arc::clone(metrics))?;
+    let mut options = config.archive.clone();
+    if !config.journal.enabled {
+        // Nothing covers a game while it waits for its group, so none may wait.
+        options.flush_interval = Duration::ZERO;
+    }
+    let (archive, report) = Archive::open(&options.folder(&config.data_dir), &options, Arc::clone(metrics))?;
     if report.is_damaged() {
         log::error!("{report}");
     } else {
@@ -315,18 +333,26 @@ fn keep(archive: Option<Archive>) -> Keep {
 }
 
 /// Opens the journal of live games, if it is wanted.
-fn open_journal(options: &JournalOptions, data_dir: &Path) -> Result<(Journal, Recovered), room::JournalError> {
-    if options.enabled {
-        Journal::open(&data_dir.join("journal"), options)
+fn open_journal(config: &Config, metrics: &Arc<Metrics>) -> Result<(Journal, Recovered), room::JournalError> {
+    if config.journal.enabled {
+        Journal::open(&config.data_dir.join("journal"), &config.journal, Arc::clone(metrics))
     } else {
         Ok((Journal::off(), Recovered::default()))
     }
 }
 
+/// What of the journal did not come back.
+#[derive(Debug, Clone)]
+struct Broken {
+    rooms: usize,
+    set_aside: Vec<PathBuf>,
+}
+
 /// Brings live games back, and says what does not come back.
-fn restore(rooms: &Rooms, recovered: Recovered, metrics: &Metrics) {
+fn restore(rooms: &Rooms, recovered: Recovered, archive: Option<&Archive>, metrics: &Metrics) -> Broken {
     let found = recovered.rooms.len();
-    let refused = rooms.restore(recovered.rooms);
+    let is_kept = |id| archive.is_some_and(|archive| archive.contains(id).unwrap_or(false));
+    let refused = rooms.restore(recovered.rooms, is_kept);
     let broken = recovered.broken.len() + refused.len();
     for (id, reason) in recovered.broken {
         log::error!(room = id.to_string(); "a live game does not come back: {reason}");
@@ -337,7 +363,7 @@ fn restore(rooms: &Rooms, recovered: Recovered, metrics: &Metrics) {
     if recovered.damaged_bytes > 0 {
         log::warn!(bytes = recovered.damaged_bytes; "the end of the journal could not be read");
     }
-    for path in recovered.set_aside {
+    for path in &recovered.set_aside {
         log::error!("a damaged file of the journal was set aside: {}", path.display());
     }
     let restored = found - refused.len();
@@ -346,15 +372,19 @@ fn restore(rooms: &Rooms, recovered: Recovered, metrics: &Metrics) {
     if restored > 0 {
         log::info!(rooms = restored; "live games are back");
     }
+    Broken { rooms: broken, set_aside: recovered.set_aside }
 }
 
-fn check_journal(journal: &Journal) -> Check {
+fn check_journal(journal: &Journal, broken: &Broken) -> Check {
     let Some(status) = journal.status() else { return Check::healthy().with("enabled", false) };
     let check = if status.is_failing {
         Check::degraded("live games cannot be written down; they would not survive a crash")
+    } else if broken.rooms > 0 {
+        Check::degraded(format!("{} live games did not come back after the last start", broken.rooms))
     } else {
         Check::healthy()
     };
+    let set_aside: Vec<String> = broken.set_aside.iter().map(|path| path.display().to_string()).collect();
     check
         .with("enabled", true)
         .with("rooms", status.rooms)
@@ -362,17 +392,28 @@ fn check_journal(journal: &Journal) -> Check {
         .with("failures", status.failures)
         .with("file_bytes", status.file_bytes)
         .with("lag_seconds", status.lag.as_secs_f64())
+        .with("set_aside", set_aside)
 }
 
-/// The signals that stop the server.
+/// The signals that stop the server, and one that would and must not.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// Held, not waited for: while somebody listens to it, a write beyond the largest file that the system allows is an
+    /// error like any other of a disk. Otherwise it would be the end of the process.
+    _file_size: Signal,
 }
+
+/// `SIGXFSZ`, which has no name in the standard library; the same number on Linux, macOS and the BSDs.
+const FILE_SIZE_EXCEEDED: i32 = 25;
 
 impl Signals {
     fn listen() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            _file_size: signal(SignalKind::from_raw(FILE_SIZE_EXCEEDED))?,
+        })
     }
 
     async fn next(&mut self) {

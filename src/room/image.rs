@@ -71,6 +71,9 @@ struct GameImage {
     entropy: Vec<Option<String>>,
     /// Seat, from, to; in hundredths of a second since the start.
     takeovers: Vec<(u8, u32, Option<u32>)>,
+    /// When it found its winners.
+    #[serde(default)]
+    ended_at_ms: Option<u64>,
 }
 
 /// Why a room cannot be restored.
@@ -152,6 +155,7 @@ impl Room {
                     .iter()
                     .map(|t| (t.seat.number(), t.from.hundredths(), t.to.map(GameTime::hundredths)))
                     .collect(),
+                ended_at_ms: playing.ended_at.map(Time::unix_ms),
             }),
         };
         Image {
@@ -278,6 +282,10 @@ impl GameImage {
                     result.map_err(|error| RestoreError::Replay { number, reason: error.to_string() })?;
                 }
             }
+        }
+        // Noted after what happened; should that have been lost, the game is not over yet.
+        if playing.game.winners().is_some() {
+            playing.ended_at = self.ended_at_ms.map(Time::from_unix_ms);
         }
         Ok(playing)
     }

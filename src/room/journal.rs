@@ -3,37 +3,33 @@
 //! Nothing at a table waits for it or touches a file: a note goes into a bounded queue. The writer's thread gathers notes
 //! for a moment, writes them as one frame and syncs. Beside that it keeps, in memory, what each room's entries come to,
 //! so that it can begin a new file whenever the old one has grown beyond what its rooms are worth, and after any
-//! failure of the disk.
-//!
-//! A file is a row of frames: `LJ1\n`, length, CRC-32, entries. An entry is: room (3 bytes), kind, number of the entry
-//! within its room, length, bytes. A room whose numbers have a gap is not whole, and does not come back; all others do.
+//! failure of the disk. How all that lies on disk is told in `journal_file.rs`.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tokio::sync::oneshot;
+
 use super::image::{Image, Note};
+use super::journal_file::{Account, EVENT, IMAGE, JournalError, Log, OVER, Recovered, push_entry, push_whole};
 use super::{JournalOptions, Room};
+use crate::observe::Metrics;
 use crate::protocol::RoomId;
 
 /// Notes that may wait for the writer. A table that finds the queue full tells everything again with its next note.
 const QUEUE_CAPACITY: usize = 16 * 1024;
 /// A group is written at the latest when it has so many bytes.
 const GROUP_MAX_BYTES: usize = 256 * 1024;
-/// No frame is larger than this; one that says so is damaged.
-const FRAME_MAX_BYTES: usize = 16 * 1024 * 1024;
 /// A new file is begun when the old one has more than this beyond one and a half times what its rooms are worth.
 const COMPACT_ABOVE_BYTES: u64 = 64 * 1024;
 /// How long the writer waits after a failure before it tries again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-const MAGIC: [u8; 4] = *b"LJ1\n";
-const HEADER_BYTES: usize = 12;
 
 /// The way to the writer. Clones are the same journal; one that is switched off takes notes and forgets them.
 #[derive(Debug, Clone, Default)]
@@ -48,7 +44,7 @@ struct Writer {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Status {
     is_failing: AtomicBool,
     failures: AtomicU64,
@@ -58,8 +54,39 @@ struct Status {
     live_bytes: AtomicU64,
     queued: AtomicU64,
     overflows: AtomicU64,
-    /// How long the last group took from its first note to the disk, in microseconds.
-    lag_us: AtomicU64,
+    /// When the oldest note came that is not on disk, in microseconds since `opened`; 0 if all are.
+    oldest_us: AtomicU64,
+    opened: Instant,
+}
+
+impl Status {
+    fn new() -> Self {
+        Self {
+            is_failing: AtomicBool::default(),
+            failures: AtomicU64::default(),
+            commits: AtomicU64::default(),
+            rooms: AtomicU64::default(),
+            file_bytes: AtomicU64::default(),
+            live_bytes: AtomicU64::default(),
+            queued: AtomicU64::default(),
+            overflows: AtomicU64::default(),
+            oldest_us: AtomicU64::default(),
+            opened: Instant::now(),
+        }
+    }
+
+    /// Now, in microseconds since the journal was opened; never 0.
+    fn now_us(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_micros()).unwrap_or(u64::MAX).max(1)
+    }
+
+    /// Age of the oldest note that is not on disk.
+    fn lag(&self) -> Duration {
+        match self.oldest_us.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            oldest => Duration::from_micros(self.now_us().saturating_sub(oldest)),
+        }
+    }
 }
 
 /// How the journal is doing.
@@ -81,52 +108,16 @@ pub struct JournalStatus {
     pub queued: u64,
     /// Notes that found the queue full.
     pub overflows: u64,
-    /// From the first note of the last group to the disk.
+    /// Age of the oldest note that is not on disk.
     pub lag: Duration,
-}
-
-/// Why the journal cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum JournalError {
-    /// Another process has it.
-    #[error("the journal in {0} is in use by another process")]
-    InUse(PathBuf),
-    /// The folder or a file in it cannot be used.
-    #[error("the journal in {folder} cannot be used: {error}")]
-    Io {
-        /// Where it lies.
-        folder: PathBuf,
-        /// What the system says.
-        error: io::Error,
-    },
-}
-
-/// What a room's entries come to.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Account {
-    /// Number of the next entry.
-    next: u32,
-    image: Vec<u8>,
-    events: Vec<u8>,
-}
-
-/// What was found when the journal was opened.
-#[derive(Debug, Default)]
-pub struct Recovered {
-    /// Rooms whose entries are whole: image and events.
-    pub rooms: Vec<(Image, Vec<u8>)>,
-    /// Rooms that are not, and why.
-    pub broken: Vec<(RoomId, String)>,
-    /// Bytes that could not be read: a torn end after a crash, or damage.
-    pub damaged_bytes: u64,
-    /// Where damaged files were set aside.
-    pub set_aside: Vec<PathBuf>,
 }
 
 enum Message {
     Entry(RoomId, Change),
     /// Write everything now and say so.
     Flush(SyncSender<()>),
+    /// Say so when everything so far is written.
+    Written(oneshot::Sender<()>),
     Stop,
 }
 
@@ -149,33 +140,30 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError`] if another process has it, or nothing can be written there.
-    pub fn open(folder: &Path, options: &JournalOptions) -> Result<(Self, Recovered), JournalError> {
-        let at = |error| JournalError::Io { folder: folder.to_owned(), error };
-        fs::create_dir_all(folder).map_err(at)?;
-        let lock = File::options().create(true).truncate(false).write(true).open(folder.join("lock")).map_err(at)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(JournalError::InUse(folder.to_owned())),
-            Err(fs::TryLockError::Error(error)) => return Err(at(error)),
-        }
-        let (accounts, recovered, last) = read_folder(folder).map_err(at)?;
-        let mut log = Log { folder: folder.to_owned(), number: last, file: None, file_bytes: 0, _lock: lock };
-        log.begin_file(&accounts).map_err(at)?;
-        let status = Arc::new(Status::default());
+    pub fn open(
+        folder: &Path,
+        options: &JournalOptions,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, Recovered), JournalError> {
+        let (log, accounts, recovered) = Log::open(folder)?;
+        let status = Arc::new(Status::new());
         let (notes, messages) = sync_channel(QUEUE_CAPACITY);
         let committer = Committer {
             log,
             accounts,
             group: Vec::new(),
+            group_notes: 0,
             group_began: None,
-            needs_rewrite: false,
+            failed: None,
+            waiting: Vec::new(),
             interval: options.interval,
             status: Arc::clone(&status),
+            metrics,
         };
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || committer.run(&messages))
-            .map_err(at)?;
+            .map_err(|error| JournalError::Io { folder: folder.to_owned(), error })?;
         let writer = Writer { notes, status, thread: Mutex::new(Some(thread)) };
         Ok((Self { writer: Some(Arc::new(writer)) }, recovered))
     }
@@ -244,8 +232,21 @@ impl Journal {
             live_bytes: load(&status.live_bytes),
             queued: load(&status.queued),
             overflows: load(&status.overflows),
-            lag: Duration::from_micros(load(&status.lag_us)),
+            lag: status.lag(),
         })
+    }
+
+    /// Resolves when everything handed over so far is on disk, or was tried. Hurries nothing.
+    pub fn written(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (done, written) = oneshot::channel();
+        // A full queue has no place for the question either; what waits in it is told again in any case.
+        let is_asked = self.writer.as_ref().is_some_and(|writer| writer.notes.try_send(Message::Written(done)).is_ok());
+        async move {
+            if is_asked {
+                // The writer answers, or has ended.
+                written.await.ok();
+            }
+        }
     }
 
     /// Waits until everything handed over so far is on disk, or was tried. Blocks: not for async threads.
@@ -277,11 +278,16 @@ struct Committer {
     accounts: BTreeMap<RoomId, Account>,
     /// Entries that are not written yet.
     group: Vec<u8>,
+    group_notes: u64,
+    /// When the first of them came, or after a failure the first that is not on disk.
     group_began: Option<Instant>,
-    /// Something could not be written: the next attempt begins a new file with everything.
-    needs_rewrite: bool,
+    /// When something could not be written: the next attempt begins a new file with everything.
+    failed: Option<Instant>,
+    /// Who waits for the group to be written.
+    waiting: Vec<oneshot::Sender<()>>,
     interval: Duration,
     status: Arc<Status>,
+    metrics: Arc<Metrics>,
 }
 
 impl Committer {
@@ -300,6 +306,12 @@ impl Committer {
                     // Whoever asked may have gone.
                     done.send(()).ok();
                 }
+                Ok(Message::Written(done)) => {
+                    self.waiting.push(done);
+                    if self.group_began.is_none() || self.failed.is_some() {
+                        self.answer();
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => self.commit(),
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return self.commit(),
             }
@@ -309,11 +321,14 @@ impl Committer {
     /// The next message, unless a group is due before. Writing takes a while itself, so a group is gathered for half of
     /// the promised time.
     fn wait(&self, messages: &Receiver<Message>) -> Result<Message, RecvTimeoutError> {
-        match self.group_began {
-            _ if self.needs_rewrite => messages.recv_timeout(RETRY_AFTER),
-            Some(began) => messages.recv_timeout((self.interval / 2).saturating_sub(began.elapsed())),
-            None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        }
+        let left = |from: Instant, wait: Duration| wait.saturating_sub(from.elapsed());
+        let left = match (self.failed, self.group_began) {
+            (Some(failed), _) => left(failed, RETRY_AFTER),
+            (None, Some(began)) => left(began, self.interval / 2),
+            (None, None) => return messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        // What is due is due, however many more messages wait.
+        if left.is_zero() { Err(RecvTimeoutError::Timeout) } else { messages.recv_timeout(left) }
     }
 
     fn take(&mut self, room: RoomId, change: Change) {
@@ -342,329 +357,77 @@ impl Committer {
                 Change::Over => {}
             }
         }
-        self.group_began.get_or_insert_with(Instant::now);
+        self.group_notes += 1;
+        if self.group_began.is_none() {
+            self.group_began = Some(Instant::now());
+            self.status.oldest_us.store(self.status.now_us(), Ordering::Relaxed);
+        }
+        if self.failed.is_some() {
+            // The accounts have it; the next file begins with them.
+            self.group.clear();
+        }
     }
 
     /// Writes what is gathered, or, after a failure or when the file has grown too long, everything into a new file.
     fn commit(&mut self) {
         let live: u64 = self.accounts.values().map(|account| (account.image.len() + account.events.len()) as u64).sum();
-        let too_long = self.log.file_bytes > COMPACT_ABOVE_BYTES + live + live / 2;
-        let result = if self.needs_rewrite || (too_long && !self.group.is_empty()) {
+        let too_long = self.log.file_bytes() > COMPACT_ABOVE_BYTES + live + live / 2;
+        let result = if self.failed.is_some() || (too_long && !self.group.is_empty()) {
             self.log.begin_file(&self.accounts)
         } else {
             self.log.append(&self.group)
         };
         match result {
-            Ok(()) => {
-                if std::mem::take(&mut self.needs_rewrite) {
-                    log::warn!("the journal of live games is written again");
-                }
-                self.status.commits.fetch_add(1, Ordering::Relaxed);
-                let lag = self.group_began.map_or(Duration::ZERO, |began| began.elapsed());
-                self.status.lag_us.store(u64::try_from(lag.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
-            }
-            Err(error) => {
-                if !self.needs_rewrite {
-                    log::error!("the journal of live games cannot be written: {error}; play goes on");
-                }
-                self.needs_rewrite = true;
-                self.status.failures.fetch_add(1, Ordering::Relaxed);
-            }
+            Ok(()) => self.note_success(),
+            Err(error) => self.note_failure(&error),
         }
         self.group.clear();
-        self.group_began = None;
-        self.status.is_failing.store(self.needs_rewrite, Ordering::Relaxed);
+        self.answer();
+        self.status.is_failing.store(self.failed.is_some(), Ordering::Relaxed);
         self.status.rooms.store(self.accounts.len() as u64, Ordering::Relaxed);
-        self.status.file_bytes.store(self.log.file_bytes, Ordering::Relaxed);
+        self.status.file_bytes.store(self.log.file_bytes(), Ordering::Relaxed);
         self.status.live_bytes.store(live, Ordering::Relaxed);
     }
-}
 
-/// The files.
-struct Log {
-    folder: PathBuf,
-    /// Number of the present file.
-    number: u64,
-    file: Option<File>,
-    file_bytes: u64,
-    /// Held as long as the process lives.
-    _lock: File,
-}
-
-impl Log {
-    fn append(&mut self, entries: &[u8]) -> io::Result<()> {
-        if entries.is_empty() {
-            return Ok(());
+    fn note_success(&mut self) {
+        if self.failed.take().is_some() {
+            log::warn!("the journal of live games is written again");
         }
-        let file = self.file.as_mut().ok_or_else(|| io::Error::other("the journal has no file"))?;
-        let frame = frame(entries);
-        file.write_all(&frame)?;
-        file.sync_data()?;
-        self.file_bytes += frame.len() as u64;
-        Ok(())
-    }
-
-    /// Begins a new file that holds all rooms, and removes the older ones once it is safely there.
-    fn begin_file(&mut self, accounts: &BTreeMap<RoomId, Account>) -> io::Result<()> {
-        let number = self.number + 1;
-        let path = self.folder.join(file_name(number));
-        let unfinished = path.with_extension("unfinished");
-        let mut file = File::create(&unfinished)?;
-        let (mut entries, mut bytes) = (Vec::new(), 0);
-        for (&room, account) in accounts {
-            push_whole(&mut entries, room, account);
-            if entries.len() >= GROUP_MAX_BYTES {
-                bytes += write_frame(&mut file, &mut entries)?;
-            }
-        }
-        bytes += write_frame(&mut file, &mut entries)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, &path)?;
-        File::open(&self.folder)?.sync_all()?;
-        for (older, path) in files(&self.folder)? {
-            if older < number {
-                fs::remove_file(path)?;
-            }
-        }
-        (self.number, self.file, self.file_bytes) = (number, Some(file), bytes);
-        Ok(())
-    }
-}
-
-fn write_frame(file: &mut File, entries: &mut Vec<u8>) -> io::Result<u64> {
-    if entries.is_empty() {
-        return Ok(0);
-    }
-    let frame = frame(entries);
-    file.write_all(&frame)?;
-    entries.clear();
-    Ok(frame.len() as u64)
-}
-
-fn frame(entries: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(HEADER_BYTES + entries.len());
-    frame.extend_from_slice(&MAGIC);
-    frame.extend_from_slice(&u32::try_from(entries.len()).unwrap_or(u32::MAX).to_le_bytes());
-    frame.extend_from_slice(&crc32fast::hash(entries).to_le_bytes());
-    frame.extend_from_slice(entries);
-    frame
-}
-
-const IMAGE: u8 = 0;
-const EVENT: u8 = 1;
-/// Image and events together: two entries of this kind, the image first.
-const WHOLE_IMAGE: u8 = 2;
-const WHOLE_EVENTS: u8 = 3;
-const OVER: u8 = 4;
-
-fn push_entry(entries: &mut Vec<u8>, room: RoomId, kind: u8, number: u32, bytes: &[u8]) {
-    let [a, b, c, _] = room.number().to_le_bytes();
-    entries.extend_from_slice(&[a, b, c, kind]);
-    push_varint(entries, number);
-    push_varint(entries, u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-    entries.extend_from_slice(bytes);
-}
-
-/// Everything about a room; the next entry's number is `account.next`.
-fn push_whole(entries: &mut Vec<u8>, room: RoomId, account: &Account) {
-    let number = account.next.wrapping_sub(1);
-    push_entry(entries, room, WHOLE_IMAGE, number, &account.image);
-    push_entry(entries, room, WHOLE_EVENTS, number, &account.events);
-}
-
-fn push_varint(bytes: &mut Vec<u8>, mut value: u32) {
-    while value >= 0x80 {
-        let [low, ..] = value.to_le_bytes();
-        bytes.push(low | 0x80);
-        value >>= 7;
-    }
-    let [low, ..] = value.to_le_bytes();
-    bytes.push(low);
-}
-
-fn file_name(number: u64) -> String {
-    format!("{number:010}.journal")
-}
-
-/// The journal's files and their numbers, oldest first.
-fn files(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let number = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".journal")?.parse().ok());
-        if let Some(number) = number {
-            files.push((number, path));
-        }
-    }
-    files.sort_unstable();
-    Ok(files)
-}
-
-/// Reads all files and sets damaged ones aside. Returns what the whole rooms come to and the last file's number.
-fn read_folder(folder: &Path) -> io::Result<(BTreeMap<RoomId, Account>, Recovered, u64)> {
-    let mut reading = Reading::default();
-    let mut recovered = Recovered::default();
-    let mut last = 0;
-    let mut paths = Vec::new();
-    for (number, path) in files(folder)? {
-        let damaged = reading.read_file(&fs::read(&path)?);
-        recovered.damaged_bytes += damaged;
-        last = number;
-        paths.push(path);
-    }
-    let mut accounts = BTreeMap::new();
-    for (room, found) in reading.rooms {
-        let image = match &found.gap {
-            Some(gap) => Err(gap.clone()),
-            None => Image::from_bytes(&found.account.image).map_err(|error| error.to_string()),
-        };
-        match image {
-            Ok(image) if image.room_id() == room => {
-                recovered.rooms.push((image, found.account.events.clone()));
-                accounts.insert(room, found.account);
-            }
-            Ok(_) => recovered.broken.push((room, "its image is of another room".to_owned())),
-            Err(reason) => recovered.broken.push((room, reason)),
-        }
-    }
-    if recovered.damaged_bytes > 0 || !recovered.broken.is_empty() {
-        let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-        for path in paths {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("journal");
-            let aside = folder.join(format!("damaged-{stamp}-{name}.aside"));
-            // A copy: the original goes only when the new file is safely there.
-            fs::copy(&path, &aside)?;
-            recovered.set_aside.push(aside);
-        }
-    }
-    Ok((accounts, recovered, last))
-}
-
-/// What has been read so far.
-#[derive(Default)]
-struct Reading {
-    rooms: BTreeMap<RoomId, Found>,
-}
-
-#[derive(Default)]
-struct Found {
-    account: Account,
-    /// Why the room is not whole.
-    gap: Option<String>,
-}
-
-impl Reading {
-    /// Reads the frames of a file, searching on behind damage. Returns how many bytes were in no frame.
-    fn read_file(&mut self, mut bytes: &[u8]) -> u64 {
-        let mut damaged = 0;
-        while !bytes.is_empty() {
-            if let Some((entries, rest)) = next_frame(bytes) {
-                self.read_entries(entries);
-                bytes = rest;
-            } else {
-                damaged += 1;
-                bytes = bytes.get(1..).unwrap_or_default();
-            }
-        }
-        damaged
-    }
-
-    fn read_entries(&mut self, mut entries: &[u8]) {
-        // The checksum held, so entries break off only if we wrote them so.
-        while let Some((entry, rest)) = next_entry(entries) {
-            self.read_entry(&entry);
-            entries = rest;
+        self.status.commits.fetch_add(1, Ordering::Relaxed);
+        self.status.oldest_us.store(0, Ordering::Relaxed);
+        self.metrics.journal_written.inc_by(std::mem::take(&mut self.group_notes));
+        if let Some(began) = self.group_began.take() {
+            self.metrics.journal_commit_seconds.observe(began.elapsed().as_secs_f64());
         }
     }
 
-    fn read_entry(&mut self, entry: &Entry<'_>) {
-        if entry.kind == OVER {
-            self.rooms.remove(&entry.room);
-            return;
+    fn note_failure(&mut self, error: &io::Error) {
+        if self.failed.replace(Instant::now()).is_none() {
+            log::error!("the journal of live games cannot be written: {error}; play goes on");
         }
-        let is_known = self.rooms.contains_key(&entry.room);
-        let found = self.rooms.entry(entry.room).or_default();
-        let account = &mut found.account;
-        let continues = is_known && account.next == entry.number;
-        account.next = entry.number.wrapping_add(1);
-        match entry.kind {
-            WHOLE_IMAGE => {
-                account.image = entry.bytes.to_vec();
-                found.gap = Some("its events are missing".to_owned());
-            }
-            WHOLE_EVENTS => {
-                account.events = entry.bytes.to_vec();
-                found.gap = None;
-            }
-            IMAGE => {
-                account.image = entry.bytes.to_vec();
-                // The first image of a room begins it; any other has to continue it.
-                if entry.number != 0 && !continues {
-                    found.gap.get_or_insert_with(|| format!("entries before number {} are missing", entry.number));
-                }
-                if entry.number == 0 {
-                    found.gap = None;
-                    account.events.clear();
-                }
-            }
-            EVENT => {
-                account.events.extend_from_slice(entry.bytes);
-                if !continues {
-                    found.gap.get_or_insert_with(|| format!("entries before number {} are missing", entry.number));
-                }
-            }
-            kind => found.gap = Some(format!("it has an entry of unknown kind {kind}")),
+        self.status.failures.fetch_add(1, Ordering::Relaxed);
+        self.metrics.journal_failures.inc();
+    }
+
+    /// Tells those who wait that their notes are written, or were tried.
+    fn answer(&mut self) {
+        for waiting in self.waiting.drain(..) {
+            // Whoever asked may have gone.
+            waiting.send(()).ok();
         }
     }
-}
-
-struct Entry<'a> {
-    room: RoomId,
-    kind: u8,
-    number: u32,
-    bytes: &'a [u8],
-}
-
-/// The entries of the frame at the beginning of `bytes`, if there is a whole one, and what follows it.
-fn next_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (magic, rest) = bytes.split_first_chunk::<4>()?;
-    let (length, rest) = rest.split_first_chunk::<4>()?;
-    let (checksum, rest) = rest.split_first_chunk::<4>()?;
-    let length = u32::from_le_bytes(*length) as usize;
-    if *magic != MAGIC || length > FRAME_MAX_BYTES {
-        return None;
-    }
-    let (entries, rest) = rest.split_at_checked(length)?;
-    (crc32fast::hash(entries) == u32::from_le_bytes(*checksum)).then_some((entries, rest))
-}
-
-fn next_entry(bytes: &[u8]) -> Option<(Entry<'_>, &[u8])> {
-    let (&[a, b, c, kind], rest) = bytes.split_first_chunk::<4>()?;
-    let (number, rest) = read_varint(rest)?;
-    let (length, rest) = read_varint(rest)?;
-    let (bytes, rest) = rest.split_at_checked(length as usize)?;
-    Some((Entry { room: RoomId::from_number(u32::from_le_bytes([a, b, c, 0])), kind, number, bytes }, rest))
-}
-
-fn read_varint(bytes: &[u8]) -> Option<(u32, &[u8])> {
-    let mut value = 0_u32;
-    for (place, &byte) in bytes.iter().enumerate().take(5) {
-        value |= u32::from(byte & 0x7F) << (7 * place);
-        if byte & 0x80 == 0 {
-            return Some((value, bytes.get(place + 1..)?));
-        }
-    }
-    None
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::sync::Arc;
 
     use proptest::prelude::*;
     use rand::SeedableRng;
     use rand_pcg::Pcg64Mcg;
 
+    use super::super::journal_file::{Reading, files};
     use super::super::{Newcomer, Options, Room, Time};
     use super::*;
     use crate::game::ServerSeed;
@@ -687,7 +450,11 @@ mod tests {
     }
 
     fn open(folder: &Path) -> (Journal, Recovered) {
-        Journal::open(folder, &JournalOptions::default()).unwrap()
+        Journal::open(folder, &JournalOptions::default(), metrics()).unwrap()
+    }
+
+    fn metrics() -> Arc<Metrics> {
+        Arc::new(Metrics::new("test", "test", false))
     }
 
     fn write_rooms(folder: &Path, rooms: u32, events: u8) {
@@ -733,7 +500,10 @@ mod tests {
     fn a_second_process_is_kept_out() {
         let folder = tempfile::tempdir().unwrap();
         let first = open(folder.path());
-        assert!(matches!(Journal::open(folder.path(), &JournalOptions::default()), Err(JournalError::InUse(_))));
+        assert!(matches!(
+            Journal::open(folder.path(), &JournalOptions::default(), metrics()),
+            Err(JournalError::InUse(_))
+        ));
         drop(first);
     }
 
@@ -770,6 +540,75 @@ mod tests {
         for (_, events) in recovered.rooms {
             assert!(expected(40).starts_with(&events) && events.len() >= 2 * 33, "{}", events.len());
         }
+    }
+
+    /// A busy server never left the writer a quiet second, so after a failure of the disk it never tried again.
+    #[test]
+    fn after_a_failure_it_tries_again_however_busy_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _) = open(folder.path());
+        assert!(journal.retell(&room(1)));
+        journal.flush();
+        // Where a folder stands in its way, no file can be begun, not even by root.
+        let (_, path) = files(folder.path()).unwrap().pop().unwrap();
+        let way = folder.path().join("0000000002.unfinished");
+        fs::create_dir(&way).unwrap();
+        assert_eq!(path.file_name().unwrap(), "0000000001.journal");
+        let until = |failing: bool| {
+            let mut events = 0;
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while journal.status().unwrap().is_failing != failing {
+                assert!(Instant::now() < deadline, "{:?}", journal.status());
+                events += (0..100).filter(|_| journal.note(RoomId::from_number(1), event(1))).count();
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            events
+        };
+        let mut noted = until(true);
+        std::thread::sleep(Duration::from_millis(20));
+        let lag = journal.status().unwrap().lag;
+        assert!(lag >= Duration::from_millis(20), "{lag:?}");
+        fs::remove_dir(&way).unwrap();
+        noted += until(false);
+        journal.flush();
+        assert_eq!(journal.status().unwrap().lag, Duration::ZERO);
+        journal.close();
+        let events = open(folder.path()).1.rooms.pop().unwrap().1;
+        assert_eq!(events.len(), 2 * noted);
+    }
+
+    /// A file that an interrupted compaction left behind is out of date: a room that was over came back from it.
+    #[test]
+    fn only_the_newest_file_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        write_rooms(folder.path(), 3, 4);
+        let (_, path) = files(folder.path()).unwrap().pop().unwrap();
+        let older = fs::read(&path).unwrap();
+        let (journal, _) = open(folder.path());
+        assert!(journal.forget(RoomId::from_number(2)));
+        journal.close();
+        open(folder.path()).0.close();
+        fs::write(&path, older).unwrap();
+        let (journal, recovered) = open(folder.path());
+        journal.close();
+        let rooms = recovered.rooms;
+        assert_eq!(rooms.iter().map(|(image, _)| image.room_id().number()).collect::<Vec<_>>(), [1, 3]);
+    }
+
+    #[tokio::test]
+    async fn it_says_when_notes_are_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _) = open(folder.path());
+        // Nothing waits.
+        journal.written().await;
+        assert!(journal.retell(&room(1)));
+        journal.written().await;
+        let (_, path) = files(folder.path()).unwrap().pop().unwrap();
+        let mut reading = Reading::default();
+        assert_eq!(reading.read_file(&fs::read(path).unwrap()), 0);
+        assert_eq!(journal.status().unwrap().rooms, 1);
+        Journal::off().written().await;
+        drop(journal);
     }
 
     proptest! {

@@ -7,6 +7,7 @@ mod connection;
 mod effect;
 mod image;
 mod journal;
+mod journal_file;
 mod options;
 mod playing;
 #[expect(clippy::module_inception, reason = "the folder is the live tables, the file is one room")]
@@ -20,7 +21,8 @@ mod time;
 pub use connection::{Connection, ConnectionId, Outbox, Outgoing, connection};
 pub use effect::{Effect, Farewell, Input, JoinError, Newcomer};
 pub use image::{EventBytes, Image, Note, RestoreError};
-pub use journal::{Journal, JournalError, JournalStatus, Recovered};
+pub use journal::{Journal, JournalStatus};
+pub use journal_file::{JournalError, Recovered};
 pub use options::{JournalOptions, Options};
 pub use room::{Life, Room};
 pub use rooms::{CreateError, Keep, Kept, LobbyWatch, RoomHandle, Rooms, Seated, SendError};

@@ -99,6 +99,8 @@ pub(super) struct Playing {
     /// Moves and passed stages as the journal keeps them.
     pub(super) events: Vec<u8>,
     pub(super) takeovers: Vec<Takeover>,
+    /// When it found its winners. Kept, so that its record is the same whenever it is made.
+    pub(super) ended_at: Option<Time>,
     /// Each round's points and the totals after it.
     pub(super) scores: Vec<(BySeat<i32>, BySeat<i32>)>,
 }
@@ -120,6 +122,7 @@ impl Playing {
             moves: Vec::new(),
             events: Vec::new(),
             takeovers: Vec::new(),
+            ended_at: None,
             scores: Vec::new(),
         }
     }
@@ -198,7 +201,11 @@ impl Playing {
         self.takeovers.push(Takeover { seat, from, to: None });
     }
 
+    /// The player is back. Once the game is over there is nothing left to decide, and its record has been made.
     pub(super) fn end_takeover(&mut self, seat: Seat, now: Time) {
+        if self.ended_at.is_some() {
+            return;
+        }
         let now = self.game_time(now);
         if let Some(takeover) = self.takeovers.iter_mut().rev().find(|takeover| takeover.seat == seat) {
             takeover.to.get_or_insert(now);

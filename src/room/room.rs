@@ -13,7 +13,7 @@ use super::image::Note;
 use super::playing::{Playing, Stage};
 use super::seats::{COLORS, Human, Occupant, Presence, Seats, bot_name};
 use super::{Connection, ConnectionId, Effect, Farewell, Input, JoinError, Newcomer, Options, Time};
-use crate::archive::{Ended, GameIds, GameRecord, Player, PlayerKind};
+use crate::archive::{Ended, GameId, GameIds, GameRecord, Player, PlayerKind};
 use crate::game::{BySeat, DealProof, Level, Seat, ServerSeed};
 use crate::protocol::server_message::{self, Occupant as ListedOccupant, RoomClosed, RoomSummary};
 use crate::protocol::{ClientMessage, CloseReason, ErrorType, Frame, PlayerName, RoomId, SessionKey};
@@ -170,6 +170,15 @@ impl Room {
             Presence::Here(_) | Presence::Away => None,
         });
         [repeat, absent.min(), self.closes_at, self.wake_table_at()].into_iter().flatten().min()
+    }
+
+    /// The game under way, if there is one.
+    #[must_use]
+    pub fn game_under_way(&self) -> Option<GameId> {
+        match &self.state {
+            State::Playing(playing) if playing.game.winners().is_none() => Some(playing.game_id),
+            State::Playing(_) | State::Waiting => None,
+        }
     }
 
     /// Which room it is.
@@ -749,6 +758,8 @@ impl Restored {
             room.life = Life::Live;
             room.resume(now);
             room.game_is_over(now);
+            // Those who were looking at the result come back to it.
+            room.closes_at = Some(now + RETURN_AFTER_FIRST);
         }
         room
     }

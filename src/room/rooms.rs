@@ -13,7 +13,7 @@ use rand_pcg::Pcg64Mcg;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::{Clock, Image, Input, JoinError, Journal, Newcomer, Options, RestoreError, Room, task};
-use crate::archive::GameRecord;
+use crate::archive::{GameId, GameRecord};
 use crate::game::{Seat, ServerSeed};
 use crate::protocol::server_message::{self, ListReason, RoomSummary};
 use crate::protocol::{Frame, PlayerName, RoomId, SeatToken, SessionKey};
@@ -208,12 +208,22 @@ impl Rooms {
     }
 
     /// Brings rooms back that the journal held. Returns those that could not be, and why.
-    pub fn restore(&self, rooms: Vec<(Image, Vec<u8>)>) -> Vec<(RoomId, RestoreError)> {
+    ///
+    /// A game under way that `is_kept` already was abandoned right before the end of the server, and is over.
+    pub fn restore(
+        &self,
+        rooms: Vec<(Image, Vec<u8>)>,
+        is_kept: impl Fn(GameId) -> bool,
+    ) -> Vec<(RoomId, RestoreError)> {
         let mut broken = Vec::new();
         for (image, events) in rooms {
             let id = image.room_id();
             let rng = Pcg64Mcg::seed_from_u64(getrandom::u64().unwrap_or(0));
             match Room::restore(&image, &events, rng, Arc::clone(&self.0.options), self.0.clock.now()) {
+                Ok(room) if room.game_under_way().is_some_and(&is_kept) => {
+                    // A queue that is full so early leaves it to the next start.
+                    let _forgotten = self.0.journal.forget(id);
+                }
                 Ok(room) => {
                     self.0.rooms.insert(id, task::spawn(room, self.clone()));
                 }

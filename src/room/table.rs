@@ -77,10 +77,15 @@ impl Room {
 
     /// A game has found its winners: it is kept, and the room lives on for those who look at the result.
     pub(super) fn game_is_over(&mut self, now: Time) {
+        let Some(playing) = self.playing_mut() else {
+            return;
+        };
+        let ended_at = *playing.ended_at.get_or_insert(now);
+        self.remember_image();
         let Some(playing) = self.playing() else {
             return;
         };
-        let record = self.record(playing, Ended::Won, now);
+        let record = self.record(playing, Ended::Won, ended_at);
         self.effects.push(Effect::Archive(Box::new(record)));
         self.closes_at = None;
         self.watch_for_empty_room(now);

@@ -149,7 +149,14 @@ impl Task {
                 }
                 Effect::Remember(_) if retells => {}
                 Effect::Remember(note) => self.must_retell |= !self.shared.journal().note(self.room.id(), note),
-                Effect::Archive(record) => self.keeping = Some(tokio::spawn(self.shared.keep(*record))),
+                Effect::Archive(record) => {
+                    // First the journal: what the archive says has happened, a restart must not let happen otherwise.
+                    let (written, kept) = (self.shared.journal().written(), self.shared.keep(*record));
+                    self.keeping = Some(tokio::spawn(async {
+                        written.await;
+                        kept.await;
+                    }));
+                }
             }
         }
     }

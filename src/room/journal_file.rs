@@ -1,0 +1,371 @@
+//! The files of the journal: how entries lie in them, and what is got out of them again.
+//!
+//! A file is a row of frames: `LJ1\n`, length, CRC-32, entries. An entry is: room (3 bytes), kind, number of the entry
+//! within its room, length, bytes. A room whose numbers have a gap is not whole, and does not come back; all others do.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use super::image::Image;
+use crate::protocol::RoomId;
+
+/// No frame is larger than this; one that says so is damaged.
+const FRAME_MAX_BYTES: usize = 16 * 1024 * 1024;
+/// Rooms are written in frames of about this size.
+const FRAME_BYTES: usize = 256 * 1024;
+const MAGIC: [u8; 4] = *b"LJ1\n";
+const HEADER_BYTES: usize = 12;
+
+/// Why the journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Another process has it.
+    #[error("the journal in {0} is in use by another process")]
+    InUse(PathBuf),
+    /// The folder or a file in it cannot be used.
+    #[error("the journal in {folder} cannot be used: {error}")]
+    Io {
+        /// Where it lies.
+        folder: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+/// What a room's entries come to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Account {
+    /// Number of the next entry.
+    pub(super) next: u32,
+    pub(super) image: Vec<u8>,
+    pub(super) events: Vec<u8>,
+}
+
+/// What was found when the journal was opened.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// Rooms whose entries are whole: image and events.
+    pub rooms: Vec<(Image, Vec<u8>)>,
+    /// Rooms that are not, and why.
+    pub broken: Vec<(RoomId, String)>,
+    /// Bytes that could not be read: a torn end after a crash, or damage.
+    pub damaged_bytes: u64,
+    /// Where damaged files were set aside.
+    pub set_aside: Vec<PathBuf>,
+}
+
+/// The journal's files, of which the newest is written to.
+#[derive(Debug)]
+pub(super) struct Log {
+    folder: PathBuf,
+    /// Number of the present file.
+    number: u64,
+    file: Option<File>,
+    file_bytes: u64,
+    /// Held as long as the process lives.
+    _lock: File,
+}
+
+impl Log {
+    /// Locks the folder, reads what its files hold, and begins a new one with it.
+    ///
+    /// # Errors
+    /// [`JournalError`] if another process has it, or nothing can be written there.
+    pub(super) fn open(folder: &Path) -> Result<(Self, BTreeMap<RoomId, Account>, Recovered), JournalError> {
+        let at = |error| JournalError::Io { folder: folder.to_owned(), error };
+        fs::create_dir_all(folder).map_err(at)?;
+        let lock = File::options().create(true).truncate(false).write(true).open(folder.join("lock")).map_err(at)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(JournalError::InUse(folder.to_owned())),
+            Err(fs::TryLockError::Error(error)) => return Err(at(error)),
+        }
+        let (accounts, recovered, last) = read_folder(folder).map_err(at)?;
+        let mut log = Self { folder: folder.to_owned(), number: last, file: None, file_bytes: 0, _lock: lock };
+        log.begin_file(&accounts).map_err(at)?;
+        Ok((log, accounts, recovered))
+    }
+
+    /// Length of the present file.
+    pub(super) const fn file_bytes(&self) -> u64 {
+        self.file_bytes
+    }
+
+    /// Writes entries as one frame and syncs.
+    pub(super) fn append(&mut self, entries: &[u8]) -> io::Result<()> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let file = self.file.as_mut().ok_or_else(|| io::Error::other("the journal has no file"))?;
+        let frame = frame(entries);
+        file.write_all(&frame)?;
+        file.sync_data()?;
+        self.file_bytes += frame.len() as u64;
+        Ok(())
+    }
+
+    /// Begins a new file that holds all rooms, and removes the older ones once it is safely there.
+    pub(super) fn begin_file(&mut self, accounts: &BTreeMap<RoomId, Account>) -> io::Result<()> {
+        let number = self.number + 1;
+        let path = self.folder.join(file_name(number));
+        let unfinished = path.with_extension("unfinished");
+        let (file, bytes) = write_rooms(&unfinished, accounts).inspect_err(|_| {
+            // On a full disk its bytes are needed; where even that fails, the next attempt writes over it.
+            fs::remove_file(&unfinished).ok();
+        })?;
+        fs::rename(&unfinished, &path)?;
+        File::open(&self.folder)?.sync_all()?;
+        for (older, path) in files(&self.folder)? {
+            if older < number {
+                fs::remove_file(path)?;
+            }
+        }
+        (self.number, self.file, self.file_bytes) = (number, Some(file), bytes);
+        Ok(())
+    }
+}
+
+/// A file that holds all rooms, on disk.
+fn write_rooms(path: &Path, accounts: &BTreeMap<RoomId, Account>) -> io::Result<(File, u64)> {
+    let mut file = File::create(path)?;
+    let (mut entries, mut bytes) = (Vec::new(), 0);
+    for (&room, account) in accounts {
+        push_whole(&mut entries, room, account);
+        if entries.len() >= FRAME_BYTES {
+            bytes += write_frame(&mut file, &mut entries)?;
+        }
+    }
+    bytes += write_frame(&mut file, &mut entries)?;
+    file.sync_all()?;
+    Ok((file, bytes))
+}
+
+fn write_frame(file: &mut File, entries: &mut Vec<u8>) -> io::Result<u64> {
+    if entries.is_empty() {
+        return Ok(0);
+    }
+    let frame = frame(entries);
+    file.write_all(&frame)?;
+    entries.clear();
+    Ok(frame.len() as u64)
+}
+
+fn frame(entries: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(HEADER_BYTES + entries.len());
+    frame.extend_from_slice(&MAGIC);
+    frame.extend_from_slice(&u32::try_from(entries.len()).unwrap_or(u32::MAX).to_le_bytes());
+    frame.extend_from_slice(&crc32fast::hash(entries).to_le_bytes());
+    frame.extend_from_slice(entries);
+    frame
+}
+
+pub(super) const IMAGE: u8 = 0;
+pub(super) const EVENT: u8 = 1;
+/// Image and events together: two entries of this kind, the image first.
+const WHOLE_IMAGE: u8 = 2;
+const WHOLE_EVENTS: u8 = 3;
+pub(super) const OVER: u8 = 4;
+
+pub(super) fn push_entry(entries: &mut Vec<u8>, room: RoomId, kind: u8, number: u32, bytes: &[u8]) {
+    let [a, b, c, _] = room.number().to_le_bytes();
+    entries.extend_from_slice(&[a, b, c, kind]);
+    push_varint(entries, number);
+    push_varint(entries, u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+    entries.extend_from_slice(bytes);
+}
+
+/// Everything about a room; the next entry's number is `account.next`.
+pub(super) fn push_whole(entries: &mut Vec<u8>, room: RoomId, account: &Account) {
+    let number = account.next.wrapping_sub(1);
+    push_entry(entries, room, WHOLE_IMAGE, number, &account.image);
+    push_entry(entries, room, WHOLE_EVENTS, number, &account.events);
+}
+
+fn push_varint(bytes: &mut Vec<u8>, mut value: u32) {
+    while value >= 0x80 {
+        let [low, ..] = value.to_le_bytes();
+        bytes.push(low | 0x80);
+        value >>= 7;
+    }
+    let [low, ..] = value.to_le_bytes();
+    bytes.push(low);
+}
+
+fn file_name(number: u64) -> String {
+    format!("{number:010}.journal")
+}
+
+/// The journal's files and their numbers, oldest first.
+pub(super) fn files(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let number = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".journal")?.parse().ok());
+        if let Some(number) = number {
+            files.push((number, path));
+        }
+    }
+    files.sort_unstable();
+    Ok(files)
+}
+
+/// Reads all files and sets damaged ones aside. Returns what the whole rooms come to and the last file's number.
+fn read_folder(folder: &Path) -> io::Result<(BTreeMap<RoomId, Account>, Recovered, u64)> {
+    let mut reading = Reading::default();
+    let mut recovered = Recovered::default();
+    let mut last = 0;
+    let mut paths = Vec::new();
+    for (number, path) in files(folder)? {
+        // Each file begins with everything. Where an older one is left, the end came before it was removed.
+        reading.rooms.clear();
+        let damaged = reading.read_file(&fs::read(&path)?);
+        recovered.damaged_bytes += damaged;
+        last = number;
+        paths.push(path);
+    }
+    let mut accounts = BTreeMap::new();
+    for (room, found) in reading.rooms {
+        let image = match &found.gap {
+            Some(gap) => Err(gap.clone()),
+            None => Image::from_bytes(&found.account.image).map_err(|error| error.to_string()),
+        };
+        match image {
+            Ok(image) if image.room_id() == room => {
+                recovered.rooms.push((image, found.account.events.clone()));
+                accounts.insert(room, found.account);
+            }
+            Ok(_) => recovered.broken.push((room, "its image is of another room".to_owned())),
+            Err(reason) => recovered.broken.push((room, reason)),
+        }
+    }
+    if recovered.damaged_bytes > 0 || !recovered.broken.is_empty() {
+        let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+        for path in paths {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("journal");
+            let aside = folder.join(format!("damaged-{stamp}-{name}.aside"));
+            // A copy: the original goes only when the new file is safely there.
+            fs::copy(&path, &aside)?;
+            recovered.set_aside.push(aside);
+        }
+    }
+    Ok((accounts, recovered, last))
+}
+
+/// What has been read so far.
+#[derive(Default)]
+pub(super) struct Reading {
+    rooms: BTreeMap<RoomId, Found>,
+}
+
+#[derive(Default)]
+struct Found {
+    account: Account,
+    /// Why the room is not whole.
+    gap: Option<String>,
+}
+
+impl Reading {
+    /// Reads the frames of a file, searching on behind damage. Returns how many bytes were in no frame.
+    pub(super) fn read_file(&mut self, mut bytes: &[u8]) -> u64 {
+        let mut damaged = 0;
+        while !bytes.is_empty() {
+            if let Some((entries, rest)) = next_frame(bytes) {
+                self.read_entries(entries);
+                bytes = rest;
+            } else {
+                damaged += 1;
+                bytes = bytes.get(1..).unwrap_or_default();
+            }
+        }
+        damaged
+    }
+
+    pub(super) fn read_entries(&mut self, mut entries: &[u8]) {
+        // The checksum held, so entries break off only if we wrote them so.
+        while let Some((entry, rest)) = next_entry(entries) {
+            self.read_entry(&entry);
+            entries = rest;
+        }
+    }
+
+    fn read_entry(&mut self, entry: &Entry<'_>) {
+        if entry.kind == OVER {
+            self.rooms.remove(&entry.room);
+            return;
+        }
+        let is_known = self.rooms.contains_key(&entry.room);
+        let found = self.rooms.entry(entry.room).or_default();
+        let account = &mut found.account;
+        let continues = is_known && account.next == entry.number;
+        account.next = entry.number.wrapping_add(1);
+        match entry.kind {
+            WHOLE_IMAGE => {
+                account.image = entry.bytes.to_vec();
+                found.gap = Some("its events are missing".to_owned());
+            }
+            WHOLE_EVENTS => {
+                account.events = entry.bytes.to_vec();
+                found.gap = None;
+            }
+            IMAGE => {
+                account.image = entry.bytes.to_vec();
+                // The first image of a room begins it; any other has to continue it.
+                if entry.number != 0 && !continues {
+                    found.gap.get_or_insert_with(|| format!("entries before number {} are missing", entry.number));
+                }
+                if entry.number == 0 {
+                    found.gap = None;
+                    account.events.clear();
+                }
+            }
+            EVENT => {
+                account.events.extend_from_slice(entry.bytes);
+                if !continues {
+                    found.gap.get_or_insert_with(|| format!("entries before number {} are missing", entry.number));
+                }
+            }
+            kind => found.gap = Some(format!("it has an entry of unknown kind {kind}")),
+        }
+    }
+}
+
+struct Entry<'a> {
+    room: RoomId,
+    kind: u8,
+    number: u32,
+    bytes: &'a [u8],
+}
+
+/// The entries of the frame at the beginning of `bytes`, if there is a whole one, and what follows it.
+fn next_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (magic, rest) = bytes.split_first_chunk::<4>()?;
+    let (length, rest) = rest.split_first_chunk::<4>()?;
+    let (checksum, rest) = rest.split_first_chunk::<4>()?;
+    let length = u32::from_le_bytes(*length) as usize;
+    if *magic != MAGIC || length > FRAME_MAX_BYTES {
+        return None;
+    }
+    let (entries, rest) = rest.split_at_checked(length)?;
+    (crc32fast::hash(entries) == u32::from_le_bytes(*checksum)).then_some((entries, rest))
+}
+
+fn next_entry(bytes: &[u8]) -> Option<(Entry<'_>, &[u8])> {
+    let (&[a, b, c, kind], rest) = bytes.split_first_chunk::<4>()?;
+    let (number, rest) = read_varint(rest)?;
+    let (length, rest) = read_varint(rest)?;
+    let (bytes, rest) = rest.split_at_checked(length as usize)?;
+    Some((Entry { room: RoomId::from_number(u32::from_le_bytes([a, b, c, 0])), kind, number, bytes }, rest))
+}
+
+fn read_varint(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let mut value = 0_u32;
+    for (place, &byte) in bytes.iter().enumerate().take(5) {
+        value |= u32::from(byte & 0x7F) << (7 * place);
+        if byte & 0x80 == 0 {
+            return Some((value, bytes.get(place + 1..)?));
+        }
+    }
+    None
+}
