@@ -15,6 +15,8 @@ mod abuse;
 mod archive;
 /// `liap simulate`, `liap verify-deal` and `liap archive`, as a person runs them.
 mod archive_commands;
+/// `scripts/backup`, beside a running server, and the way back.
+mod backup;
 /// Completed games as JSON: pages, filters, players, errors.
 mod games;
 /// Routes, headers and files, asked for from outside.

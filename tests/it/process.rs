@@ -88,6 +88,11 @@ impl Server {
         self.child.id()
     }
 
+    /// Its data folder.
+    pub(crate) fn data(&self) -> &std::path::Path {
+        self.data.path()
+    }
+
     /// Sends a signal, by its name as in `kill -NAME`.
     pub(crate) fn signal(&self, name: &str) {
         let killed = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().unwrap();

@@ -22,11 +22,37 @@ const END: [u8; 4] = [0xFF; 4];
 /// Records on their way to the disk at once.
 const IN_FLIGHT: usize = 4096;
 
-/// Writes all games into one file.
+/// Writes all games into one file; `-` is the standard output.
 pub(super) fn backup(snapshot: &Snapshot, file: &Path) -> anyhow::Result<ExitCode> {
-    let draft = file.with_added_extension("part");
-    let out = File::create(&draft).with_context(|| format!("cannot write {}", draft.display()))?;
-    let mut out = Hashing { inner: BufWriter::new(out), hash: Sha256::new() };
+    let about = || format!("cannot write {}", file.display());
+    let is_stdout = file == Path::new("-");
+    let (games, hash) = if is_stdout {
+        let mut out = BufWriter::new(io::stdout().lock());
+        let written = write(snapshot, &mut out)?;
+        out.flush()?;
+        written
+    } else {
+        // Under its own name a file is always whole.
+        let draft = file.with_added_extension("part");
+        let mut out = BufWriter::new(File::create(&draft).with_context(about)?);
+        let written = write(snapshot, &mut out)?;
+        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        std::fs::rename(&draft, file).with_context(about)?;
+        written
+    };
+    let told = format!("{games} games in {}, SHA-256 {}", file.display(), hex::encode(hash));
+    if is_stdout {
+        complain(&told);
+    } else {
+        writeln!(io::stdout().lock(), "{told}")?;
+    }
+    let is_all = games == snapshot.len() as u64 && !snapshot.damage().is_any();
+    Ok(if is_all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Writes all games, and returns their number and the hash.
+fn write(snapshot: &Snapshot, out: &mut impl Write) -> anyhow::Result<(u64, [u8; 32])> {
+    let mut out = Hashing { inner: out, hash: Sha256::new() };
     let bar = progress::bar(snapshot.len() as u64, "games");
     out.write_all(MAGIC)?;
     let mut games = 0_u64;
@@ -45,15 +71,10 @@ pub(super) fn backup(snapshot: &Snapshot, file: &Path) -> anyhow::Result<ExitCod
     }
     out.write_all(&END)?;
     out.write_all(&games.to_le_bytes())?;
-    let hash = out.hash.finalize();
-    let mut out = out.inner;
-    out.write_all(&hash)?;
-    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    std::fs::rename(&draft, file).with_context(|| format!("cannot write {}", file.display()))?;
+    let hash: [u8; 32] = out.hash.finalize().into();
+    out.inner.write_all(&hash)?;
     bar.finish_and_clear();
-    writeln!(io::stdout().lock(), "{games} games in {}, SHA-256 {}", file.display(), hex::encode(hash))?;
-    let is_all = games == snapshot.len() as u64 && !snapshot.damage().is_any();
-    Ok(if is_all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok((games, hash))
 }
 
 /// Begins an archive with the games of a backup, after all of it was checked.

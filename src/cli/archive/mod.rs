@@ -83,7 +83,7 @@ pub(super) enum Command {
     },
     /// Write all games, as they are stored, into one file.
     Backup {
-        /// Where to.
+        /// Where to; `-` writes to the standard output.
         file: PathBuf,
     },
     /// Begin an archive with the games of a backup. There must be no games yet.
