@@ -605,7 +605,8 @@ fn pick(mut held: PieceSet, names: &[PieceName]) -> Result<PieceSet, PieceName> 
     Ok(picked)
 }
 
-fn unix_ms(text: &str) -> Option<u64> {
+/// A moment in milliseconds of Unix time.
+pub(super) fn unix_ms(text: &str) -> Option<u64> {
     u64::try_from(text.parse::<Timestamp>().ok()?.as_millisecond()).ok()
 }
 

@@ -12,6 +12,7 @@
 mod archive;
 mod catalog;
 mod codec;
+mod events;
 mod frame;
 mod game_id;
 mod index;
@@ -33,6 +34,7 @@ mod writer;
 
 pub use archive::{Archive, ArchiveStatus, Found, Full, ReadError};
 pub use codec::{DecodeError, EncodeError, Summary, decode, decode_summary, encode, encode_plain};
+pub use events::{GameEvent, tell};
 pub use frame::MAX_RECORD_BYTES;
 pub use game_id::{GameId, GameIds, ParseGameIdError};
 pub use index::{Index, Query, Rating, Totals};

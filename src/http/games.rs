@@ -11,7 +11,9 @@ use warp::reply::Response;
 use super::Asked;
 use super::error::Refusal;
 use super::ops::answer;
-use crate::archive::{Archive, GameId, GameJson, Query, ReadError, SummaryJson, Totals, replay, time_from, time_until};
+use crate::archive::{
+    Archive, GameId, GameJson, Query, ReadError, SummaryJson, Totals, replay, tell, time_from, time_until,
+};
 use crate::limit::{Cost, Key, Kind, Verdict};
 
 /// Games on a page of results, unless asked for otherwise, and at most.
@@ -47,7 +49,10 @@ pub(super) async fn game(id: String, asked: Asked) -> Response {
 /// `GET /api/games/{id}/events`: the same as a flat list, for tools.
 pub(super) async fn events(id: String, asked: Asked) -> Response {
     read(asked, Cost::Ordinary, move |archive| {
-        Ok(whole(archive, &id)?.map(|game| json!({ "game_id": game.game_id, "events": flat(&game) })))
+        Ok(whole(archive, &id)?.map(|game| {
+            let events: Vec<Value> = tell(&game).into_iter().map(|event| event.json).collect();
+            json!({ "game_id": game.game_id, "events": events })
+        }))
     })
     .await
 }
@@ -175,60 +180,4 @@ fn describe(name: &str, totals: &Totals) -> Value {
         "rating": totals.rating.map(|rating| rating.mean.round()),
         "uncertainty": totals.rating.map(|rating| rating.deviation.round()),
     })
-}
-
-/// Everything that happened in a game, one behind the other.
-fn flat(game: &GameJson) -> Vec<Value> {
-    let mut events = vec![json!({ "type": "game_started", "at": 0.0, "players": game.players })];
-    for round in &game.rounds {
-        let number = round.round;
-        for (deal, dealt) in (1..).zip(&round.deals) {
-            events.push(json!({
-                "type": "dealt", "round": number, "deal": deal, "hands": dealt.hands, "weak": dealt.weak,
-            }));
-            for given in &dealt.answers {
-                events.push(event("redeal_answered", number, json!(given)));
-            }
-        }
-        events.push(json!({
-            "type": "round_started", "round": number, "starter": round.starter,
-            "starter_reason": round.starter_reason, "multiplier": round.multiplier,
-        }));
-        for made in &round.declarations {
-            events.push(event("declared", number, json!(made)));
-        }
-        for turn in &round.turns {
-            for play in &turn.plays {
-                let mut played = event("played", number, json!(play));
-                if let Some(played) = played.as_object_mut() {
-                    played.insert("turn".to_owned(), json!(turn.turn));
-                }
-                events.push(played);
-            }
-            events.push(json!({
-                "type": "turn_won", "round": number, "turn": turn.turn, "winner": turn.winner, "piles": turn.piles,
-            }));
-        }
-        events.push(json!({
-            "type": "round_scored", "round": number, "captured": round.captured, "scores": round.scores,
-            "totals": round.totals,
-        }));
-    }
-    events.extend(game.takeovers.iter().map(|takeover| event("taken_over", 0, json!(takeover))));
-    events.push(json!({
-        "type": "game_ended", "ended": game.ended, "winners": game.winners, "final_scores": game.final_scores,
-    }));
-    events
-}
-
-/// An event with the fields of `what`. Round 0 stands for the whole game.
-fn event(kind: &str, round: u32, what: Value) -> Value {
-    let mut event = json!({ "type": kind });
-    if let (Some(event), Value::Object(what)) = (event.as_object_mut(), what) {
-        if round > 0 {
-            event.insert("round".to_owned(), json!(round));
-        }
-        event.extend(what);
-    }
-    event
 }
