@@ -134,7 +134,7 @@ fn part(path: &str) -> &'static str {
     match (first.trim_start_matches('/'), rest) {
         ("ws", _) => "socket",
         ("health", _) | ("api", "health") => "health",
-        ("api", _) => "api",
+        ("api", _) | ("openapi.json" | "asyncapi.json", "") => "api",
         ("admin", _) => "admin",
         _ => "page",
     }
@@ -185,6 +185,7 @@ mod tests {
             ("/health/live", "health"),
             ("/api/health", "health"),
             ("/api/rooms", "api"),
+            ("/openapi.json", "api"),
             ("/admin", "admin"),
             ("/healthy", "page"),
         ] {

@@ -6,6 +6,7 @@
 mod accept;
 mod api;
 mod client;
+mod described;
 mod door;
 mod entry;
 mod error;
@@ -43,6 +44,7 @@ pub use static_dir::StaticDirError;
 pub use tls::{Identity, Tls, TlsError};
 
 use client::Client;
+use described::Described;
 use entry::Entry;
 use static_dir::StaticDir;
 
@@ -65,6 +67,8 @@ pub fn serve(
 fn routes(door: &Arc<Door>, static_dir: Option<Arc<StaticDir>>) -> BoxedFilter<(Response,)> {
     let get = warp::get().or(warp::head()).unify();
     let asked = asked(door);
+    let described = Arc::new(Described::new(&door.options.base_path));
+    let described = any().map(move || Arc::clone(&described));
 
     let mut table = vec![
         // Where the game is played: `/ws/lobby`, and `/ws/{id}` for each room.
@@ -77,6 +81,8 @@ fn routes(door: &Arc<Door>, static_dir: Option<Arc<StaticDir>>) -> BoxedFilter<(
         path!("api" / "games" / String / "events").and(get).and(asked.clone()).then(games::events).boxed(),
         path!("api" / "players" / String).and(get).and(asked.clone()).then(games::player).boxed(),
         path!("api" / "leaderboard").and(get).and(asked.clone()).then(games::leaderboard).boxed(),
+        path!("openapi.json").and(get).and(described.clone()).and(asked.clone()).map(described::http).boxed(),
+        path!("asyncapi.json").and(get).and(described).and(asked.clone()).map(described::sockets).boxed(),
         // How the server is.
         path!("health").and(get).and(asked.clone()).then(ops::health).boxed(),
         path!("health" / "live").and(get).map(ops::live).boxed(),

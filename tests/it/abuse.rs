@@ -18,7 +18,7 @@ const HANDSHAKE: &[(&str, &str)] = &[
 ];
 
 /// Sends a handshake with one header changed, or left out if it is empty.
-fn handshake(server: &Server, method: &str, name: &str, value: &str) -> Answer {
+pub(crate) fn handshake(server: &Server, method: &str, name: &str, value: &str) -> Answer {
     let mut headers: Vec<_> = HANDSHAKE.iter().copied().filter(|(known, _)| *known != name).collect();
     if !value.is_empty() {
         headers.push((name, value));

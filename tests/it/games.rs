@@ -9,7 +9,7 @@ use crate::archive::{games, open, submit};
 use crate::process::Server;
 
 /// A server with this many games in its archive, and what each of them looks like, oldest first.
-fn server_with(count: usize) -> (Server, Vec<Value>) {
+pub(crate) fn server_with(count: usize) -> (Server, Vec<Value>) {
     let data = tempfile::tempdir().unwrap();
     let archive = open(&data.path().join("archive"));
     let records = games(count);

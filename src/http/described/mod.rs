@@ -1,0 +1,188 @@
+//! What describes us to programs: OpenAPI for what is asked by HTTP, AsyncAPI for what is said on WebSockets.
+//!
+//! Both are written by hand, in the JSON files beside this one; what would only repeat itself is put in here, once at
+//! start. `tests/it/described.rs` holds them against the code and its answers.
+
+use std::sync::Arc;
+
+use hyper::body::Bytes;
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
+use warp::http::{HeaderValue, StatusCode};
+use warp::reply::Response;
+
+use super::Asked;
+use super::options::BasePath;
+use super::page::matches;
+
+/// Routes and answers.
+const OPENAPI: &str = include_str!("openapi.json");
+/// The WebSockets' channels and close codes.
+const ASYNCAPI: &str = include_str!("asyncapi.json");
+/// What is said there: by event, without the envelope that is around all of them.
+const MESSAGES: &str = include_str!("messages.json");
+/// The forms that both documents need, ...
+const ROOMS: &str = include_str!("rooms.json");
+/// ... those of completed games, ...
+const GAMES: &str = include_str!("games.json");
+/// ... and those of a table.
+const TABLE: &str = include_str!("table.json");
+
+/// Both documents, ready to be sent.
+#[derive(Debug)]
+pub(super) struct Described {
+    openapi: Document,
+    asyncapi: Document,
+}
+
+#[derive(Debug)]
+struct Document {
+    text: Bytes,
+    etag: String,
+}
+
+impl Described {
+    /// Describes a server that is shown below this path.
+    pub(super) fn new(base: &BasePath) -> Self {
+        Self { openapi: Document::new(&openapi(base.as_str())), asyncapi: Document::new(&asyncapi(base.as_str())) }
+    }
+}
+
+impl Document {
+    fn new(document: &Value) -> Self {
+        let text = document.to_string();
+        let hash = Sha256::digest(&text);
+        Self { etag: format!("\"{}\"", hex::encode(hash.get(..8).unwrap_or_default())), text: text.into() }
+    }
+
+    fn answer(&self, asked: &Asked) -> Response {
+        let mut response = Response::default();
+        if matches(&asked.headers, &self.etag) {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+        } else {
+            *response.body_mut() = self.text.clone().into();
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        // Sixteen digits between quotes always fit into a header.
+        if let Ok(etag) = HeaderValue::from_str(&self.etag) {
+            response.headers_mut().insert(ETAG, etag);
+        }
+        response
+    }
+}
+
+/// `GET /openapi.json`.
+pub(super) fn http(described: Arc<Described>, asked: Asked) -> Response {
+    described.openapi.answer(&asked)
+}
+
+/// `GET /asyncapi.json`.
+pub(super) fn sockets(described: Arc<Described>, asked: Asked) -> Response {
+    described.asyncapi.answer(&asked)
+}
+
+fn openapi(base: &str) -> Value {
+    let mut document = parse(OPENAPI);
+    document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
+    document["servers"] = json!([{ "url": shown_at(base) }]);
+    document["components"]["schemas"] = forms(&[ROOMS, GAMES]);
+    for (_, response) in fields(&mut document["components"]["responses"]) {
+        response["headers"]["X-Request-ID"] = json!({ "$ref": "#/components/headers/RequestId" });
+    }
+    document
+}
+
+fn asyncapi(base: &str) -> Value {
+    let mut document = parse(ASYNCAPI);
+    document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
+    document["servers"]["here"]["pathname"] = shown_at(base).into();
+    document["components"]["schemas"] = forms(&[ROOMS, TABLE]);
+    let mut messages = parse(MESSAGES);
+    for (side, operation) in [("client", "Hears"), ("server", "Says")] {
+        for (event, message) in fields(&mut messages[side]) {
+            // Both sides say `declare`.
+            let name = format!("{side}.{event}");
+            for channel in message["channels"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+                document["channels"][channel]["messages"][&name] =
+                    json!({ "$ref": format!("#/components/messages/{name}") });
+                if let Value::Array(all) = &mut document["operations"][format!("{channel}{operation}")]["messages"] {
+                    all.push(json!({ "$ref": format!("#/channels/{channel}/messages/{name}") }));
+                }
+            }
+            document["components"]["messages"][&name] = in_envelope(side, event, message);
+        }
+    }
+    document
+}
+
+/// A message as it goes over the wire, around its `data`.
+fn in_envelope(side: &str, event: &str, message: &Value) -> Value {
+    let data = &message["data"];
+    let mut properties = json!({ "event": { "type": "string", "const": event }, "data": data });
+    let mut required = vec!["event"];
+    if side == "server" || data.get("required").is_some() {
+        required.push("data");
+    }
+    if side == "client" {
+        // What the existing client adds to each of its frames; nothing depends on it.
+        properties["sequence"] = json!({ "type": "integer" });
+        properties["timestamp"] = json!({ "type": "number" });
+        properties["id"] = json!({ "type": "string" });
+    }
+    let examples = message["examples"].as_array().into_iter().flatten();
+    json!({
+        "name": event,
+        "summary": message["summary"],
+        "payload": { "type": "object", "required": required, "properties": properties },
+        "examples": examples.map(|data| json!({ "payload": { "event": event, "data": data } })).collect::<Vec<_>>(),
+    })
+}
+
+/// The path under which clients see us.
+fn shown_at(base: &str) -> &str {
+    if base.is_empty() { "/" } else { base }
+}
+
+/// All forms of these files.
+fn forms(files: &[&str]) -> Value {
+    let mut all = Map::new();
+    for file in files {
+        all.extend(fields(&mut parse(file)).map(|(name, form)| (name.clone(), form.take())));
+    }
+    Value::Object(all)
+}
+
+fn fields(value: &mut Value) -> impl Iterator<Item = (&String, &mut Value)> {
+    value.as_object_mut().into_iter().flatten()
+}
+
+#[expect(clippy::expect_used, reason = "the files are part of the program, and a test reads them all")]
+fn parse(file: &str) -> Value {
+    serde_json::from_str(file).expect("our own files are JSON")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_know_where_they_are_shown() {
+        assert_eq!(openapi("")["servers"], json!([{ "url": "/" }]));
+        assert_eq!(openapi("/liap")["servers"], json!([{ "url": "/liap" }]));
+        assert_eq!(asyncapi("/liap")["servers"]["here"]["pathname"], "/liap");
+    }
+
+    #[test]
+    fn no_form_is_written_twice_and_every_reference_leads_somewhere() {
+        let count = |files: &[&str]| files.iter().map(|file| fields(&mut parse(file)).count()).sum::<usize>();
+        for (document, files) in [(openapi(""), [ROOMS, GAMES]), (asyncapi(""), [ROOMS, TABLE])] {
+            assert_eq!(forms(&files).as_object().unwrap().len(), count(&files));
+            let text = document.to_string();
+            for reference in text.split("\"$ref\":\"#").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+                assert!(document.pointer(reference).is_some(), "{reference}");
+            }
+        }
+    }
+}
