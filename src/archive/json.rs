@@ -405,23 +405,32 @@ pub(super) fn time_text(unix_ms: u64) -> String {
 }
 
 /// The start of a time given as a day (`2026-11-23`, in UTC) or a moment (`2026-11-23T10:15:02Z`), in milliseconds of
-/// Unix time.
+/// Unix time. What lies before 1970 counts as its beginning: no game is older.
 #[must_use]
 pub fn time_from(text: &str) -> Option<u64> {
-    day_ms(text).or_else(|| unix_ms(text))
+    day_ms(text).or_else(|| moment_ms(text))
 }
 
 /// The end of a time given as a day, which is the start of the next one, or a moment, in milliseconds of Unix time.
 #[must_use]
 pub fn time_until(text: &str) -> Option<u64> {
-    day_ms(text).map(|ms| ms.saturating_add(86_400_000)).or_else(|| unix_ms(text))
+    day_ms(text).map(|ms| ms.saturating_add(86_400_000)).or_else(|| moment_ms(text))
 }
 
 fn day_ms(text: &str) -> Option<u64> {
     // A longer text would be read as a day too, and its time forgotten.
     let is_day = text.len() == "2026-11-23".len();
     let day: jiff::civil::Date = is_day.then(|| text.parse().ok()).flatten()?;
-    u64::try_from(day.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp().as_millisecond()).ok()
+    // The last day there is lies beyond the last moment there is.
+    Some(since_1970(day.to_zoned(jiff::tz::TimeZone::UTC).map_or(Timestamp::MAX, |begin| begin.timestamp())))
+}
+
+fn moment_ms(text: &str) -> Option<u64> {
+    text.parse().ok().map(since_1970)
+}
+
+fn since_1970(time: Timestamp) -> u64 {
+    u64::try_from(time.as_millisecond()).unwrap_or(0)
 }
 
 /// Why a text is no completed game.

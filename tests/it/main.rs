@@ -17,7 +17,7 @@ mod archive;
 mod archive_commands;
 /// `scripts/backup`, beside a running server, and the way back.
 mod backup;
-/// What describes us to programs, held against what we do: OpenAPI and AsyncAPI.
+/// What describes us to programs, held against what we do: `OpenAPI` and `AsyncAPI`.
 mod described;
 /// Completed games as JSON: pages, filters, players, errors.
 mod games;

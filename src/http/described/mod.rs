@@ -1,7 +1,8 @@
-//! What describes us to programs: OpenAPI for what is asked by HTTP, AsyncAPI for what is said on WebSockets.
+//! What describes us to programs: `OpenAPI` for what is asked by HTTP, `AsyncAPI` for what is said on WebSockets.
 //!
 //! Both are written by hand, in the JSON files beside this one; what would only repeat itself is put in here, once at
 //! start. `tests/it/described.rs` holds them against the code and its answers.
+#![expect(clippy::indexing_slicing, reason = "only our own documents are indexed, before anybody is let in")]
 
 use std::sync::Arc;
 
