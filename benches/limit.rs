@@ -24,7 +24,7 @@ fn allowed(bencher: Bencher) {
 fn denied(bencher: Bencher) {
     let limiter = limiter();
     let key = Key::from_number(1);
-    while limiter.check(Kind::Player, key, Cost::Ordinary).is_allowed() {}
+    while limiter.decide(Kind::Player, key, Cost::Ordinary).is_allowed() {}
     bencher.bench(|| limiter.check(Kind::Player, black_box(key), Cost::Ordinary));
 }
 
@@ -32,7 +32,7 @@ fn denied(bencher: Bencher) {
 fn among_a_million(bencher: Bencher) {
     let limiter = limiter();
     for number in 0..1_000_000 {
-        limiter.check(Kind::Socket, Key::from_number(number), Cost::Ordinary);
+        limiter.decide(Kind::Socket, Key::from_number(number), Cost::Ordinary);
     }
     let next = AtomicU64::new(0);
     bencher.bench(|| {

@@ -73,7 +73,7 @@ impl Entry {
         // address may load our page thirty times at once, each time with all its files.
         let is_file_of_ours = options.static_dir.is_none() && request.uri().path().starts_with("/assets/");
         let is_free = matches!(part, "socket" | "health") || is_file_of_ours;
-        if !is_free && let Err(refusal) = self.admit(&client) {
+        if !is_free && let Err(refusal) = self.admit(&client).await {
             return (part, refusal.response());
         }
         request.extensions_mut().insert(client);
@@ -83,9 +83,9 @@ impl Entry {
         }
     }
 
-    fn admit(&self, client: &Client) -> Result<(), Refusal> {
+    async fn admit(&self, client: &Client) -> Result<(), Refusal> {
         let limiter = &self.door.limiter;
-        match limiter.check(Kind::Http, Key::from_address(client.address), Cost::Ordinary) {
+        match limiter.check(Kind::Http, Key::from_address(client.address), Cost::Ordinary).await {
             Verdict::Allowed { .. } => Ok(()),
             Verdict::Denied { retry_after } => {
                 self.door.metrics.limited.with(Kind::Http.name()).inc();

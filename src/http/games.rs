@@ -100,7 +100,7 @@ async fn read(
     };
     if cost != Cost::Ordinary {
         let address = Key::from_address(asked.client.address);
-        if let Verdict::Denied { retry_after } = asked.door.limiter.check(Kind::Http, address, cost) {
+        if let Verdict::Denied { retry_after } = asked.door.limiter.check(Kind::Http, address, cost).await {
             return Refusal::TooMany { quota: asked.door.limiter.quota(Kind::Http), retry_after }.response();
         }
     }

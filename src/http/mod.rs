@@ -17,6 +17,7 @@ mod options;
 mod outgoing;
 mod page;
 mod places;
+mod scales;
 mod scrape;
 mod session;
 mod socket;
@@ -73,7 +74,7 @@ fn routes(door: &Arc<Door>, static_dir: Option<Arc<StaticDir>>) -> BoxedFilter<(
     let mut table = vec![
         // Where the game is played: `/ws/lobby`, and `/ws/{id}` for each room.
         path!("ws" / String).and(warp::get()).and(warp::ext::optional::<OnUpgrade>()).and(asked.clone())
-            .map(upgrade::upgrade).boxed(),
+            .then(upgrade::upgrade).boxed(),
         // What programs ask for.
         path!("api" / "rooms").and(get).and(asked.clone()).map(api::rooms).boxed(),
         path!("api" / "games").and(get).and(warp::query()).and(asked.clone()).then(games::find).boxed(),

@@ -15,8 +15,9 @@ use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 
 use super::door::Door;
 use super::outgoing::Outgoing;
+use super::scales::Scales;
 use super::transport::Transport;
-use crate::limit::{Cost, Key, Kind, Patience, Verdict};
+use crate::limit::{Key, Patience};
 use crate::protocol::server_message::{self, ListReason, RoomClosed};
 use crate::protocol::{ClientMessage, CloseReason, ErrorType, Frame, RoomId, SessionKey, decode};
 use crate::room::{self, ConnectionId, Farewell, Input, RoomHandle, SendError};
@@ -72,11 +73,12 @@ pub(super) async fn live(stream: Transport, read: Vec<u8>, guest: Guest) {
     let metrics = Arc::clone(&guest.door.metrics);
     metrics.sockets_opened.inc();
     metrics.sockets.inc();
-    let mut link = Link::new(stream, read, &guest).await;
+    let scales = Scales::new(Arc::clone(&guest.door), guest.session, guest.address);
+    let mut link = Link::new(stream, read, guest.door).await;
     let ended = match guest.destination {
-        Destination::Lobby => lobby(&mut link, guest.session).await,
-        Destination::Room(id) => room(&mut link, guest.session, id).await,
-        Destination::Nowhere(id) => nowhere(&mut link, &id).await,
+        Destination::Lobby => lobby(&mut link, &scales, guest.session).await,
+        Destination::Room(id) => room(&mut link, &scales, guest.session, id).await,
+        Destination::Nowhere(id) => nowhere(&mut link, &scales, &id).await,
     };
     link.close(ended).await;
     metrics.sockets.dec();
@@ -121,7 +123,7 @@ impl Ended {
 }
 
 /// A socket in the lobby: shows the list of rooms, opens rooms and takes seats.
-async fn lobby(link: &mut Link, session: SessionKey) -> Ended {
+async fn lobby(link: &mut Link, scales: &Scales, session: SessionKey) -> Ended {
     let door = Arc::clone(&link.door);
     let rooms = &door.rooms;
     let mut list = rooms.watch_lobby();
@@ -145,7 +147,8 @@ async fn lobby(link: &mut Link, session: SessionKey) -> Ended {
             }
             () = stage.cleared() => return Ended::Ours(CloseReason::Restart),
         };
-        let message = match link.read(heard).await {
+        let weighed = heard.weigh(scales).await;
+        let message = match link.read(heard, weighed).await {
             Ok(Some(message)) => message,
             Ok(None) => continue,
             Err(ended) => return ended,
@@ -153,12 +156,12 @@ async fn lobby(link: &mut Link, session: SessionKey) -> Ended {
         let action = name(&message);
         let (outcome, answer) = match message {
             ClientMessage::ClientReady { .. } => ("accepted", rooms.list_frame(ListReason::Initial)),
-            ClientMessage::GetRooms => match link.weigh(Cost::Query) {
+            ClientMessage::GetRooms => match scales.query().await {
                 Ok(()) => ("accepted", rooms.list_frame(ListReason::Requested)),
                 Err(refused) => ("refused", refused),
             },
             ClientMessage::Ping { timestamp } => ("accepted", pong(&timestamp, None)),
-            ClientMessage::CreateRoom { player_name } => match link.weigh_new_room() {
+            ClientMessage::CreateRoom { player_name } => match scales.new_room().await {
                 Ok(()) => match rooms.create(Some(session), player_name.clone()) {
                     Ok(room) => {
                         let token = room.token.reveal();
@@ -193,27 +196,27 @@ async fn lobby(link: &mut Link, session: SessionKey) -> Ended {
 }
 
 /// A socket of a room.
-async fn room(link: &mut Link, session: SessionKey, id: RoomId) -> Ended {
+async fn room(link: &mut Link, scales: &Scales, session: SessionKey, id: RoomId) -> Ended {
     let door = Arc::clone(&link.door);
     let text = id.to_string();
-    let Some(room) = door.rooms.find(id) else { return nowhere(link, &text).await };
+    let Some(room) = door.rooms.find(id) else { return nowhere(link, scales, &text).await };
     let (connection, outbox) = room::connection(Some(session), door.options.send_queue_frames);
     let number = connection.id;
     if room.deliver(Input::Connected(connection)).await.is_err() {
-        return nowhere(link, &text).await;
+        return nowhere(link, scales, &text).await;
     }
     let table = Table { room, id, number, outbox };
-    let (table, ended) = table.serve(link).await;
-    match ended {
-        Some(ended) => {
+    let (table, left) = table.serve(link, scales).await;
+    match left {
+        Left::Socket(ended) => {
             // A room that is over has nothing to learn.
             table.room.deliver(Input::Disconnected(number, ended.farewell())).await.ok();
             ended
         }
         // The room is over and the client has been told; what it still says is answered.
-        None => {
+        Left::Room => {
             drop(table);
-            answer_for_nobody(link).await
+            answer_for_nobody(link, scales).await
         }
     }
 }
@@ -227,58 +230,67 @@ struct Table {
 }
 
 impl Table {
-    /// Carries messages both ways until the socket ends; `None` if the room ends first.
-    async fn serve(mut self, link: &mut Link) -> (Self, Option<Ended>) {
+    /// Carries messages both ways until the socket or the room ends.
+    async fn serve(mut self, link: &mut Link, scales: &Scales) -> (Self, Left) {
         loop {
-            let heard = tokio::select! {
-                outgoing = self.outbox.next() => {
-                    match outgoing {
-                        room::Outgoing::Frame(frame) => link.outgoing.push(frame),
-                        room::Outgoing::Close(reason) => return (self, Some(Ended::Ours(reason))),
-                        room::Outgoing::Gone => return (self, None),
-                    }
-                    // What is there already goes along.
-                    while !link.outgoing.is_full()
-                        && let Some(frame) = self.outbox.try_next()
-                    {
-                        link.outgoing.push(frame);
-                    }
-                    None
-                }
-                heard = link.hear() => Some(heard),
+            let served = tokio::select! {
+                outgoing = self.outbox.next() => self.forward(link, outgoing).await,
+                heard = link.hear() => self.take(link, scales, heard).await,
             };
-            let served = match heard {
-                Some(heard) => self.take(link, heard).await,
-                None => self.flush(link).await,
-            };
-            match served {
-                Ok(Served::Yes) => {}
-                Ok(Served::RoomIsOver) => return (self, None),
-                Err(ended) => return (self, Some(ended)),
+            if let Err(left) = served {
+                return (self, left);
             }
         }
     }
 
+    /// Hands on what the room says, and with it what is there already.
+    async fn forward(&mut self, link: &mut Link, outgoing: room::Outgoing) -> Result<(), Left> {
+        match outgoing {
+            room::Outgoing::Frame(frame) => link.outgoing.push(frame),
+            room::Outgoing::Close(reason) => return Err(Left::Socket(Ended::Ours(reason))),
+            room::Outgoing::Gone => return Err(Left::Room),
+        }
+        while !link.outgoing.is_full()
+            && let Some(frame) = self.outbox.try_next()
+        {
+            link.outgoing.push(frame);
+        }
+        self.flush(link).await
+    }
+
     /// Writes what is gathered. While the client does not take it, the room may lose patience.
-    async fn flush(&mut self, link: &mut Link) -> Result<Served, Ended> {
+    async fn flush(&mut self, link: &mut Link) -> Result<(), Left> {
         tokio::select! {
             biased;
-            written = link.flush() => written.map(|()| Served::Yes),
-            reason = self.outbox.aborted() => Err(Ended::Ours(reason)),
+            written = link.flush() => written.map_err(Left::Socket),
+            reason = self.outbox.aborted() => Err(Left::Socket(Ended::Ours(reason))),
         }
     }
 
-    async fn take(&mut self, link: &mut Link, heard: Heard) -> Result<Served, Ended> {
-        let Some(message) = link.read(heard).await? else { return Ok(Served::Yes) };
+    /// Waits for a decision about what the client has said. What the room says does not wait with it.
+    async fn meanwhile<T>(&mut self, link: &mut Link, decision: impl Future<Output = T>) -> Result<T, Left> {
+        tokio::pin!(decision);
+        loop {
+            tokio::select! {
+                biased;
+                decided = &mut decision => return Ok(decided),
+                outgoing = self.outbox.next() => self.forward(link, outgoing).await?,
+            }
+        }
+    }
+
+    async fn take(&mut self, link: &mut Link, scales: &Scales, heard: Heard) -> Result<(), Left> {
+        let weighed = self.meanwhile(link, heard.weigh(scales)).await?;
+        let Some(message) = link.read(heard, weighed).await.map_err(Left::Socket)? else { return Ok(()) };
         let action = name(&message);
         let (outcome, answer) = match message {
             // Says nothing about the table, so the table need not hear of it.
             ClientMessage::Ping { timestamp } => ("accepted", Some(pong(&timestamp, Some(self.id)))),
-            message => match link.weigh_room(self.id) {
+            message => match self.meanwhile(link, scales.room(self.id)).await? {
                 Err(refused) => ("refused", Some(refused)),
                 Ok(()) => match self.room.send(Input::Said(self.number, message)) {
                     Ok(()) => ("accepted", None),
-                    Err(SendError::Gone) => return Ok(Served::RoomIsOver),
+                    Err(SendError::Gone) => return Err(Left::Room),
                     Err(SendError::Busy) => {
                         link.door.metrics.rooms_busy.inc();
                         let busy = server_message::error(ErrorType::Busy, "The room is busy, please try again");
@@ -292,25 +304,28 @@ impl Table {
             link.outgoing.push(answer);
             return self.flush(link).await;
         }
-        Ok(Served::Yes)
+        Ok(())
     }
 }
 
-enum Served {
-    Yes,
-    RoomIsOver,
+/// Why a table is left.
+enum Left {
+    /// The socket ends.
+    Socket(Ended),
+    /// The room is over; the socket may stay.
+    Room,
 }
 
 /// A socket of a room that is not there.
-async fn nowhere(link: &mut Link, id: &str) -> Ended {
+async fn nowhere(link: &mut Link, scales: &Scales, id: &str) -> Ended {
     match link.send(server_message::room_not_found(id)).await {
-        Ok(()) => answer_for_nobody(link).await,
+        Ok(()) => answer_for_nobody(link, scales).await,
         Err(ended) => ended,
     }
 }
 
 /// Answers in the place of a room that is not there, for as long as a client needs to find its way back.
-async fn answer_for_nobody(link: &mut Link) -> Ended {
+async fn answer_for_nobody(link: &mut Link, scales: &Scales) -> Ended {
     let until = sleep_until(Instant::now() + NOWHERE);
     tokio::pin!(until);
     let mut stage = link.door.stage();
@@ -320,7 +335,8 @@ async fn answer_for_nobody(link: &mut Link) -> Ended {
             () = stage.cleared() => return Ended::Ours(CloseReason::Restart),
             () = &mut until => return Ended::Ours(CloseReason::Done),
         };
-        let message = match link.read(heard).await {
+        let weighed = heard.weigh(scales).await;
+        let message = match link.read(heard, weighed).await {
             Ok(Some(message)) => message,
             Ok(None) => continue,
             Err(ended) => return ended,
@@ -386,22 +402,29 @@ enum Heard {
     End(Ended),
 }
 
-/// The socket itself: reads and writes messages, and knows how much the client may say.
+impl Heard {
+    /// Whether the client may say that; if not, the answer for him.
+    async fn weigh(&self, scales: &Scales) -> Result<(), Frame> {
+        match self {
+            Self::Text(_) | Self::Ping => scales.frame().await,
+            Self::Tick | Self::End(_) => Ok(()),
+        }
+    }
+}
+
+/// The socket itself: reads and writes messages.
 struct Link {
     stream: WebSocketStream<Transport>,
     outgoing: Outgoing,
     door: Arc<Door>,
     ticks: Interval,
     last_heard: Instant,
-    socket: Key,
-    player: Key,
-    address: Key,
     patience: Patience,
 }
 
 impl Link {
-    async fn new(stream: Transport, read: Vec<u8>, guest: &Guest) -> Self {
-        let options = &guest.door.options;
+    async fn new(stream: Transport, read: Vec<u8>, door: Arc<Door>) -> Self {
+        let options = &door.options;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             .write_buffer_size(0)
@@ -415,11 +438,8 @@ impl Link {
             outgoing: Outgoing::default(),
             ticks,
             last_heard: Instant::now(),
-            socket: Key::from_number(next_number()),
-            player: Key::from_text(&hex::encode(guest.session.as_bytes())),
-            address: guest.address,
             patience: Patience::default(),
-            door: Arc::clone(&guest.door),
+            door,
         }
     }
 
@@ -451,20 +471,20 @@ impl Link {
         }
     }
 
-    /// Makes a message of what was heard; `None` if it was none, or one that is answered here.
-    async fn read(&mut self, heard: Heard) -> Result<Option<ClientMessage>, Ended> {
-        let (text, refused) = match heard {
+    /// Makes a message of what was heard; `None` if it was none, or one that is answered here. The limit was asked
+    /// first: what is over it is not worth parsing.
+    async fn read(&mut self, heard: Heard, weighed: Result<(), Frame>) -> Result<Option<ClientMessage>, Ended> {
+        let text = match heard {
             Heard::End(ended) => return Err(ended),
             Heard::Tick => return self.ping().await.map(|()| None),
-            Heard::Ping => (None, self.weigh_frame()),
+            Heard::Ping => None,
             Heard::Text(text) => {
                 self.door.metrics.frames_received.inc();
                 self.door.metrics.received_bytes.inc_by(text.len() as u64);
-                (Some(text), self.weigh_frame())
+                Some(text)
             }
         };
-        // The limit comes first: what is over it is not worth parsing.
-        let answer = match (refused, text) {
+        let answer = match (weighed, text) {
             (Ok(()), None) => return Ok(None),
             (Ok(()), Some(text)) => match decode(&text) {
                 Ok(message) => {
@@ -483,37 +503,6 @@ impl Link {
             return Err(Ended::Ours(CloseReason::Abuse));
         }
         self.send(answer).await.map(|()| None)
-    }
-
-    fn weigh_frame(&self) -> Result<(), Frame> {
-        self.check(Kind::Socket, self.socket, Cost::Ordinary)?;
-        self.check(Kind::Player, self.player, Cost::Ordinary)
-    }
-
-    /// Whether the player may have something dearer than a message.
-    fn weigh(&self, cost: Cost) -> Result<(), Frame> {
-        self.check(Kind::Player, self.player, cost)
-    }
-
-    /// Whether another room may be opened. The address counts as well: a player is easily invented.
-    fn weigh_new_room(&self) -> Result<(), Frame> {
-        self.weigh(Cost::CreateRoom)?;
-        self.check(Kind::Http, self.address, Cost::CreateRoom)
-    }
-
-    /// Whether the room may hear one message more. Asked last, so that a flood from one socket is stopped at that
-    /// socket and takes nothing from the others at the table.
-    fn weigh_room(&self, id: RoomId) -> Result<(), Frame> {
-        self.check(Kind::Room, Key::from_number(u64::from(id.number())), Cost::Ordinary)
-    }
-
-    /// Asks the limiter; over the limit the answer for the client comes back.
-    fn check(&self, kind: Kind, key: Key, cost: Cost) -> Result<(), Frame> {
-        let Verdict::Denied { retry_after } = self.door.limiter.check(kind, key, cost) else { return Ok(()) };
-        self.door.metrics.limited.with(kind.name()).inc();
-        let quota = self.door.limiter.quota(kind);
-        let window = u32::try_from(quota.window.as_secs()).unwrap_or(u32::MAX);
-        Err(server_message::rate_limited(quota.burst.get(), window, retry_after.as_secs_f64(), false))
     }
 
     /// Asks whether the client is there, or notices that it has not been for too long.
@@ -583,13 +572,6 @@ impl Link {
         }
         Ok(())
     }
-}
-
-/// Numbers a socket for the limiter, for as long as the process lives.
-fn next_number() -> u64 {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static LAST: AtomicU64 = AtomicU64::new(0);
-    LAST.fetch_add(1, Ordering::Relaxed)
 }
 
 #[cfg(test)]

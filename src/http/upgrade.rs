@@ -22,16 +22,16 @@ use crate::observe::{CorrelationId, ServerPhase};
 ///
 /// We answer ourselves because warp's own upgrade has no say over the read buffer: 128 KiB for each socket, filled with
 /// zeros before every read, which is most of the memory of an idle socket and a third of the time of a busy one.
-pub(super) fn upgrade(destination: String, upgrade: Option<OnUpgrade>, asked: Asked) -> Response {
+pub(super) async fn upgrade(destination: String, upgrade: Option<OnUpgrade>, asked: Asked) -> Response {
     let refused = Arc::clone(&asked.door);
-    accept(destination, upgrade, asked).unwrap_or_else(|refusal| {
+    accept(destination, upgrade, asked).await.unwrap_or_else(|refusal| {
         refused.metrics.sockets_refused.with(reason(&refusal)).inc();
         log::debug!("a socket was refused: {refusal}");
         refusal.response()
     })
 }
 
-fn accept(destination: String, upgrade: Option<OnUpgrade>, asked: Asked) -> Result<Response, Refusal> {
+async fn accept(destination: String, upgrade: Option<OnUpgrade>, asked: Asked) -> Result<Response, Refusal> {
     let Asked { door, client, headers } = asked;
     let accept_key = check_handshake(&headers)?;
     let upgrade = upgrade.ok_or(Refusal::NotAnUpgrade)?;
@@ -46,7 +46,7 @@ fn accept(destination: String, upgrade: Option<OnUpgrade>, asked: Asked) -> Resu
         return Err(Refusal::NotReady);
     }
     let address = Key::from_address(client.address);
-    if let Verdict::Denied { retry_after } = door.limiter.check(Kind::NewSocket, address, Cost::Ordinary) {
+    if let Verdict::Denied { retry_after } = door.limiter.check(Kind::NewSocket, address, Cost::Ordinary).await {
         door.metrics.limited.with(Kind::NewSocket.name()).inc();
         return Err(Refusal::TooMany { quota: door.limiter.quota(Kind::NewSocket), retry_after });
     }

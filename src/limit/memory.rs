@@ -10,7 +10,7 @@ use governor::state::keyed::ShrinkableKeyedStateStore;
 use governor::state::{InMemoryState, NotKeyed, StateStore};
 use governor::{Quota as GovernorQuota, RateLimiter};
 
-use super::{Cost, Key, Kind, Limiter, Options, Quota, Quotas, Verdict};
+use super::{Cost, Decision, Key, Kind, Limiter, Options, Quota, Quotas, Verdict};
 
 type Keyed<C> = RateLimiter<Key, Buckets, C, StateInformationMiddleware>;
 
@@ -50,6 +50,17 @@ impl<C: Clock + Clone> MemoryLimiter<C> {
         }
     }
 
+    /// What [`Limiter::check`] decides, as the plain call it is here.
+    pub fn decide(&self, kind: Kind, key: Key, cost: Cost) -> Verdict {
+        let units = cost.units().min(self.quotas.of(kind).burst);
+        match self.keyed(kind).check_key_n(&key, units) {
+            Ok(Ok(state)) => Verdict::Allowed { remaining: state.remaining_burst_capacity() },
+            Ok(Err(not_until)) => Verdict::Denied { retry_after: not_until.wait_time_from(self.clock.now()) },
+            // Not reached: the cost is at most the bucket. If it were, refusing is the safe answer.
+            Err(_) => Verdict::Denied { retry_after: self.quotas.of(kind).window },
+        }
+    }
+
     fn keyed(&self, kind: Kind) -> &Keyed<C> {
         match kind {
             Kind::Player => &self.player,
@@ -66,14 +77,8 @@ where
     C: Clock + Clone + std::fmt::Debug + Send + Sync,
     C::Instant: std::fmt::Debug + Send + Sync,
 {
-    fn check(&self, kind: Kind, key: Key, cost: Cost) -> Verdict {
-        let units = cost.units().min(self.quotas.of(kind).burst);
-        match self.keyed(kind).check_key_n(&key, units) {
-            Ok(Ok(state)) => Verdict::Allowed { remaining: state.remaining_burst_capacity() },
-            Ok(Err(not_until)) => Verdict::Denied { retry_after: not_until.wait_time_from(self.clock.now()) },
-            // Not reached: the cost is at most the bucket. If it were, refusing is the safe answer.
-            Err(_) => Verdict::Denied { retry_after: self.quotas.of(kind).window },
-        }
+    fn check(&self, kind: Kind, key: Key, cost: Cost) -> Decision {
+        Decision::Ready(self.decide(kind, key, cost))
     }
 
     fn quota(&self, kind: Kind) -> Quota {
@@ -184,8 +189,8 @@ mod tests {
     }
 
     /// How often in a row the same is allowed.
-    fn allowed(limiter: &impl Limiter, kind: Kind, key: Key, cost: Cost) -> usize {
-        (0..100_000).take_while(|_| limiter.check(kind, key, cost).is_allowed()).count()
+    fn allowed(limiter: &MemoryLimiter<FakeRelativeClock>, kind: Kind, key: Key, cost: Cost) -> usize {
+        (0..100_000).take_while(|_| limiter.decide(kind, key, cost).is_allowed()).count()
     }
 
     #[test]
@@ -193,7 +198,7 @@ mod tests {
         let (limiter, clock) = limiter(&Options::default());
         assert_eq!(allowed(&limiter, Kind::Player, PLAYER, Cost::Ordinary), 60);
         assert_eq!(
-            limiter.check(Kind::Player, PLAYER, Cost::Ordinary),
+            limiter.decide(Kind::Player, PLAYER, Cost::Ordinary),
             Verdict::Denied { retry_after: Duration::from_secs(1) }
         );
         clock.advance(Duration::from_secs(3));
@@ -225,11 +230,11 @@ mod tests {
         let (limiter, clock) = limiter(&Options { player_per_minute: 60, ..Options::default() });
         assert_eq!(allowed(&limiter, Kind::Player, PLAYER, Cost::CreateRoom), 6);
         assert_eq!(
-            limiter.check(Kind::Player, PLAYER, Cost::CreateRoom),
+            limiter.decide(Kind::Player, PLAYER, Cost::CreateRoom),
             Verdict::Denied { retry_after: Duration::from_secs(10) }
         );
         clock.advance(Duration::from_secs(2));
-        assert_eq!(limiter.check(Kind::Player, PLAYER, Cost::Query), Verdict::Allowed { remaining: 0 });
+        assert_eq!(limiter.decide(Kind::Player, PLAYER, Cost::Query), Verdict::Allowed { remaining: 0 });
 
         let (strict, _) = self::limiter(&Options { player_per_minute: 1, ..Options::default() });
         assert_eq!(allowed(&strict, Kind::Player, PLAYER, Cost::CreateRoom), 1);
@@ -249,7 +254,7 @@ mod tests {
                     (Kind::Player, Key::from_number(10 + player)),
                     (Kind::Room, room),
                 ] {
-                    assert!(limiter.check(kind, key, Cost::Ordinary).is_allowed(), "{kind:?} at socket {storm}");
+                    assert!(limiter.decide(kind, key, Cost::Ordinary).is_allowed(), "{kind:?} at socket {storm}");
                 }
             }
             clock.advance(Duration::from_millis(50));
@@ -260,10 +265,10 @@ mod tests {
     fn the_gone_are_forgotten() {
         let (limiter, clock) = limiter(&Options::default());
         for number in 0..1_000 {
-            assert!(limiter.check(Kind::Socket, Key::from_number(number), Cost::Ordinary).is_allowed());
+            assert!(limiter.decide(Kind::Socket, Key::from_number(number), Cost::Ordinary).is_allowed());
         }
         clock.advance(Duration::from_secs(60));
-        assert!(limiter.check(Kind::Socket, PLAYER, Cost::Ordinary).is_allowed());
+        assert!(limiter.decide(Kind::Socket, PLAYER, Cost::Ordinary).is_allowed());
         assert_eq!(limiter.held(Kind::Socket), 1_000);
         limiter.sweep();
         assert_eq!(limiter.held(Kind::Socket), 1, "only the one that spoke lately");
@@ -273,9 +278,9 @@ mod tests {
     #[test]
     fn a_crowd_of_invented_keys_shares_one_bucket_and_disturbs_nobody() {
         let (limiter, clock) = limiter(&Options { max_keys: 1_000, ..Options::default() });
-        assert!(limiter.check(Kind::NewSocket, PLAYER, Cost::Ordinary).is_allowed());
+        assert!(limiter.decide(Kind::NewSocket, PLAYER, Cost::Ordinary).is_allowed());
         let crowd = (1_000..100_000).map(Key::from_number);
-        let passed = crowd.filter(|key| limiter.check(Kind::NewSocket, *key, Cost::Ordinary).is_allowed()).count();
+        let passed = crowd.filter(|key| limiter.decide(Kind::NewSocket, *key, Cost::Ordinary).is_allowed()).count();
         assert_eq!(limiter.held(Kind::NewSocket), 1_000);
         assert_eq!(passed, 999 + 600, "the rest of the places, and one bucket for all others");
         assert_eq!(allowed(&limiter, Kind::NewSocket, PLAYER, Cost::Ordinary), 599);

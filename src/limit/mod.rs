@@ -11,8 +11,10 @@ mod options;
 mod patience;
 mod quotas;
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 pub use key::Key;
@@ -23,12 +25,12 @@ pub use quotas::{Cost, Kind, Quota, Quotas};
 
 /// Decides whether somebody may go on.
 ///
-/// A decision is a plain function call, because a move must never wait for one. A limiter that shares its
-/// buckets with other processes decides from what it knows and settles with them in the background.
+/// A limiter that shares its buckets with other processes has to ask before it can decide. How long it may take over
+/// that is bounded by itself, so whoever waits for a [`Decision`] needs no deadline of his own.
 pub trait Limiter: Debug + Send + Sync {
     /// Takes the cost from the bucket, or takes nothing and says when it would fit. A cost above the whole
     /// bucket is cut to it, so that everything is possible at times.
-    fn check(&self, kind: Kind, key: Key, cost: Cost) -> Verdict;
+    fn check(&self, kind: Kind, key: Key, cost: Cost) -> Decision;
 
     /// The limit of this kind, for those who are told about it.
     fn quota(&self, kind: Kind) -> Quota;
@@ -39,6 +41,34 @@ pub trait Limiter: Debug + Send + Sync {
 
     /// How many buckets of this kind are remembered.
     fn held(&self, kind: Kind) -> usize;
+}
+
+/// A verdict that is there already, or that somebody else is being asked for.
+pub enum Decision {
+    /// Decided at once, at the price of a function call.
+    Ready(Verdict),
+    /// Resolves within the limiter's own bound.
+    Pending(Pin<Box<dyn Future<Output = Verdict> + Send>>),
+}
+
+impl Future for Decision {
+    type Output = Verdict;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Verdict> {
+        match self.get_mut() {
+            Self::Ready(verdict) => Poll::Ready(*verdict),
+            Self::Pending(asked) => asked.as_mut().poll(cx),
+        }
+    }
+}
+
+impl Debug for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ready(verdict) => f.debug_tuple("Ready").field(verdict).finish(),
+            Self::Pending(_) => f.write_str("Pending"),
+        }
+    }
 }
 
 /// An answer of a limiter.
@@ -73,8 +103,8 @@ pub fn open(options: &Options) -> Arc<dyn Limiter> {
 struct Unlimited;
 
 impl Limiter for Unlimited {
-    fn check(&self, _kind: Kind, _key: Key, _cost: Cost) -> Verdict {
-        Verdict::Allowed { remaining: u32::MAX }
+    fn check(&self, _kind: Kind, _key: Key, _cost: Cost) -> Decision {
+        Decision::Ready(Verdict::Allowed { remaining: u32::MAX })
     }
 
     fn quota(&self, _kind: Kind) -> Quota {
@@ -92,11 +122,11 @@ impl Limiter for Unlimited {
 mod tests {
     use super::*;
 
-    #[test]
-    fn switched_off_it_allows_everything_and_remembers_nobody() {
+    #[tokio::test]
+    async fn switched_off_it_allows_everything_and_remembers_nobody() {
         let limiter = open(&Options { enabled: false, ..Options::default() });
         for _ in 0..10_000 {
-            assert!(limiter.check(Kind::Socket, Key::from_number(1), Cost::CreateRoom).is_allowed());
+            assert!(limiter.check(Kind::Socket, Key::from_number(1), Cost::CreateRoom).await.is_allowed());
         }
         assert_eq!(limiter.held(Kind::Socket), 0);
     }

@@ -1,0 +1,62 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::door::Door;
+use crate::limit::{Cost, Key, Kind, Verdict};
+use crate::protocol::{Frame, RoomId, SessionKey, server_message};
+
+/// How much the client of one socket may say. What is over the limit has an answer for the client.
+///
+/// Apart from the socket itself, so that a decision can be waited for while the socket goes on writing.
+#[derive(Debug)]
+pub(super) struct Scales {
+    door: Arc<Door>,
+    socket: Key,
+    player: Key,
+    address: Key,
+}
+
+impl Scales {
+    /// The scales of a new socket.
+    pub(super) fn new(door: Arc<Door>, session: SessionKey, address: Key) -> Self {
+        /// Numbers sockets for as long as the process lives.
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self {
+            door,
+            socket: Key::from_number(NEXT.fetch_add(1, Ordering::Relaxed)),
+            player: Key::from_text(&hex::encode(session.as_bytes())),
+            address,
+        }
+    }
+
+    /// Whether the client may send one frame more.
+    pub(super) async fn frame(&self) -> Result<(), Frame> {
+        self.check(Kind::Socket, self.socket, Cost::Ordinary).await?;
+        self.check(Kind::Player, self.player, Cost::Ordinary).await
+    }
+
+    /// Whether the player may have a list.
+    pub(super) async fn query(&self) -> Result<(), Frame> {
+        self.check(Kind::Player, self.player, Cost::Query).await
+    }
+
+    /// Whether another room may be opened. The address counts as well: a player is easily invented.
+    pub(super) async fn new_room(&self) -> Result<(), Frame> {
+        self.check(Kind::Player, self.player, Cost::CreateRoom).await?;
+        self.check(Kind::Http, self.address, Cost::CreateRoom).await
+    }
+
+    /// Whether the room may hear one message more. Asked last, so that a flood from one socket is stopped at that
+    /// socket and takes nothing from the others at the table.
+    pub(super) async fn room(&self, id: RoomId) -> Result<(), Frame> {
+        self.check(Kind::Room, Key::from_number(u64::from(id.number())), Cost::Ordinary).await
+    }
+
+    async fn check(&self, kind: Kind, key: Key, cost: Cost) -> Result<(), Frame> {
+        let Verdict::Denied { retry_after } = self.door.limiter.check(kind, key, cost).await else { return Ok(()) };
+        self.door.metrics.limited.with(kind.name()).inc();
+        let quota = self.door.limiter.quota(kind);
+        let window = u32::try_from(quota.window.as_secs()).unwrap_or(u32::MAX);
+        Err(server_message::rate_limited(quota.burst.get(), window, retry_after.as_secs_f64(), false))
+    }
+}
