@@ -11,6 +11,8 @@
 //!
 //! [`archive`] keeps completed games and finds them again. It is never on the path of a move.
 //!
+//! [`redis`] is the way to a Redis that several servers share; none of them needs it.
+//!
 //! [`limit`] says who may go how fast; [`observe`] is log, metrics, health and memory. Neither reads a message.
 //!
 //! [`http`] is the door: connections, routes, sockets, the page. It decides nothing about games.
@@ -27,5 +29,6 @@ pub mod limit;
 pub mod load;
 pub mod observe;
 pub mod protocol;
+pub mod redis;
 pub mod room;
 pub mod server;

@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::http::{self, Door, Tls};
 use crate::limit::{self, Kind, Limiter};
 use crate::observe::{self, Check, Health, HealthOptions, LogHandle, MemoryLevel, MemoryState, Metrics, ServerPhase};
+use crate::redis::{self, Redis};
 use crate::room::{self, Journal, Keep, Recovered, Rooms};
 
 /// Why the server does not start.
@@ -45,6 +46,9 @@ pub enum ServerError {
     /// Completed games cannot be kept.
     #[error("completed games cannot be kept")]
     Archive(#[from] archive::StoreError),
+    /// Redis cannot be used as it is set.
+    #[error(transparent)]
+    Redis(#[from] redis::RedisError),
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] observe::LogError),
@@ -114,7 +118,8 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle) -> Result<
     let tls = open_tls(&config.http, &metrics)?;
     let scraping = config.metrics.enabled.then(|| listen(config.metrics.host, config.metrics.port)).transpose()?;
 
-    let limiter = limit::open(&config.limit);
+    let redis = redis::open(&config.redis, &metrics)?;
+    let limiter = limit::open(&config.limit, redis.as_ref(), &metrics);
     tokio::spawn(sweep(Arc::clone(&limiter)));
     let archive = open_archive(&config, &metrics)?;
     let (journal, recovered) = open_journal(&config, &metrics)?;
@@ -123,7 +128,7 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle) -> Result<
     let broken = restore(&rooms, recovered, archive.as_ref(), &metrics);
     tokio::spawn(give_way(memory.clone(), rooms.clone(), Arc::clone(&limiter)));
 
-    let house = House { limiter, memory, archive, journal, broken, rooms, metrics };
+    let house = House { limiter, redis, memory, archive, journal, broken, rooms, metrics };
     let health = Arc::new(house.health(&config.health));
     if let Some((listener, address)) = scraping {
         tokio::spawn(http::serve_metrics(listener, house.scrape()));
@@ -177,6 +182,7 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle) -> Result<
 /// What health and metrics are asked about.
 struct House {
     limiter: Arc<dyn Limiter>,
+    redis: Option<Redis>,
     memory: watch::Receiver<MemoryState>,
     archive: Option<Archive>,
     journal: Journal,
@@ -191,7 +197,7 @@ impl House {
     fn health(&self, options: &HealthOptions) -> Health {
         let (archive, journal, memory) = (self.archive.clone(), self.journal.clone(), self.memory.clone());
         let (limiter, rooms, broken) = (Arc::clone(&self.limiter), self.rooms.clone(), self.broken.clone());
-        Health::new(options, Arc::clone(&self.metrics))
+        let health = Health::new(options, Arc::clone(&self.metrics))
             .check("archive", move || {
                 let off = || Check::healthy().with("enabled", false);
                 ready(archive.as_ref().map_or_else(off, |archive| archive.check().with("enabled", true)))
@@ -202,7 +208,11 @@ impl House {
                 let keys = Kind::ALL.iter().map(|kind| limiter.held(*kind)).sum::<usize>();
                 ready(Check::healthy().with("keys", keys))
             })
-            .check("rooms", move || ready(Check::healthy().with("rooms", rooms.len())))
+            .check("rooms", move || ready(Check::healthy().with("rooms", rooms.len())));
+        match self.redis.clone() {
+            Some(redis) => health.check("redis", move || ready(redis.check())),
+            None => health,
+        }
     }
 
     /// All metrics as text. What only has a value at the moment of asking is asked for then.

@@ -302,6 +302,22 @@ impl Config {
                 "must be a folder, as ARCHIVE_BACKEND is filesystem".to_owned(),
             );
         }
+        if self.redis.url.is_set() && !crate::redis::is_compiled_in() {
+            wrong(
+                "REDIS_URL",
+                "***".to_owned(),
+                "Redis is not in this build; leave it empty, or build with `cargo build --release --features redis`"
+                    .to_owned(),
+            );
+        }
+        if self.redis.pool_min > self.redis.pool_max {
+            wrong("REDIS_POOL_MIN", self.redis.pool_min.to_string(), "must not be above REDIS_POOL_MAX".to_owned());
+        }
+        if let Some(file) = &self.redis.ca_file
+            && !file.is_file()
+        {
+            wrong("REDIS_CA_FILE", file.display().to_string(), "must be a file".to_owned());
+        }
         if let Some(folder) = &self.http.static_dir
             && !folder.join("index.html").is_file()
         {

@@ -19,6 +19,7 @@ use crate::archive;
 use crate::http;
 use crate::limit;
 use crate::observe;
+use crate::redis;
 use crate::room;
 
 pub use load::{ConfigError, Layer, Loaded, Mistake, Sources};
@@ -44,6 +45,8 @@ pub struct Config {
     pub archive: archive::Options,
     /// How fast anybody may go.
     pub limit: limit::Options,
+    /// Where Redis is, if several servers share one.
+    pub redis: redis::Options,
     /// What is logged.
     pub log: observe::LogOptions,
     /// Where metrics are shown.
@@ -65,6 +68,7 @@ impl Default for Config {
             journal: room::JournalOptions::default(),
             archive: archive::Options::default(),
             limit: limit::Options::default(),
+            redis: redis::Options::default(),
             log: observe::LogOptions::default(),
             metrics: observe::MetricsOptions::default(),
             memory: observe::MemoryOptions::default(),

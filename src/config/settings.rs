@@ -65,13 +65,16 @@ pub enum Group {
     Archive,
     /// Rate limits.
     Limit,
+    /// Redis, and what several servers share through it.
+    Redis,
     /// Logs, metrics, memory and health.
     Observe,
 }
 
 impl Group {
     /// Every group, in the order of the documentation.
-    pub const ALL: [Self; 6] = [Self::Server, Self::Http, Self::Room, Self::Archive, Self::Limit, Self::Observe];
+    pub const ALL: [Self; 7] =
+        [Self::Server, Self::Http, Self::Room, Self::Archive, Self::Limit, Self::Redis, Self::Observe];
 
     /// The name of its section.
     pub fn name(self) -> &'static str {
@@ -81,6 +84,7 @@ impl Group {
             Self::Room => "room",
             Self::Archive => "archive",
             Self::Limit => "limit",
+            Self::Redis => "redis",
             Self::Observe => "observe",
         }
     }
@@ -200,6 +204,17 @@ pub static SETTINGS: &[Setting] = &[
     plain(Group::Limit, "RATE_LIMIT_MAX_KEYS", "Players, rooms and addresses remembered at once, each kind for itself.",
         |c| Slot::Whole(&mut c.limit.max_keys, 1_000, 10_000_000)),
 
+    secret(Group::Redis, "REDIS_URL", "Redis through which several servers share limits and the list of rooms.",
+        |c| Slot::SecretWord(&mut c.redis.url, "redis://, rediss:// or redis+sentinel://, or empty; only in builds that have Redis")),
+    plain(Group::Redis, "REDIS_POOL_MIN", "Connections to Redis that are kept open.",
+        |c| Slot::Whole(&mut c.redis.pool_min, 1, 1_000)),
+    plain(Group::Redis, "REDIS_POOL_MAX", "Connections to Redis that are opened at most.",
+        |c| Slot::Whole(&mut c.redis.pool_max, 1, 1_000)),
+    plain(Group::Redis, "REDIS_TIMEOUT_MS", "Longest wait for a decision of Redis; then this server decides by itself.",
+        |c| Slot::Time(&mut c.redis.patience, Milliseconds, 1, 1_000)),
+    plain(Group::Redis, "REDIS_CA_FILE", "Who signs the certificate of Redis, in PEM. Empty: whom browsers trust.",
+        |c| Slot::PathOrNone(&mut c.redis.ca_file, "a path, or empty")),
+
     plain(Group::Observe, "LOG_LEVEL", "Least important level that is still logged.",
         |c| Slot::Word(&mut c.log.level, "off, error, warning, info, debug or trace")),
     plain(Group::Observe, "LOG_FORMAT", "Form of a line; auto is text on a terminal and json anywhere else.",
@@ -243,12 +258,8 @@ pub(super) struct Absent {
 /// warning; those that choose it stop the start.
 #[rustfmt::skip]
 pub(super) static ABSENT: &[Absent] = &[
-    Absent { name: "REDIS_URL", stops: true,
-        answer: "limits shared through Redis are not in this build; leave it empty, and limits are kept in the process" },
     Absent { name: "DATABASE_URL", stops: true,
         answer: "a database for live games is not in this build; leave it empty, and games are kept in DATA_DIR" },
-    Absent { name: "REDIS_POOL_MIN", stops: false, answer: "Redis is not in this build" },
-    Absent { name: "REDIS_POOL_MAX", stops: false, answer: "Redis is not in this build" },
     Absent { name: "DATABASE_POOL_MIN", stops: false, answer: "PostgreSQL is not in this build" },
     Absent { name: "DATABASE_POOL_MAX", stops: false, answer: "PostgreSQL is not in this build" },
 ];

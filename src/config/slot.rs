@@ -29,6 +29,8 @@ pub(super) enum Slot<'a> {
     Path(&'a mut PathBuf),
     /// A path, or nothing.
     PathOrNone(&'a mut Option<PathBuf>, &'static str),
+    /// What its type accepts, never shown.
+    SecretWord(&'a mut dyn Word, &'static str),
     /// A text that is never shown.
     Secret(&'a mut Option<Secret>),
 }
@@ -89,7 +91,7 @@ impl Slot<'_> {
                 let count = whole(text, 0, to)?;
                 *slot = (count > 0).then(|| unit.duration(count));
             }
-            Self::Word(slot, _) => slot.put(text)?,
+            Self::Word(slot, _) | Self::SecretWord(slot, _) => slot.put(text)?,
             Self::List(slot, _) => slot.put(text)?,
             Self::Text(slot, _) => text.clone_into(slot),
             Self::Path(_) if text.is_empty() => return Err(Refused),
@@ -116,6 +118,8 @@ impl Slot<'_> {
             Self::Text(slot, _) => (**slot).clone(),
             Self::Path(slot) => path(slot),
             Self::PathOrNone(slot, _) => slot.as_ref().map(path).unwrap_or_default(),
+            Self::SecretWord(slot, _) if slot.text().is_empty() => String::new(),
+            Self::SecretWord(..) => "***".to_owned(),
             Self::Secret(slot) => slot.as_ref().map(|_| "***".to_owned()).unwrap_or_default(),
         }
     }
@@ -134,9 +138,11 @@ impl Slot<'_> {
             Self::TimeOrNone(_, unit, to) => {
                 format!("whole {} {}; 0 for none", unit.name(), bounds(&0, to))
             }
-            Self::Word(_, allowed) | Self::List(_, allowed) | Self::Text(_, allowed) | Self::PathOrNone(_, allowed) => {
-                (*allowed).to_owned()
-            }
+            Self::Word(_, allowed)
+            | Self::SecretWord(_, allowed)
+            | Self::List(_, allowed)
+            | Self::Text(_, allowed)
+            | Self::PathOrNone(_, allowed) => (*allowed).to_owned(),
             Self::Path(_) => "a path".to_owned(),
             Self::Secret(_) => format!("a text of at least {SHORTEST_SECRET} characters, or empty"),
         }

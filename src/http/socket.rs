@@ -587,7 +587,7 @@ mod tests {
     async fn the_task_of_a_socket_is_small() {
         let metrics = Arc::new(Metrics::new("test", "test", false));
         let health = Arc::new(Health::new(&HealthOptions::default(), Arc::clone(&metrics)));
-        let limiter = limit::open(&limit::Options::default());
+        let limiter = limit::open(&limit::Options::default(), None, &metrics);
         let rooms = Rooms::new(room::Options::default(), Journal::off(), Box::new(|_| Box::pin(async {})));
         let door = Door::new(Options::default(), limiter, metrics, health, rooms, None);
         let listener = super::super::listen(([127, 0, 0, 1], 0).into()).unwrap();

@@ -10,6 +10,8 @@ mod memory;
 mod options;
 mod patience;
 mod quotas;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::fmt::{self, Debug};
 use std::pin::Pin;
@@ -22,6 +24,11 @@ pub use memory::MemoryLimiter;
 pub use options::Options;
 pub use patience::Patience;
 pub use quotas::{Cost, Kind, Quota, Quotas};
+#[cfg(feature = "redis")]
+pub use redis::RedisLimiter;
+
+use crate::observe::Metrics;
+use crate::redis::Redis;
 
 /// Decides whether somebody may go on.
 ///
@@ -93,9 +100,23 @@ impl Verdict {
     }
 }
 
-/// The limiter these options ask for.
-pub fn open(options: &Options) -> Arc<dyn Limiter> {
-    if options.enabled { Arc::new(MemoryLimiter::new(options)) } else { Arc::new(Unlimited) }
+/// The limiter these options ask for, shared through Redis if there is one.
+pub fn open(options: &Options, redis: Option<&Redis>, metrics: &Arc<Metrics>) -> Arc<dyn Limiter> {
+    match redis {
+        _ if !options.enabled => Arc::new(Unlimited),
+        None => Arc::new(MemoryLimiter::new(options)),
+        Some(redis) => shared(options, redis, metrics),
+    }
+}
+
+#[cfg(feature = "redis")]
+fn shared(options: &Options, redis: &Redis, metrics: &Arc<Metrics>) -> Arc<dyn Limiter> {
+    Arc::new(RedisLimiter::new(options, redis.clone(), Arc::clone(metrics)))
+}
+
+#[cfg(not(feature = "redis"))]
+fn shared(_options: &Options, redis: &Redis, _metrics: &Arc<Metrics>) -> Arc<dyn Limiter> {
+    match *redis {}
 }
 
 /// Allows everything, for load tests.
@@ -124,7 +145,8 @@ mod tests {
 
     #[tokio::test]
     async fn switched_off_it_allows_everything_and_remembers_nobody() {
-        let limiter = open(&Options { enabled: false, ..Options::default() });
+        let metrics = Arc::new(Metrics::new("test", "test", false));
+        let limiter = open(&Options { enabled: false, ..Options::default() }, None, &metrics);
         for _ in 0..10_000 {
             assert!(limiter.check(Kind::Socket, Key::from_number(1), Cost::CreateRoom).await.is_allowed());
         }

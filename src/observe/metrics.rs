@@ -110,7 +110,9 @@ pub mod labels {
     /// Steps of a move, measured when profiling.
     pub const STEP: &[&str] = &["limit", "decode", "queue", "handle", "encode"];
     /// What health is asked about.
-    pub const CHECK: &[&str] = &["archive", "journal", "memory", "limits", "rooms", "other"];
+    pub const CHECK: &[&str] = &["archive", "journal", "memory", "limits", "rooms", "redis", "instances", "other"];
+    /// Whether Redis decided about a limit, or why this process did.
+    pub const DECIDED: &[&str] = &["shared", "away", "slow", "failed"];
 }
 
 const MOVE_SECONDS: &[f64] =
@@ -119,6 +121,7 @@ const STEP_SECONDS: &[f64] = &[1e-6, 5e-6, 10e-6, 50e-6, 250e-6, 1e-3, 10e-3];
 const THINKING_SECONDS: &[f64] = &[10e-6, 100e-6, 1e-3, 5e-3, 20e-3, 50e-3];
 const DISK_SECONDS: &[f64] = &[250e-6, 1e-3, 5e-3, 10e-3, 50e-3, 100e-3, 500e-3, 1.0, 5.0];
 const REQUEST_SECONDS: &[f64] = &[100e-6, 500e-6, 1e-3, 5e-3, 25e-3, 100e-3, 1.0, 10.0];
+const REDIS_SECONDS: &[f64] = &[100e-6, 250e-6, 1e-3, 5e-3, 25e-3];
 const GAME_SECONDS: &[f64] = &[60.0, 300.0, 600.0, 1_200.0, 1_800.0, 3_600.0, 7_200.0];
 
 /// Makes the struct, its registration and its documentation from one list.
@@ -393,6 +396,13 @@ metrics! {
     journal_written: Count = "liap_journal_written_total", "Entries written.";
     journal_commit_seconds: Times(DISK_SECONDS) = "liap_journal_commit_seconds", "Time until a group of entries was safe on disk.";
     journal_failures: Count = "liap_journal_failures_total", "Attempts to write that failed and will be repeated.";
+
+    redis_up: Level = "liap_redis_up", "1 while Redis answers; 0 while it does not, or there is none.";
+    redis_connections: Level = "liap_redis_connections", "Connections to Redis.";
+    redis_decisions: CountBy("outcome", labels::DECIDED) = "liap_redis_decisions_total", "Decisions about limits: shared by Redis, or made here and why.";
+    redis_seconds: Times(REDIS_SECONDS) = "liap_redis_seconds", "Time Redis was waited for, for one decision.";
+    instances: Level = "liap_instances", "Servers that share Redis and are alive, this one included.";
+    rooms_elsewhere: Level = "liap_rooms_elsewhere", "Rooms of other servers that are shown in the lobby.";
 
     log_lines: CountBy("level", labels::LOG_LEVEL) = "liap_log_lines_total", "Lines of the log.";
     log_dropped: Count = "liap_log_dropped_total", "Lines of the log that were lost because writing them was too slow or failed.";

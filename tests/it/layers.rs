@@ -10,13 +10,14 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("game", &[] as &[_]),
         ("observe", &[]),
         ("protocol", &["game"]),
-        ("limit", &["observe"]),
+        ("redis", &["observe"]),
+        ("limit", &["observe", "redis"]),
         ("archive", &["game", "observe"]),
         ("room", &["game", "protocol", "archive", "observe"]),
         ("load", &[]),
         ("http", &["room", "protocol", "limit", "archive", "observe", "game"]),
-        ("config", &["room", "http", "limit", "archive", "observe"]),
-        ("server", &["room", "http", "limit", "archive", "observe", "config"]),
+        ("config", &["room", "http", "limit", "archive", "observe", "redis"]),
+        ("server", &["room", "http", "limit", "archive", "observe", "redis", "config"]),
         ("cli", &["server", "config", "archive", "game", "load", "observe", "http", "protocol"]),
     ])
 }

@@ -87,6 +87,11 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("RATE_LIMIT_NEW_SOCKETS_PER_MINUTE", "9"),
     ("RATE_LIMIT_HTTP_PER_MINUTE", "10"),
     ("RATE_LIMIT_MAX_KEYS", "1000"),
+    ("REDIS_URL", "redis://:hush@cache:6380/1"),
+    ("REDIS_POOL_MIN", "2"),
+    ("REDIS_POOL_MAX", "50"),
+    ("REDIS_TIMEOUT_MS", "5"),
+    ("REDIS_CA_FILE", "<folder>/index.html"),
     ("LOG_LEVEL", "debug"),
     ("LOG_FORMAT", "json"),
     ("LOG_FILE", "/var/log/liap.log"),
@@ -121,6 +126,7 @@ const GUIDE: &[(&str, &str)] = &[
     ("RATE_LIMIT_PER_PLAYER_PER_MINUTE", "60"),
     ("RATE_LIMIT_PER_ROOM_PER_SECOND", "10"),
     ("RATE_LIMIT_WEBSOCKET_PER_SECOND", "5"),
+    ("REDIS_POOL_MAX", "10"),
     ("METRICS_ENABLED", "true"),
     ("METRICS_PORT", "9090"),
     ("HEALTH_CHECK_TIMEOUT", "10"),
@@ -154,6 +160,9 @@ fn each_setting_takes_effect_from_every_source() {
         let value = value.replace("<folder>", folder.path().to_str().unwrap());
         if *name == "ARCHIVE_BACKEND" {
             continue; // this build has one kind only; see below
+        }
+        if *name == "REDIS_URL" && !liap::redis::is_compiled_in() {
+            continue; // see below
         }
         let shown = if setting.secret { "***" } else { &value };
         assert_ne!(setting.default(), shown, "{name} is tried with another value");
@@ -253,11 +262,17 @@ fn settings_must_fit_together_and_into_this_build() {
     );
     wrong(&[("ARCHIVE_BACKEND", "tape")], "must be filesystem");
     wrong(&[("ARCHIVE_URL", "s3://games/")], "must be a folder");
-    wrong(&[("REDIS_URL", "redis://:hush@localhost")], "not in this build");
-    assert!(!mistakes(load(&[("REDIS_URL", "redis://:hush@localhost")]))[0].contains("hush"));
+    if !liap::redis::is_compiled_in() {
+        wrong(&[("REDIS_URL", "redis://:hush@localhost")], "not in this build");
+        assert!(!mistakes(load(&[("REDIS_URL", "redis://:hush@localhost")]))[0].contains("hush"));
+    }
+    wrong(&[("REDIS_URL", "http://:hush@localhost")], "must be redis://, rediss:// or redis+sentinel://");
+    assert!(!mistakes(load(&[("REDIS_URL", "http://:hush@localhost")]))[0].contains("hush"));
+    wrong(&[("REDIS_POOL_MIN", "11")], "must not be above REDIS_POOL_MAX");
+    wrong(&[("REDIS_CA_FILE", "/nowhere")], "must be a file");
 
-    let loaded = load(&[("REDIS_POOL_MAX", "10"), ("REDIS_URL", "")]).unwrap();
-    assert_eq!(loaded.warnings, ["REDIS_POOL_MAX has no effect: Redis is not in this build"]);
+    let loaded = load(&[("DATABASE_POOL_MAX", "10"), ("DATABASE_URL", "")]).unwrap();
+    assert_eq!(loaded.warnings, ["DATABASE_POOL_MAX has no effect: PostgreSQL is not in this build"]);
     assert!(load(&[("PORT", "0"), ("METRICS_PORT", "0")]).is_ok());
 }
 

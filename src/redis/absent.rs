@@ -1,0 +1,19 @@
+use std::sync::Arc;
+
+use super::{Options, RedisError};
+use crate::observe::{Check, Metrics};
+
+/// There is none in this build, so there is no value of this type.
+#[derive(Debug, Clone)]
+pub enum Redis {}
+
+impl Redis {
+    pub(super) fn open(_options: &Options, _metrics: &Arc<Metrics>) -> Result<Self, RedisError> {
+        Err(RedisError::Address("Redis is not in this build".to_owned()))
+    }
+
+    /// How Redis is.
+    pub fn check(&self) -> Check {
+        match *self {}
+    }
+}

@@ -1,0 +1,372 @@
+//! Connections to Redis, and the breaker before them.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use redis::aio::{MultiplexedConnection, PubSub};
+use redis::{Cmd, Pipeline, RedisError as ClientError, Value};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::target::{NoConnection, Target};
+use super::{Options, RedisError};
+use crate::observe::{Check, Metrics};
+
+/// So many failures in a row, and Redis counts as gone.
+const FAILURES: u32 = 3;
+/// Questions under way on every connection before another one is opened.
+const BUSY: usize = 64;
+/// How often connections are looked after.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A connection that nobody needed for so long is closed, down to the minimum.
+const IDLE: Duration = Duration::from_secs(60);
+/// Pauses between attempts to reach a Redis that is gone: at first, and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LAST_PAUSE: Duration = Duration::from_secs(1);
+/// Written before Redis counts as back: one that takes no writes is of no use.
+const PROBE_KEY: &str = "liap:probe";
+const PROBE_MS: u32 = 1_000;
+
+/// A handle on Redis; clones are the same. Its connections are looked after in the background.
+#[derive(Clone)]
+pub struct Redis(Arc<Handle>);
+
+struct Handle {
+    pool: Arc<Pool>,
+    keeper: JoinHandle<()>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+/// Why Redis has not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// It is known to be gone; nobody waited.
+    Away,
+    /// The wait was over.
+    Slow,
+    /// It refuses, or the connection is lost.
+    Failed,
+}
+
+impl Trouble {
+    /// Its name in the metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Away => "away",
+            Self::Slow => "slow",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+struct Pool {
+    target: Target,
+    options: Options,
+    /// Connections that work; none while Redis is gone.
+    lanes: RwLock<Vec<Arc<Lane>>>,
+    is_up: watch::Sender<bool>,
+    /// In a row.
+    failures: AtomicU32,
+    /// All lanes are busy.
+    crowded: Notify,
+    metrics: Arc<Metrics>,
+}
+
+/// One connection, on which any number of questions may be under way.
+struct Lane {
+    connection: MultiplexedConnection,
+    under_way: AtomicUsize,
+}
+
+/// A question under way on a lane, for as long as somebody waits for its answer.
+struct Passenger(Arc<Lane>);
+
+impl Drop for Passenger {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis").field("url", &self.0.pool.options.url).field("is_up", &self.is_up()).finish()
+    }
+}
+
+impl Redis {
+    pub(super) fn open(options: &Options, metrics: &Arc<Metrics>) -> Result<Self, RedisError> {
+        let pool = Arc::new(Pool {
+            target: Target::new(options)?,
+            options: options.clone(),
+            lanes: RwLock::default(),
+            is_up: watch::Sender::new(false),
+            failures: AtomicU32::new(0),
+            crowded: Notify::new(),
+            metrics: Arc::clone(metrics),
+        });
+        let keeper = tokio::spawn(Arc::clone(&pool).keep());
+        Ok(Self(Arc::new(Handle { pool, keeper })))
+    }
+
+    /// Whether Redis is believed to answer.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        *self.0.pool.is_up.borrow()
+    }
+
+    /// Tells when Redis comes and goes.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<bool> {
+        self.0.pool.is_up.subscribe()
+    }
+
+    /// Asks one question, within the bounded wait.
+    ///
+    /// # Errors
+    /// [`Trouble`] if there is no answer in time, or none of use.
+    pub async fn ask(&self, command: &Cmd) -> Result<Value, Trouble> {
+        let pool = &self.0.pool;
+        let passenger = pool.board().ok_or(Trouble::Away)?;
+        let mut connection = passenger.0.connection.clone();
+        pool.judge(timeout(pool.options.patience, connection.send_packed_command(command)).await)
+    }
+
+    /// Runs a script, within the bounded wait; sends it along when Redis does not know it.
+    ///
+    /// # Errors
+    /// [`Trouble`] if there is no answer in time, or none of use.
+    pub async fn run(&self, by_hash: &Cmd, whole: impl FnOnce() -> Cmd + Send) -> Result<Value, Trouble> {
+        let pool = &self.0.pool;
+        let passenger = pool.board().ok_or(Trouble::Away)?;
+        let mut connection = passenger.0.connection.clone();
+        let run = async {
+            match connection.send_packed_command(by_hash).await.and_then(Value::extract_error) {
+                Err(error) if is_unknown_script(&error) => connection.send_packed_command(&whole()).await,
+                answer => answer,
+            }
+        };
+        pool.judge(timeout(pool.options.patience, run).await)
+    }
+
+    /// Sends several commands in one go and waits longer than for a decision: for what nobody at a table waits for.
+    ///
+    /// # Errors
+    /// [`Trouble`] if there is no answer in time, or none of use.
+    pub async fn exchange<T: redis::FromRedisValue>(
+        &self,
+        commands: &Pipeline,
+        patience: Duration,
+    ) -> Result<T, Trouble> {
+        let passenger = self.0.pool.board().ok_or(Trouble::Away)?;
+        let mut connection = passenger.0.connection.clone();
+        match timeout(patience, commands.query_async(&mut connection)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => {
+                log::debug!("Redis has refused: {error}");
+                Err(Trouble::Failed)
+            }
+            Err(_) => Err(Trouble::Slow),
+        }
+    }
+
+    /// A connection to be told things on; it ends with the Redis it leads to.
+    ///
+    /// # Errors
+    /// [`Trouble`] if there is none.
+    pub async fn subscribe(&self) -> Result<PubSub, Trouble> {
+        self.0.pool.target.subscribe().await.map_err(|error| match error {
+            NoConnection::Late(_) => Trouble::Slow,
+            NoConnection::Refused(_) => Trouble::Failed,
+        })
+    }
+
+    /// How Redis is.
+    #[must_use]
+    pub fn check(&self) -> Check {
+        let pool = &self.0.pool;
+        let check = if self.is_up() {
+            Check::healthy()
+        } else {
+            Check::degraded("Redis does not answer; this server goes on by itself")
+        };
+        check.with("connections", pool.lanes().len())
+    }
+}
+
+fn is_unknown_script(error: &ClientError) -> bool {
+    error.code() == Some("NOSCRIPT")
+}
+
+impl Pool {
+    fn lanes(&self) -> std::sync::RwLockReadGuard<'_, Vec<Arc<Lane>>> {
+        self.lanes.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a place on the emptiest lane.
+    fn board(&self) -> Option<Passenger> {
+        let lane = {
+            let lanes = self.lanes();
+            let lane = lanes.iter().min_by_key(|lane| lane.under_way.load(Ordering::Relaxed))?;
+            if lane.under_way.load(Ordering::Relaxed) >= BUSY && lanes.len() < self.options.pool_max {
+                self.crowded.notify_one();
+            }
+            Arc::clone(lane)
+        };
+        lane.under_way.fetch_add(1, Ordering::Relaxed);
+        Some(Passenger(lane))
+    }
+
+    /// Looks at an answer, and takes note if it is none.
+    fn judge(&self, answer: Result<Result<Value, ClientError>, tokio::time::error::Elapsed>) -> Result<Value, Trouble> {
+        match answer {
+            Ok(Ok(Value::ServerError(error))) => self.failed(&ClientError::from(error)),
+            Ok(Ok(value)) => {
+                // Written only if it changes, so that threads do not fight for it.
+                if self.failures.load(Ordering::Relaxed) > 0 {
+                    self.failures.store(0, Ordering::Relaxed);
+                }
+                Ok(value)
+            }
+            Ok(Err(error)) => self.failed(&error),
+            Err(_) => {
+                self.count_failure(|| "no answer in time".to_owned());
+                Err(Trouble::Slow)
+            }
+        }
+    }
+
+    fn failed(&self, error: &ClientError) -> Result<Value, Trouble> {
+        if error.is_unrecoverable_error() || error.is_io_error() {
+            self.go_down(|| error.to_string());
+        } else {
+            self.count_failure(|| error.to_string());
+        }
+        Err(Trouble::Failed)
+    }
+
+    fn count_failure(&self, reason: impl FnOnce() -> String) {
+        if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES {
+            self.go_down(reason);
+        }
+    }
+
+    /// From now on nobody waits.
+    fn go_down(&self, reason: impl FnOnce() -> String) {
+        if self.is_up.send_if_modified(std::mem::take) {
+            self.set_lanes(Vec::new());
+            log::warn!("Redis is gone, this server goes on by itself: {}", reason());
+        }
+    }
+
+    fn set_lanes(&self, lanes: Vec<Arc<Lane>>) {
+        self.metrics.redis_connections.set(i64::try_from(lanes.len()).unwrap_or(i64::MAX));
+        self.metrics.redis_up.set(i64::from(!lanes.is_empty()));
+        *self.lanes.write().unwrap_or_else(PoisonError::into_inner) = lanes;
+    }
+
+    /// Keeps connections while Redis is there, and tries to reach it while it is not.
+    async fn keep(self: Arc<Self>) {
+        let mut pause = FIRST_PAUSE;
+        let mut is_told = false;
+        loop {
+            match self.connect(self.options.pool_min.max(1)).await {
+                Ok(lanes) => {
+                    (pause, is_told) = (FIRST_PAUSE, false);
+                    self.failures.store(0, Ordering::Relaxed);
+                    self.set_lanes(lanes);
+                    self.is_up.send_replace(true);
+                    log::info!("Redis answers at {}", self.options.url);
+                    self.look_after().await;
+                }
+                Err(error) if is_told => log::debug!("Redis does not answer: {error}"),
+                Err(error) => {
+                    is_told = true;
+                    log::warn!("Redis does not answer at {}: {error}", self.options.url);
+                }
+            }
+            // Spread, so that several servers do not all come at once to a Redis that has just come back.
+            sleep(pause / 2 + pause.mul_f64(f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX) / 2.0))
+                .await;
+            pause = (pause * 2).min(LAST_PAUSE);
+        }
+    }
+
+    /// So many connections, the first of which has proved that Redis is fit for use.
+    async fn connect(&self, count: usize) -> Result<Vec<Arc<Lane>>, NoConnection> {
+        let mut lanes = Vec::with_capacity(count);
+        for _ in 0..count {
+            let lane = self.open_lane().await?;
+            if lanes.is_empty() {
+                self.probe(&lane).await?;
+            }
+            lanes.push(lane);
+        }
+        Ok(lanes)
+    }
+
+    async fn open_lane(&self) -> Result<Arc<Lane>, NoConnection> {
+        Ok(Arc::new(Lane { connection: self.target.connect().await?, under_way: AtomicUsize::new(0) }))
+    }
+
+    async fn probe(&self, lane: &Lane) -> Result<(), NoConnection> {
+        let mut command = redis::cmd("SET");
+        command.arg(PROBE_KEY).arg(1).arg("PX").arg(PROBE_MS);
+        let mut connection = lane.connection.clone();
+        let patience = self.options.patience;
+        let asked = timeout(patience, connection.send_packed_command(&command)).await;
+        asked.map_err(|_| NoConnection::Late(patience))??.extract_error()?;
+        Ok(())
+    }
+
+    /// Looks after the connections until Redis is gone.
+    async fn look_after(&self) {
+        let mut is_up = self.is_up.subscribe();
+        let mut last_crowded = Instant::now();
+        loop {
+            // Nobody is left to tell if the handle is gone.
+            let gone = async { drop(is_up.wait_for(|is_up| !is_up).await) };
+            tokio::select! {
+                () = gone => return,
+                () = self.crowded.notified() => {
+                    last_crowded = Instant::now();
+                    // None more is no harm: those there are go on.
+                    if let Ok(lane) = self.open_lane().await {
+                        self.change_lanes(|lanes| lanes.push(lane));
+                    }
+                }
+                () = sleep(LOOK_EVERY) => {
+                    let lanes = self.lanes().clone();
+                    for lane in lanes {
+                        match self.probe(&lane).await {
+                            Ok(()) => self.failures.store(0, Ordering::Relaxed),
+                            Err(NoConnection::Refused(error)) => drop(self.failed(&error)),
+                            Err(late) => self.count_failure(|| late.to_string()),
+                        }
+                    }
+                    if last_crowded.elapsed() > IDLE {
+                        let least = self.options.pool_min.max(1);
+                        self.change_lanes(|lanes| lanes.truncate(least.max(lanes.len() - 1)));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Changes the lanes, unless Redis has gone meanwhile.
+    fn change_lanes(&self, change: impl FnOnce(&mut Vec<Arc<Lane>>)) {
+        let mut lanes = self.lanes().clone();
+        if !lanes.is_empty() {
+            change(&mut lanes);
+            self.set_lanes(lanes);
+        }
+    }
+}

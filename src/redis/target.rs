@@ -1,0 +1,132 @@
+use std::time::Duration;
+
+use redis::aio::{MultiplexedConnection, PubSub};
+use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisConnectionInfo,
+    RedisError as ClientError, TlsCertificates, TlsMode,
+};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use super::url::Place;
+use super::{Options, RedisError, Url};
+
+/// The longest wait for a connection: the way there, TLS and the password.
+const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+/// The longest wait for Sentinels to say where the server is.
+const FIND_WITHIN: Duration = Duration::from_secs(3);
+
+/// Where connections go.
+pub(super) enum Target {
+    /// One server.
+    Server(Box<Client>),
+    /// Whichever server Sentinels call the master at the moment.
+    Master(Box<Mutex<SentinelClient>>),
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoConnection {
+    #[error("no answer within {} ms", .0.as_millis())]
+    Late(Duration),
+    #[error("{0}")]
+    Refused(#[from] ClientError),
+}
+
+impl Target {
+    pub(super) fn new(options: &Options) -> Result<Self, RedisError> {
+        let refused = |error: ClientError| RedisError::Address(error.to_string());
+        let Url(Some(place)) = &options.url else {
+            return Err(RedisError::Address("there is none".to_owned()));
+        };
+        let certificates = certificates(options)?;
+        match &place.master {
+            None => server(place, certificates).map(|client| Self::Server(Box::new(client))),
+            Some(name) => sentinels(place, name, certificates).map(|client| Self::Master(Box::new(Mutex::new(client)))),
+        }
+        .map_err(refused)
+    }
+
+    async fn client(&self) -> Result<Client, NoConnection> {
+        match self {
+            Self::Server(client) => Ok((**client).clone()),
+            Self::Master(sentinels) => {
+                let mut sentinels = sentinels.lock().await;
+                within(FIND_WITHIN, sentinels.async_get_client()).await
+            }
+        }
+    }
+
+    /// A connection for questions and answers.
+    pub(super) async fn connect(&self) -> Result<MultiplexedConnection, NoConnection> {
+        // Whoever asks has a deadline of his own, shorter than any of the client's.
+        let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
+        let client = self.client().await?;
+        within(CONNECT_WITHIN, client.get_multiplexed_async_connection_with_config(&config)).await
+    }
+
+    /// A connection to be told things on.
+    pub(super) async fn subscribe(&self) -> Result<PubSub, NoConnection> {
+        let client = self.client().await?;
+        within(CONNECT_WITHIN, client.get_async_pubsub()).await
+    }
+}
+
+async fn within<T>(patience: Duration, asked: impl Future<Output = Result<T, ClientError>>) -> Result<T, NoConnection> {
+    Ok(timeout(patience, asked).await.map_err(|_| NoConnection::Late(patience))??)
+}
+
+fn server(place: &Place, certificates: Option<TlsCertificates>) -> Result<Client, ClientError> {
+    let addr = place.hosts.first().map(|host| address(host, place.has_tls));
+    let addr = addr.ok_or((redis::ErrorKind::InvalidClientConfig, "no host"))?;
+    let mut login = RedisConnectionInfo::default().set_db(i64::from(place.database));
+    if let Some(user) = &place.user {
+        login = login.set_username(user);
+    }
+    if let Some(password) = &place.password {
+        login = login.set_password(password);
+    }
+    let info: ConnectionInfo = addr.into_connection_info()?.set_redis_settings(login);
+    match certificates {
+        Some(certificates) => Client::build_with_tls(info, certificates),
+        None => Client::open(info),
+    }
+}
+
+fn sentinels(place: &Place, name: &str, certificates: Option<TlsCertificates>) -> Result<SentinelClient, ClientError> {
+    let hosts: Vec<ConnectionAddr> = place.hosts.iter().map(|host| address(host, place.has_tls)).collect();
+    let mut builder = SentinelClientBuilder::new(hosts, name, SentinelServerType::Master)?
+        .set_client_to_redis_db(i64::from(place.database));
+    if let Some(user) = &place.user {
+        builder = builder.set_client_to_redis_username(user);
+    }
+    if let Some(password) = &place.password {
+        builder = builder.set_client_to_redis_password(password);
+    }
+    if place.has_tls {
+        builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
+        if let Some(certificates) = certificates {
+            builder = builder
+                .set_client_to_redis_certificates(certificates.clone())
+                .set_client_to_sentinel_certificates(certificates);
+        }
+    }
+    builder.build()
+}
+
+fn address((host, port): &(String, u16), has_tls: bool) -> ConnectionAddr {
+    let (host, port) = (host.clone(), *port);
+    if has_tls {
+        ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
+    } else {
+        ConnectionAddr::Tcp(host, port)
+    }
+}
+
+fn certificates(options: &Options) -> Result<Option<TlsCertificates>, RedisError> {
+    let Some(path) = &options.ca_file else { return Ok(None) };
+    let root_cert = std::fs::read(path)
+        .map_err(|error| RedisError::Certificate { path: path.display().to_string(), reason: error.to_string() })?;
+    Ok(Some(TlsCertificates { client_tls: None, root_cert: Some(root_cert) }))
+}
