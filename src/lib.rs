@@ -17,6 +17,8 @@
 //!
 //! [`http`] is the door: connections, routes, sockets, the page. It decides nothing about games.
 //!
+//! [`relief`] gives memory back when it is tight, without harming a game.
+//!
 //! [`config`] gathers everybody's options, [`server`] wires, starts and stops, [`cli`] has one file a command, [`load`] is
 //! the load tool's players.
 
@@ -30,5 +32,6 @@ pub mod load;
 pub mod observe;
 pub mod protocol;
 pub mod redis;
+pub mod relief;
 pub mod room;
 pub mod server;

@@ -1,15 +1,16 @@
 //! The one place that opens, wires, starts and stops everything.
 
 use std::future::ready;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
@@ -17,10 +18,13 @@ use tokio::time::Instant;
 
 use crate::archive::{self, Archive, Told};
 use crate::config::Config;
-use crate::http::{self, Door, Tls};
+use crate::http::{self, Desk, Door, Secret, Tls};
 use crate::limit::{self, Kind, Limiter};
-use crate::observe::{self, Check, Health, HealthOptions, LogHandle, MemoryLevel, MemoryState, Metrics, ServerPhase};
+use crate::observe::{
+    self, Check, EventKind, Events, Health, HealthOptions, LogHandle, MemoryLevel, MemoryState, Metrics, ServerPhase,
+};
 use crate::redis::{self, Redis};
+use crate::relief::Relief;
 use crate::room::{self, Journal, Keep, Recovered, Rooms};
 
 /// Why the server does not start.
@@ -67,6 +71,8 @@ impl ServerError {
 
 /// How often the buckets of the gone are forgotten.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// How often it is looked whether completed games can be stored.
+const ARCHIVE_LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a completed game waits before a full archive is asked again.
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// Threads for what may block: files, the archive, bots that think. They come and go with the work.
@@ -81,6 +87,8 @@ const THREAD_STACK_BYTES: usize = 1024 * 1024;
 pub fn run(config: Config) -> Result<(), ServerError> {
     let metrics =
         Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), &config.environment.to_string(), config.metrics.profiling));
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    metrics.process_start_time_seconds.set(started.as_secs_f64());
     let log = observe::start(&config.log, metrics.log_counters())?;
     raise_file_limit();
     let movers = std::thread::available_parallelism().map_or(1, NonZero::get);
@@ -124,9 +132,21 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle) -> Result<
     let archive = open_archive(&config, &metrics)?;
     let (journal, recovered) = open_journal(&config, &metrics)?;
     let memory = observe::watch_memory(config.memory, Arc::clone(&metrics))?;
-    let rooms = Rooms::new(config.room, journal.clone(), keep(archive.clone()));
-    let broken = restore(&rooms, recovered, archive.as_ref(), &metrics);
-    tokio::spawn(give_way(memory.clone(), rooms.clone(), Arc::clone(&limiter)));
+    let events = Events::new(config.room.event_buffer_size);
+    let keep = keep(archive.clone(), events.clone());
+    let rooms = Rooms::new(config.room, journal.clone(), keep, Arc::clone(&metrics), events.clone());
+    let broken = restore(&rooms, recovered, archive.as_ref(), &metrics, &events);
+    let relief = Relief {
+        rooms: rooms.clone(),
+        limiter: Arc::clone(&limiter),
+        archive: archive.clone(),
+        metrics: Arc::clone(&metrics),
+        events: events.clone(),
+    };
+    tokio::spawn(relief.clone().give_way(memory.clone()));
+    if let Some(archive) = archive.clone() {
+        tokio::spawn(watch_archive(archive, events.clone()));
+    }
 
     let house = House { limiter, redis, memory, archive, journal, broken, rooms, metrics };
     let health = Arc::new(house.health(&config.health));
@@ -137,10 +157,13 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle) -> Result<
     let base = config.http.base_path.clone();
     let scheme = if tls.is_some() { "https" } else { "http" };
     let House { limiter, archive, journal, rooms, metrics, .. } = house;
-    let door = Door::new(config.http, limiter, metrics, Arc::clone(&health), rooms.clone(), archive.clone());
+    let token = config.http.admin_token.clone().map_or_else(|| invent_token(config.log.file.is_some()), Ok)?;
+    let desk = Desk::new(&token, relief);
+    let door = Door::new(config.http, limiter, metrics, Arc::clone(&health), rooms.clone(), archive.clone(), desk);
     let accepting = tokio::spawn(http::serve(listener, tls, Arc::clone(&door))?);
 
     health.set_phase(ServerPhase::Ready);
+    events.note(EventKind::ServerStarted, json!({ "version": env!("CARGO_PKG_VERSION") }));
     log::info!("listening on {scheme}://{address}{base}");
     log::info!("open {scheme}://{}{base}/ in a browser to play", for_browsers(address));
 
@@ -148,6 +171,7 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle) -> Result<
     log::info!("stopping; a second signal leaves at once");
     let begun = Instant::now();
     health.set_phase(ServerPhase::Stopping);
+    events.note(EventKind::ServerStopping, json!({}));
     door.shut();
     // From the outside in; each step may take a part of the time, so that one that hangs leaves some to the next.
     let patience = config.shutdown_timeout / 4;
@@ -224,9 +248,10 @@ impl House {
             for kind in Kind::ALL {
                 metrics.limit_keys.with(kind.name()).set(gauge(limiter.held(kind) as u64));
             }
-            let (waiting, playing) = rooms.count();
-            metrics.rooms.with("waiting").set(gauge(waiting as u64));
-            metrics.rooms.with("playing").set(gauge(playing as u64));
+            let count = rooms.count();
+            metrics.rooms.with("waiting").set(gauge(count.waiting as u64));
+            metrics.rooms.with("playing").set(gauge(count.playing as u64));
+            metrics.rooms.with("over").set(gauge(count.over as u64));
             if let Some(status) = journal.status() {
                 metrics.journal_pending.set(gauge(status.queued));
                 metrics.journal_bytes.set(gauge(status.file_bytes));
@@ -282,17 +307,35 @@ async fn sweep(limiter: Arc<dyn Limiter>) {
     }
 }
 
-/// Gives way when memory gets tight: what can be forgotten goes first, then newcomers are refused. Games that run are
-/// never harmed.
-async fn give_way(mut memory: watch::Receiver<MemoryState>, rooms: Rooms, limiter: Arc<dyn Limiter>) {
-    while memory.changed().await.is_ok() {
-        let level = memory.borrow_and_update().level;
-        rooms.set_memory_low(level == MemoryLevel::Critical);
-        if level > MemoryLevel::Normal {
-            let limiter = Arc::clone(&limiter);
-            drop(tokio::task::spawn_blocking(move || limiter.sweep()).await);
+/// Tells when completed games cannot be stored any more, and when they can again.
+async fn watch_archive(archive: Archive, events: Events) {
+    let mut was_failing = false;
+    let mut interval = tokio::time::interval(ARCHIVE_LOOK_INTERVAL);
+    loop {
+        interval.tick().await;
+        let status = archive.status();
+        let is_failing = matches!(status.store.health, archive::Health::Failing { .. });
+        if is_failing != was_failing {
+            let kind = if is_failing { EventKind::ArchiveFailing } else { EventKind::ArchiveRecovered };
+            events.note(kind, json!({ "pending": status.pending }));
         }
+        was_failing = is_failing;
     }
+}
+
+/// A token for administrators who have set none, said once, on standard error and nowhere else.
+fn invent_token(log_is_elsewhere: bool) -> io::Result<Secret> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(io::Error::from)?;
+    let token = hex::encode(random);
+    if log_is_elsewhere {
+        writeln!(io::stderr(), "liap: ADMIN_TOKEN is not set; this run's is {token}")?;
+    } else {
+        let line = format_args!("ADMIN_TOKEN is not set; this run's is {token}");
+        // Past the level of the log: without this line nobody could ever administrate.
+        log::logger().log(&log::Record::builder().level(log::Level::Info).target("liap::admin").args(line).build());
+    }
+    Ok(Secret::new(token))
 }
 
 /// Opens the archive of completed games, if it is wanted.
@@ -315,12 +358,13 @@ fn open_archive(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Archiv
 }
 
 /// Hands completed games to the archive. While its queue is full a game waits here, covered by the journal.
-fn keep(archive: Option<Archive>) -> Keep {
+fn keep(archive: Option<Archive>, events: Events) -> Keep {
     Box::new(move |record| {
-        let archive = archive.clone();
+        let (archive, events) = (archive.clone(), events.clone());
         Box::pin(async move {
             let Some(archive) = archive else { return };
             let mut record = record;
+            let game = record.game_id.to_string();
             loop {
                 let (done, told) = oneshot::channel();
                 let tell = move |told| {
@@ -333,7 +377,8 @@ fn keep(archive: Option<Archive>) -> Keep {
                     continue;
                 }
                 match told.await {
-                    Ok(Told::Stored(_) | Told::Refused) => return,
+                    Ok(Told::Stored(_)) => return events.note(EventKind::ArchiveStored, json!({ "game": game })),
+                    Ok(Told::Refused) => return,
                     // Not on disk, and not to be forgotten: the next start finds it in the journal.
                     Ok(Told::Closed) | Err(_) => return std::future::pending().await,
                 }
@@ -359,7 +404,13 @@ struct Broken {
 }
 
 /// Brings live games back, and says what does not come back.
-fn restore(rooms: &Rooms, recovered: Recovered, archive: Option<&Archive>, metrics: &Metrics) -> Broken {
+fn restore(
+    rooms: &Rooms,
+    recovered: Recovered,
+    archive: Option<&Archive>,
+    metrics: &Metrics,
+    events: &Events,
+) -> Broken {
     let found = recovered.rooms.len();
     let is_kept = |id| archive.is_some_and(|archive| archive.contains(id).unwrap_or(false));
     let refused = rooms.restore(recovered.rooms, is_kept);
@@ -381,6 +432,7 @@ fn restore(rooms: &Rooms, recovered: Recovered, archive: Option<&Archive>, metri
     metrics.rooms_restored.with("set_aside").inc_by(broken as u64);
     if restored > 0 {
         log::info!(rooms = restored; "live games are back");
+        events.note(EventKind::RoomsRestored, json!({ "rooms": restored, "set_aside": broken }));
     }
     Broken { rooms: broken, set_aside: recovered.set_aside }
 }

@@ -205,6 +205,11 @@ impl Archive {
         self.shared.prune(before_ms)
     }
 
+    /// Forgets what is only kept in memory to answer faster. Returns how many summaries those were.
+    pub fn forget_cached(&self) -> usize {
+        self.shared.summaries.lock().unwrap_or_else(PoisonError::into_inner).forget()
+    }
+
     /// The store below, for what reads or copies all of it.
     #[must_use]
     pub fn store(&self) -> &Store {
@@ -367,5 +372,11 @@ impl Summaries {
     fn clear(&mut self) {
         self.younger.clear();
         self.older.clear();
+    }
+
+    /// Empties itself and gives its own memory back, too. Returns how many there were.
+    fn forget(&mut self) -> usize {
+        let (younger, older) = (std::mem::take(&mut self.younger), std::mem::take(&mut self.older));
+        younger.len() + older.len()
     }
 }

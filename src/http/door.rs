@@ -3,10 +3,11 @@ use std::sync::Arc;
 use tokio::sync::watch;
 
 use super::Options;
+use super::admin::Desk;
 use super::places::Places;
 use crate::archive::Archive;
-use crate::limit::Limiter;
-use crate::observe::{Health, Metrics};
+use crate::limit::{Kind, Limiter};
+use crate::observe::{EventKind, Health, Metrics};
 use crate::room::Rooms;
 
 /// What everything at the door shares.
@@ -23,6 +24,8 @@ pub struct Door {
     pub(super) connections: Arc<Places>,
     /// WebSockets.
     pub(super) sockets: Arc<Places>,
+    /// Administration.
+    pub(super) desk: Desk,
     stage: watch::Sender<Stage>,
 }
 
@@ -46,6 +49,7 @@ impl Door {
         health: Arc<Health>,
         rooms: Rooms,
         archive: Option<Archive>,
+        desk: Desk,
     ) -> Arc<Self> {
         // A connection becomes a WebSocket within moments or goes away, so the bounds of the one do for the other.
         let places = || Places::new(options.max_sockets, options.max_sockets_per_address);
@@ -59,6 +63,7 @@ impl Door {
             health,
             rooms,
             archive,
+            desk,
         })
     }
 
@@ -72,6 +77,12 @@ impl Door {
         self.stage.send_replace(Stage::Cleared);
         self.sockets.empty().await;
         self.connections.empty().await;
+    }
+
+    /// Counts somebody who met a rate limit.
+    pub(super) fn count_limited(&self, kind: Kind) {
+        self.metrics.limited.with(kind.name()).inc();
+        self.desk.relief.events.note_often(EventKind::LimitHit, kind.name());
     }
 
     /// How open the door is, to be waited for.

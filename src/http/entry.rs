@@ -69,10 +69,10 @@ impl Entry {
             *request.uri_mut() = path;
         }
         let part = part(request.uri().path());
-        // Sockets have a limit of their own; who asks after our health must never be sent away; and a school behind one
-        // address may load our page thirty times at once, each time with all its files.
+        // Sockets have a limit of their own, as have wrong tokens of administrators; who asks after our health must never be
+        // sent away; and a school behind one address may load our page thirty times at once, each time with all its files.
         let is_file_of_ours = options.static_dir.is_none() && request.uri().path().starts_with("/assets/");
-        let is_free = matches!(part, "socket" | "health") || is_file_of_ours;
+        let is_free = matches!(part, "socket" | "health" | "admin") || is_file_of_ours;
         if !is_free && let Err(refusal) = self.admit(&client).await {
             return (part, refusal.response());
         }
@@ -88,7 +88,7 @@ impl Entry {
         match limiter.check(Kind::Http, Key::from_address(client.address), Cost::Ordinary).await {
             Verdict::Allowed { .. } => Ok(()),
             Verdict::Denied { retry_after } => {
-                self.door.metrics.limited.with(Kind::Http.name()).inc();
+                self.door.count_limited(Kind::Http);
                 Err(Refusal::TooMany { quota: limiter.quota(Kind::Http), retry_after })
             }
         }

@@ -2,7 +2,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use serde_json::json;
-use warp::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE};
+use warp::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE};
 use warp::http::{HeaderName, HeaderValue, StatusCode};
 use warp::reply::Response;
 use warp::{Rejection, reject};
@@ -19,6 +19,27 @@ pub(super) enum Refusal {
     /// Something is there, but not for this method.
     #[error("this can only be read: use GET or HEAD")]
     ReadOnly,
+    /// Something is there, but only for these methods.
+    #[error("this cannot be done here: use {0}")]
+    WrongMethod(String),
+    /// The request's body is longer than anything there is to say.
+    #[error("the body is too large")]
+    TooLarge,
+    /// An administrator must show a token.
+    #[error("this needs the administrator's token: Authorization: Bearer TOKEN")]
+    NoToken,
+    /// It is not the right one.
+    #[error("this is not the administrator's token")]
+    WrongToken,
+    /// It was not the right one too often.
+    #[error("too many wrong tokens from this address")]
+    TooManyTokens {
+        /// How long until the next one is looked at.
+        retry_after: Duration,
+    },
+    /// No place for another administrator who follows the events.
+    #[error("too many follow the events already")]
+    TooManyFollowers,
     /// The request's parameters make no sense.
     #[error("{0}")]
     BadRequest(&'static str),
@@ -51,12 +72,15 @@ impl Refusal {
     fn status(&self) -> StatusCode {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::ReadOnly => StatusCode::METHOD_NOT_ALLOWED,
+            Self::ReadOnly | Self::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NoToken | Self::WrongToken => StatusCode::UNAUTHORIZED,
+            Self::TooManyTokens { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::NotAnUpgrade => StatusCode::UPGRADE_REQUIRED,
             Self::ForeignOrigin => StatusCode::FORBIDDEN,
             Self::TooMany { .. } | Self::Full(Full::ForAddress) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Full(Full::InAll) | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Full(Full::InAll) | Self::NotReady | Self::TooManyFollowers => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -68,6 +92,20 @@ impl Refusal {
         match self {
             Self::ReadOnly => {
                 set(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            }
+            Self::WrongMethod(allowed) => {
+                if let Ok(allowed) = HeaderValue::try_from(allowed) {
+                    set(ALLOW, allowed);
+                }
+            }
+            Self::NoToken => {
+                set(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"liap\""));
+            }
+            Self::WrongToken => {
+                set(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"liap\", error=\"invalid_token\""));
+            }
+            Self::TooManyTokens { retry_after } => {
+                set(RETRY_AFTER, ceil_seconds(*retry_after).into());
             }
             Self::NotAnUpgrade => {
                 set(UPGRADE, HeaderValue::from_static("websocket"));
@@ -85,10 +123,10 @@ impl Refusal {
                     set(HeaderName::from_static("ratelimit-policy"), value);
                 }
             }
-            Self::Full(_) | Self::NotReady => {
+            Self::Full(_) | Self::NotReady | Self::TooManyFollowers => {
                 set(RETRY_AFTER, HeaderValue::from_static("5"));
             }
-            Self::NotFound | Self::BadRequest(_) | Self::ForeignOrigin | Self::Internal => {}
+            Self::NotFound | Self::TooLarge | Self::BadRequest(_) | Self::ForeignOrigin | Self::Internal => {}
         }
         response
     }
@@ -117,7 +155,7 @@ pub(super) async fn recover(rejection: Rejection) -> Result<Response, Infallible
     } else if rejection.find::<reject::InvalidQuery>().is_some() {
         Refusal::BadRequest("the query cannot be read")
     } else if rejection.find::<reject::PayloadTooLarge>().is_some() {
-        return Ok(problem(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"));
+        Refusal::TooLarge
     } else if rejection.find::<reject::LengthRequired>().is_some() {
         return Ok(problem(StatusCode::LENGTH_REQUIRED, "say how long the body is"));
     } else {

@@ -4,6 +4,7 @@
 //! becomes a WebSocket is checked in `upgrade.rs` and lives in `socket.rs`.
 
 mod accept;
+mod admin;
 mod api;
 mod client;
 mod described;
@@ -37,6 +38,7 @@ use warp::reply::Response;
 use warp::{Filter, any, path};
 
 pub use accept::listen;
+pub use admin::Desk;
 pub use door::Door;
 pub use options::{BasePath, Network, NotABasePath, NotANetwork, NotAnOrigin, Options, Origin, Secret};
 pub use places::Places;
@@ -89,6 +91,8 @@ fn routes(door: &Arc<Door>, static_dir: Option<Arc<StaticDir>>) -> BoxedFilter<(
         path!("health" / "live").and(get).map(ops::live).boxed(),
         path!("health" / "ready").and(get).and(asked.clone()).map(ops::ready).boxed(),
         path!("api" / "health").and(get).and(asked.clone()).then(ops::health).boxed(),
+        // What whoever runs it does about that: the table is `admin::ROUTES`.
+        admin::routes(asked.clone()),
     ];
     // What people look at: our page, or another client, which has all paths that are left.
     match static_dir {

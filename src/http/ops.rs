@@ -22,12 +22,9 @@ pub(super) fn live() -> Response {
 
 /// `/health/ready`: newcomers are welcome. Whoever balances load asks this.
 pub(super) fn ready(asked: Asked) -> Response {
-    let (status, phase) = match asked.door.health.phase() {
-        ServerPhase::Starting => (StatusCode::SERVICE_UNAVAILABLE, "starting"),
-        ServerPhase::Ready => (StatusCode::OK, "ready"),
-        ServerPhase::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
-    };
-    answer(status, &json!({ "status": phase }))
+    let phase = asked.door.health.phase();
+    let status = if phase == ServerPhase::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    answer(status, &json!({ "status": phase.name() }))
 }
 
 /// JSON that is true now and must not be kept.

@@ -54,7 +54,7 @@ impl Scales {
 
     async fn check(&self, kind: Kind, key: Key, cost: Cost) -> Result<(), Frame> {
         let Verdict::Denied { retry_after } = self.door.limiter.check(kind, key, cost).await else { return Ok(()) };
-        self.door.metrics.limited.with(kind.name()).inc();
+        self.door.count_limited(kind);
         let quota = self.door.limiter.quota(kind);
         let window = u32::try_from(quota.window.as_secs()).unwrap_or(u32::MAX);
         Err(server_message::rate_limited(quota.burst.get(), window, retry_after.as_secs_f64(), false))

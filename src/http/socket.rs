@@ -18,6 +18,7 @@ use super::outgoing::Outgoing;
 use super::scales::Scales;
 use super::transport::Transport;
 use crate::limit::{Key, Patience};
+use crate::observe::EventKind;
 use crate::protocol::server_message::{self, ListReason, RoomClosed};
 use crate::protocol::{ClientMessage, CloseReason, ErrorType, Frame, RoomId, SessionKey, decode};
 use crate::room::{self, ConnectionId, Farewell, Input, RoomHandle, SendError};
@@ -71,6 +72,7 @@ impl Guest {
 /// Serves a socket until it ends. `read` is what came behind the request already.
 pub(super) async fn live(stream: Transport, read: Vec<u8>, guest: Guest) {
     let metrics = Arc::clone(&guest.door.metrics);
+    let events = guest.door.desk.relief.events.clone();
     metrics.sockets_opened.inc();
     metrics.sockets.inc();
     let scales = Scales::new(Arc::clone(&guest.door), guest.session, guest.address);
@@ -83,6 +85,9 @@ pub(super) async fn live(stream: Transport, read: Vec<u8>, guest: Guest) {
     link.close(ended).await;
     metrics.sockets.dec();
     metrics.sockets_closed.with(ended.name()).inc();
+    if ended == Ended::Ours(CloseReason::Abuse) {
+        events.note_often(EventKind::AbuseClosed, "socket");
+    }
     log::debug!(reason = ended.name(); "a socket has ended");
 }
 
@@ -576,10 +581,11 @@ impl Link {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Options;
+    use super::super::{Desk, Options, Secret};
     use super::*;
     use crate::limit;
-    use crate::observe::{Health, HealthOptions, Metrics};
+    use crate::observe::{Events, Health, HealthOptions, Metrics};
+    use crate::relief::Relief;
     use crate::room::{Journal, Rooms};
 
     /// A socket's task is most of what an idle socket costs beside its read buffer, and it grows unnoticed.
@@ -588,8 +594,17 @@ mod tests {
         let metrics = Arc::new(Metrics::new("test", "test", false));
         let health = Arc::new(Health::new(&HealthOptions::default(), Arc::clone(&metrics)));
         let limiter = limit::open(&limit::Options::default(), None, &metrics);
-        let rooms = Rooms::new(room::Options::default(), Journal::off(), Box::new(|_| Box::pin(async {})));
-        let door = Door::new(Options::default(), limiter, metrics, health, rooms, None);
+        let (events, keep) = (Events::new(0), Box::new(|_| Box::pin(async {}) as room::Kept));
+        let rooms = Rooms::new(room::Options::default(), Journal::off(), keep, Arc::clone(&metrics), events.clone());
+        let relief = Relief {
+            rooms: rooms.clone(),
+            limiter: Arc::clone(&limiter),
+            archive: None,
+            metrics: Arc::clone(&metrics),
+            events,
+        };
+        let desk = Desk::new(&Secret::new("x"), relief);
+        let door = Door::new(Options::default(), limiter, metrics, health, rooms, None, desk);
         let listener = super::super::listen(([127, 0, 0, 1], 0).into()).unwrap();
         let stream = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let guest = Guest::new(door, SessionKey::of("x"), Key::from_number(1), "lobby".to_owned());

@@ -16,7 +16,7 @@ use super::session::Session;
 use super::socket::{self, Guest};
 use super::transport::Transport;
 use crate::limit::{Cost, Key, Kind, Verdict};
-use crate::observe::{CorrelationId, ServerPhase};
+use crate::observe::CorrelationId;
 
 /// Answers the request for a WebSocket, and starts its task.
 ///
@@ -42,12 +42,12 @@ async fn accept(destination: String, upgrade: Option<OnUpgrade>, asked: Asked) -
             return Err(Refusal::ForeignOrigin);
         }
     }
-    if door.health.phase() != ServerPhase::Ready {
+    if !door.health.phase().serves_players() {
         return Err(Refusal::NotReady);
     }
     let address = Key::from_address(client.address);
     if let Verdict::Denied { retry_after } = door.limiter.check(Kind::NewSocket, address, Cost::Ordinary).await {
-        door.metrics.limited.with(Kind::NewSocket.name()).inc();
+        door.count_limited(Kind::NewSocket);
         return Err(Refusal::TooMany { quota: door.limiter.quota(Kind::NewSocket), retry_after });
     }
     let place = door.sockets.take(client.address)?;
@@ -130,7 +130,7 @@ fn reason(refusal: &Refusal) -> &'static str {
         Refusal::TooMany { .. } => "limited",
         Refusal::NotReady => "stopping",
         Refusal::NotAnUpgrade | Refusal::BadRequest(_) => "malformed",
-        Refusal::NotFound | Refusal::ReadOnly | Refusal::Internal => "other",
+        _ => "other",
     }
 }
 

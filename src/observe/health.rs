@@ -95,8 +95,27 @@ pub enum ServerPhase {
     Starting,
     /// Yes.
     Ready,
-    /// No more: the server stops or is drained.
+    /// No, because an administrator wants the server to empty; games go on.
+    Draining,
+    /// No more: the server stops.
     Stopping,
+}
+
+impl ServerPhase {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+            Self::Stopping => "stopping",
+        }
+    }
+
+    /// Whether players who have a seat may come back to it.
+    pub fn serves_players(self) -> bool {
+        matches!(self, Self::Ready | Self::Draining)
+    }
 }
 
 impl Health {
@@ -144,8 +163,23 @@ impl Health {
         match self.phase.load(Ordering::Acquire) {
             0 => ServerPhase::Starting,
             1 => ServerPhase::Ready,
+            2 => ServerPhase::Draining,
             _ => ServerPhase::Stopping,
         }
+    }
+
+    /// Lets the server empty, or not any more. Does nothing while it starts or stops; returns whether the phase is the one
+    /// asked for.
+    pub fn drain(&self, drains: bool) -> bool {
+        let (from, to) = match drains {
+            true => (ServerPhase::Ready, ServerPhase::Draining),
+            false => (ServerPhase::Draining, ServerPhase::Ready),
+        };
+        let changed = self.phase.compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire);
+        if changed.is_ok() {
+            self.metrics.ready.set(i64::from(to == ServerPhase::Ready));
+        }
+        changed.is_ok() || self.phase() == to
     }
 
     /// Says whether newcomers are welcome from now on.
@@ -203,7 +237,13 @@ mod tests {
         assert_eq!(health.phase(), ServerPhase::Starting);
         health.set_phase(ServerPhase::Ready);
         assert_eq!((health.phase(), health.metrics.ready.get()), (ServerPhase::Ready, 1));
+        assert!(health.drain(true) && health.drain(true));
+        assert_eq!((health.phase(), health.metrics.ready.get()), (ServerPhase::Draining, 0));
+        assert!(health.drain(false));
+        assert_eq!((health.phase(), health.metrics.ready.get()), (ServerPhase::Ready, 1));
         health.set_phase(ServerPhase::Stopping);
         assert_eq!((health.phase(), health.metrics.ready.get()), (ServerPhase::Stopping, 0));
+        assert!(!health.drain(true) && !health.drain(false), "there is no way back from stopping");
+        assert_eq!(health.phase(), ServerPhase::Stopping);
     }
 }

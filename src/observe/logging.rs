@@ -94,7 +94,7 @@ pub struct LogHandle {
 impl LogHandle {
     /// Changes the level of the whole process: there is one, and whoever holds the log may change it.
     pub fn set_level(&self, level: LogLevel) {
-        log::set_max_level(level.0);
+        set_log_level(level);
     }
 
     /// Opens the file anew, after somebody has moved it away.
@@ -131,6 +131,16 @@ pub async fn reopen_on_hangup(log: LogHandle) -> io::Result<()> {
         log.reopen();
     }
     Ok(())
+}
+
+/// The least important level that is logged.
+pub fn log_level() -> LogLevel {
+    LogLevel(log::max_level())
+}
+
+/// Logs this level and what is more important, from now on. There is one log, and so one level.
+pub fn set_log_level(level: LogLevel) {
+    log::set_max_level(level.0);
 }
 
 enum Message {

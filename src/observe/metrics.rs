@@ -339,6 +339,7 @@ metrics! {
 
     memory_limit_bytes: Level = "liap_memory_limit_bytes", "Memory the process may use: the setting or its cgroup's limit, whichever is lower.";
     memory_level: Level = "liap_memory_level", "How tight memory is: 0 normal, 1 tight, 2 critical.";
+    memory_reliefs: Count = "liap_memory_reliefs_total", "Times that memory was given back, because it was tight or an administrator asked.";
 
     ready: Level = "liap_ready", "1 while the server takes newcomers, 0 while it starts or stops.";
     health: LevelBy("check", labels::CHECK) = "liap_health", "Result of the last health check: 0 healthy, 1 degraded, 2 unhealthy.";

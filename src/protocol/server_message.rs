@@ -164,6 +164,8 @@ pub enum RoomClosed {
     PlayerRemoved,
     /// Nobody has been there for a while.
     Abandoned,
+    /// The game is over, and its result has been shown for long enough.
+    Finished,
     /// The operator has closed it.
     ByOperator,
 }
@@ -180,9 +182,16 @@ pub fn room_closed(why: RoomClosed) -> Frame {
         RoomClosed::Abandoned => {
             json!({ "reason": "abandoned", "timeout_seconds": 30, "message": "Nobody was left at the table." })
         }
+        RoomClosed::Finished => json!({ "reason": "finished", "message": "The game is over." }),
         RoomClosed::ByOperator => json!({ "reason": "closed", "message": "The room was closed by the operator." }),
     };
     Frame::event("room_closed", &data)
+}
+
+/// `room_closed`, when the operator says why in his own words.
+#[must_use]
+pub fn room_closed_because(message: &str) -> Frame {
+    Frame::event("room_closed", &json!({ "reason": "closed", "message": message }))
 }
 
 /// `room_not_found`: the existing client forgets the game it wanted to resume and goes to `/`.

@@ -4,7 +4,7 @@ use crate::archive::GameRecord;
 use crate::game::{Action, Level, Seat, View};
 use crate::protocol::{ClientMessage, CloseReason, Frame, PlayerName, SessionKey};
 
-use super::{Connection, ConnectionId, Note};
+use super::{Connection, ConnectionId, Happening, Note};
 
 /// What reaches a room.
 #[derive(Debug)]
@@ -31,8 +31,10 @@ pub enum Input {
         /// What it does.
         action: Action,
     },
-    /// The operator closes the room.
-    CloseRoom,
+    /// The operator closes the room, and may say why.
+    CloseRoom(Option<Box<str>>),
+    /// Memory is wanted: a room whose game is over closes.
+    MakeRoom,
     /// The server stops.
     Stop,
 }
@@ -75,6 +77,9 @@ pub enum JoinError {
     /// The room has too much to do.
     #[error("The room is busy, please try again")]
     Busy,
+    /// The server takes nobody new.
+    #[error("The server is about to restart, please try again in a minute")]
+    Stopping,
 }
 
 /// What a room wants done, in this order.
@@ -101,4 +106,6 @@ pub enum Effect {
     Remember(Note),
     /// A game has ended: keep it.
     Archive(Box<GameRecord>),
+    /// Tell operators.
+    Happened(Happening),
 }

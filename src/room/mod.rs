@@ -5,6 +5,7 @@
 
 mod connection;
 mod effect;
+mod happening;
 mod image;
 mod journal;
 mod journal_file;
@@ -20,10 +21,11 @@ mod time;
 
 pub use connection::{Connection, ConnectionId, Outbox, Outgoing, connection};
 pub use effect::{Effect, Farewell, Input, JoinError, Newcomer};
+pub use happening::{Happening, RoomStage};
 pub use image::{EventBytes, Image, Note, RestoreError};
 pub use journal::{Journal, JournalStatus};
 pub use journal_file::{JournalError, Recovered};
 pub use options::{JournalOptions, Options};
 pub use room::{Life, Room};
-pub use rooms::{CreateError, Keep, Kept, LobbyWatch, RoomHandle, Rooms, Seated, SendError};
+pub use rooms::{CreateError, Keep, Kept, LobbyWatch, RoomCount, RoomHandle, Rooms, Seated, SendError};
 pub use time::{Clock, Time};

@@ -12,7 +12,9 @@ use rand_pcg::Pcg64Mcg;
 use super::image::Note;
 use super::playing::{Playing, Stage};
 use super::seats::{COLORS, Human, Occupant, Presence, Seats, bot_name};
-use super::{Connection, ConnectionId, Effect, Farewell, Input, JoinError, Newcomer, Options, Time};
+use super::{
+    Connection, ConnectionId, Effect, Farewell, Happening, Input, JoinError, Newcomer, Options, RoomStage, Time,
+};
 use crate::archive::{Ended, GameId, GameIds, GameRecord, Player, PlayerKind};
 use crate::game::{BySeat, DealProof, Level, Seat, ServerSeed};
 use crate::protocol::server_message::{self, Occupant as ListedOccupant, RoomClosed, RoomSummary};
@@ -139,7 +141,9 @@ impl Room {
                 reply.send(answer).ok();
             }
             Input::Thought { seat, ticket, action } => self.thought(seat, ticket, action, now),
-            Input::CloseRoom => self.close(RoomClosed::ByOperator, now),
+            Input::CloseRoom(why) => self.close_by_operator(why.as_deref(), now),
+            Input::MakeRoom if self.stage() == RoomStage::Over => self.close(RoomClosed::Finished, now),
+            Input::MakeRoom => {}
             Input::Stop => self.stop(),
         }
         std::mem::take(&mut self.effects)
@@ -152,7 +156,7 @@ impl Room {
             self.miss_the_absent(now);
         }
         if self.closes_at.is_some_and(|at| at <= now) {
-            self.close(RoomClosed::Abandoned, now);
+            self.close(self.why_empty(), now);
         }
         self.wake_table(now);
         std::mem::take(&mut self.effects)
@@ -191,6 +195,25 @@ impl Room {
     #[must_use]
     pub const fn life(&self) -> Life {
         self.life
+    }
+
+    /// How far it is.
+    #[must_use]
+    pub fn stage(&self) -> RoomStage {
+        match &self.state {
+            State::Waiting => RoomStage::Waiting,
+            State::Playing(playing) if playing.game.winners().is_none() => RoomStage::Playing,
+            State::Playing(_) => RoomStage::Over,
+        }
+    }
+
+    /// The round that is played, from 1; 0 before the game.
+    #[must_use]
+    pub fn round(&self) -> u32 {
+        match &self.state {
+            State::Waiting => 0,
+            State::Playing(playing) => playing.game.public().round,
+        }
     }
 
     /// The room as lists show it.
@@ -543,6 +566,7 @@ impl Room {
         let seat = self.seats.first_free().ok_or(JoinError::Full)?;
         let colors = self.seats.free_colors();
         let color = colors.get(self.rng.random_range(0..colors.len().max(1))).copied().unwrap_or("blue");
+        self.happened(Happening::Joined(seat, who.name.as_str().to_owned()));
         self.seats[seat] = Occupant::Human(Box::new(Human::new(who, color, now + CLAIM_SEAT_WITHIN)));
         self.seats_changed(now);
         Ok(seat)
@@ -567,6 +591,7 @@ impl Room {
         if target == self.host {
             return self.refuse(id, ErrorType::ActionRefused, "The host cannot be removed");
         }
+        self.told_left(target);
         self.seats[target] = Occupant::Free;
         let removed: Vec<_> = self.members.iter_mut().filter(|member| member.seat == Some(target)).collect();
         let mut told = Vec::new();
@@ -606,8 +631,16 @@ impl Room {
         if seat == self.host {
             self.close(RoomClosed::HostLeft, now);
         } else {
+            self.told_left(seat);
             self.seats[seat] = Occupant::Free;
             self.seats_changed(now);
+        }
+    }
+
+    /// Operators are told that a person's seat becomes free.
+    fn told_left(&mut self, seat: Seat) {
+        if let Some(human) = self.seats.human(seat) {
+            self.happened(Happening::Left(seat, human.name.as_str().to_owned()));
         }
     }
 
@@ -623,6 +656,7 @@ impl Room {
         let random = self.rng_bytes();
         let game_id = self.game_ids.next(now.unix_ms(), random);
         self.last_activity = now;
+        self.happened(Happening::Started { game: game_id, persons: self.seats.humans().count() });
         self.begin(Playing::new(game_id, proof, now), now);
         let started = server_message::game_started(self.id);
         self.tell_all(&started);
@@ -660,21 +694,44 @@ impl Room {
 
     // The end.
 
-    /// Closes the room for everybody. A game that was under way is kept as abandoned.
+    /// Closes the room for everybody.
     pub(super) fn close(&mut self, why: RoomClosed, now: Time) {
+        self.close_with(why, &server_message::room_closed(why), now);
+    }
+
+    /// The same, for the operator's own reason.
+    fn close_by_operator(&mut self, message: Option<&str>, now: Time) {
+        let why = RoomClosed::ByOperator;
+        let closed = message.map_or_else(|| server_message::room_closed(why), server_message::room_closed_because);
+        self.close_with(why, &closed, now);
+    }
+
+    /// A game that was under way is kept as abandoned.
+    fn close_with(&mut self, why: RoomClosed, closed: &Frame, now: Time) {
         if self.life == Life::Over {
             return;
         }
         if let State::Playing(playing) = &self.state
             && playing.game.winners().is_none()
         {
+            let game = playing.game_id;
             let record = self.record(playing, Ended::Abandoned, now);
             self.effects.push(Effect::Archive(Box::new(record)));
+            self.happened(Happening::Abandoned { game });
         }
-        let closed = server_message::room_closed(why);
-        self.tell_all(&closed);
+        self.tell_all(closed);
         self.life = Life::Over;
+        self.happened(Happening::Closed(why));
         self.effects.push(Effect::Listed);
+    }
+
+    /// Why a room closes that nobody is in any more.
+    fn why_empty(&self) -> RoomClosed {
+        if self.stage() == RoomStage::Over { RoomClosed::Finished } else { RoomClosed::Abandoned }
+    }
+
+    pub(super) fn happened(&mut self, happening: Happening) {
+        self.effects.push(Effect::Happened(happening));
     }
 
     /// The server stops: clients come back to where they were when it is up again.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,11 +10,14 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
+use serde_json::json;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
+use super::happening::{Happening, RoomStage, Vitals};
 use super::{Clock, Image, Input, JoinError, Journal, Newcomer, Options, RestoreError, Room, task};
 use crate::archive::{GameId, GameRecord};
 use crate::game::{Seat, ServerSeed};
+use crate::observe::{EventKind, Events, Metrics};
 use crate::protocol::server_message::{self, ListReason, RoomSummary};
 use crate::protocol::{Frame, PlayerName, RoomId, SeatToken, SessionKey};
 
@@ -22,6 +25,8 @@ use crate::protocol::{Frame, PlayerName, RoomId, SeatToken, SessionKey};
 const LISTED_MAX: usize = 200;
 /// Changes of the list within this time reach the lobby as one.
 const LIST_SETTLES: Duration = Duration::from_millis(20);
+/// How often it is looked whether rooms that close are gone.
+const CLOSING_STEP: Duration = Duration::from_millis(10);
 /// How often a free room id is looked for.
 const ID_ATTEMPTS: u32 = 64;
 
@@ -30,6 +35,7 @@ const ID_ATTEMPTS: u32 = 64;
 pub struct RoomHandle {
     inbox: mpsc::Sender<Input>,
     summary: watch::Receiver<RoomSummary>,
+    vitals: Arc<Vitals>,
 }
 
 /// Why a room takes no input.
@@ -42,8 +48,12 @@ pub enum SendError {
 }
 
 impl RoomHandle {
-    pub(super) const fn new(inbox: mpsc::Sender<Input>, summary: watch::Receiver<RoomSummary>) -> Self {
-        Self { inbox, summary }
+    pub(super) const fn new(
+        inbox: mpsc::Sender<Input>,
+        summary: watch::Receiver<RoomSummary>,
+        vitals: Arc<Vitals>,
+    ) -> Self {
+        Self { inbox, summary, vitals }
     }
 
     /// Hands an input to the room without waiting.
@@ -71,6 +81,35 @@ impl RoomHandle {
     pub fn summary(&self) -> RoomSummary {
         self.summary.borrow().clone()
     }
+
+    /// How far the room is.
+    #[must_use]
+    pub fn stage(&self) -> RoomStage {
+        self.vitals.stage()
+    }
+
+    /// The round that is played there, from 1; 0 before the game.
+    #[must_use]
+    pub fn round(&self) -> u32 {
+        self.vitals.round()
+    }
+
+    /// How many sockets are at it, those who watch included.
+    #[must_use]
+    pub fn sockets(&self) -> u32 {
+        self.vitals.sockets()
+    }
+}
+
+/// How many rooms there are, by how far they are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RoomCount {
+    /// Their host has not started the game.
+    pub waiting: usize,
+    /// A game is running.
+    pub playing: usize,
+    /// The game is over, and its result is still shown.
+    pub over: usize,
 }
 
 /// A seat that was taken from the lobby.
@@ -104,6 +143,18 @@ pub enum CreateError {
     NoRandomness,
 }
 
+impl CreateError {
+    /// Its name in the metrics.
+    fn name(self) -> &'static str {
+        match self {
+            Self::TooMany => "full",
+            Self::MemoryLow => "memory",
+            Self::Stopping => "stopping",
+            Self::NameReserved | Self::NoRandomness => "other",
+        }
+    }
+}
+
 /// What takes a completed game, without waiting. The future it gives back resolves when the game is safely kept.
 pub type Keep = Box<dyn Fn(GameRecord) -> Kept + Send + Sync>;
 /// Resolves when a completed game is safely kept.
@@ -122,6 +173,8 @@ struct Registry {
     clock: Clock,
     keep: Keep,
     journal: Journal,
+    metrics: Arc<Metrics>,
+    events: Events,
     thinkers: Arc<Semaphore>,
     /// Counts changes of the list.
     list_version: watch::Sender<u64>,
@@ -131,7 +184,6 @@ struct Registry {
     is_stopping: AtomicBool,
     /// New rooms are refused: memory is short.
     is_memory_low: AtomicBool,
-    created: AtomicU64,
 }
 
 #[derive(Default)]
@@ -149,9 +201,10 @@ impl fmt::Debug for Rooms {
 }
 
 impl Rooms {
-    /// An empty registry. `keep` takes every completed game, `journal` what live ones need to survive a restart.
+    /// An empty registry. `keep` takes every completed game, `journal` what live ones need to survive a restart;
+    /// `metrics` and `events` learn what happens.
     #[must_use]
-    pub fn new(options: Options, journal: Journal, keep: Keep) -> Self {
+    pub fn new(options: Options, journal: Journal, keep: Keep, metrics: Arc<Metrics>, events: Events) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self(Arc::new(Registry {
             rooms: DashMap::new(),
@@ -159,12 +212,13 @@ impl Rooms {
             clock: Clock::start(),
             keep,
             journal,
+            metrics,
+            events,
             thinkers: Arc::new(Semaphore::new(cores)),
             list_version: watch::Sender::new(0),
             list: Mutex::default(),
             is_stopping: AtomicBool::new(false),
             is_memory_low: AtomicBool::new(false),
-            created: AtomicU64::new(0),
         }))
     }
 
@@ -173,6 +227,15 @@ impl Rooms {
     /// # Errors
     /// [`CreateError`] says why there is none.
     pub fn create(&self, session: Option<SessionKey>, name: PlayerName) -> Result<Seated, CreateError> {
+        let created = self.try_create(session, name);
+        match &created {
+            Ok(_) => self.0.metrics.rooms_created.inc(),
+            Err(error) => self.0.metrics.rooms_refused.with(error.name()).inc(),
+        }
+        created
+    }
+
+    fn try_create(&self, session: Option<SessionKey>, name: PlayerName) -> Result<Seated, CreateError> {
         let registry = &*self.0;
         if registry.is_stopping.load(Ordering::Relaxed) {
             return Err(CreateError::Stopping);
@@ -197,10 +260,10 @@ impl Rooms {
             let rng = Pcg64Mcg::seed_from_u64(getrandom::u64().map_err(|_| CreateError::NoRandomness)?);
             let options = Arc::clone(&registry.options);
             let now = registry.clock.now();
+            self.0.events.note(EventKind::RoomOpened, json!({ "room": id, "host": name.as_str() }));
             let host = Newcomer { session, name, token: token.key() };
             let room = Room::open(id, host, ServerSeed::new(secret), rng, options, now);
             place.insert(task::spawn(room, self.clone()));
-            registry.created.fetch_add(1, Ordering::Relaxed);
             self.list_changed();
             return Ok(Seated { room_id: id, seat: Seat::One, token });
         }
@@ -244,6 +307,9 @@ impl Rooms {
         session: Option<SessionKey>,
         name: PlayerName,
     ) -> Result<Seated, JoinError> {
+        if self.0.is_stopping.load(Ordering::Relaxed) {
+            return Err(JoinError::Stopping);
+        }
         let room = self.find(room_id).ok_or(JoinError::NotFound)?;
         let token = random_token().ok_or(JoinError::Busy)?;
         let (reply, answer) = oneshot::channel();
@@ -274,19 +340,68 @@ impl Rooms {
         self.0.rooms.is_empty()
     }
 
-    /// How many rooms wait for their game to begin, and how many have begun it.
+    /// How many rooms there are, by how far they are.
     #[must_use]
-    pub fn count(&self) -> (usize, usize) {
-        let started = self.0.rooms.iter().filter(|room| room.summary.borrow().started).count();
-        (self.len().saturating_sub(started), started)
+    pub fn count(&self) -> RoomCount {
+        let mut count = RoomCount::default();
+        for room in &self.0.rooms {
+            *match room.stage() {
+                RoomStage::Waiting => &mut count.waiting,
+                RoomStage::Playing => &mut count.playing,
+                RoomStage::Over => &mut count.over,
+            } += 1;
+        }
+        count
     }
 
-    /// Every live room as lists show it, in no order.
+    /// Every live room, in no order.
     #[must_use]
-    pub fn summaries(&self) -> Vec<RoomSummary> {
-        // Handles first: a shard's lock is not held while a summary is copied.
-        let handles: Vec<RoomHandle> = self.0.rooms.iter().map(|room| room.clone()).collect();
-        handles.iter().map(RoomHandle::summary).collect()
+    pub fn all(&self) -> Vec<RoomHandle> {
+        self.0.rooms.iter().map(|room| room.clone()).collect()
+    }
+
+    /// Closes a room, whatever happens there, and waits until it is gone or `patience` has passed. Players are told
+    /// `message`. Returns whether the room is gone.
+    pub async fn close(&self, id: RoomId, message: Option<String>, patience: Duration) -> bool {
+        let closed = async {
+            let Some(room) = self.find(id) else { return };
+            // A room that is gone needs no closing.
+            room.deliver(Input::CloseRoom(message.map(String::into_boxed_str))).await.ok();
+            while self.0.rooms.contains_key(&id) {
+                tokio::time::sleep(CLOSING_STEP).await;
+            }
+        };
+        tokio::time::timeout(patience, closed).await.is_ok()
+    }
+
+    /// Closes the rooms whose game is over, and waits until they are gone or `patience` has passed. Their records are on
+    /// the way to the archive already. Returns how many have gone.
+    pub async fn close_finished(&self, patience: Duration) -> usize {
+        let over: Vec<(RoomId, RoomHandle)> = self
+            .0
+            .rooms
+            .iter()
+            .filter(|room| room.stage() == RoomStage::Over)
+            .map(|room| (*room.key(), room.clone()))
+            .collect();
+        let mut gone = 0;
+        let all_gone = async {
+            for (_, room) in &over {
+                // A room that is gone needs no asking.
+                room.deliver(Input::MakeRoom).await.ok();
+            }
+            loop {
+                gone = over.iter().filter(|(id, _)| !self.0.rooms.contains_key(id)).count();
+                if gone == over.len() {
+                    return;
+                }
+                tokio::time::sleep(CLOSING_STEP).await;
+            }
+        };
+        // What takes longer closes all the same.
+        drop(tokio::time::timeout(patience, all_gone).await);
+        self.0.rooms.shrink_to_fit();
+        gone
     }
 
     /// `room_list_update` with the rooms that have not started, newest first. Encoded once for all who ask between two
@@ -334,15 +449,15 @@ impl Rooms {
         self.0.is_memory_low.store(is_low, Ordering::Relaxed);
     }
 
-    /// Refuses new rooms from now on.
-    pub fn refuse_new(&self) {
-        self.0.is_stopping.store(true, Ordering::Relaxed);
+    /// Refuses new rooms and new players, or no longer. Those who have a seat come back to it as ever.
+    pub fn refuse_new(&self, refuses: bool) {
+        self.0.is_stopping.store(refuses, Ordering::Relaxed);
     }
 
     /// Tells all tables that the server stops, and waits until their tasks have ended or `deadline` has passed.
     /// Returns how many are left.
     pub async fn stop(&self, deadline: Duration) -> usize {
-        self.refuse_new();
+        self.refuse_new(true);
         let handles: Vec<RoomHandle> = self.0.rooms.iter().map(|room| room.clone()).collect();
         let all_stopped = async {
             for room in handles {
@@ -370,6 +485,10 @@ impl Rooms {
 
     pub(super) fn list_changed(&self) {
         self.0.list_version.send_modify(|version| *version = version.wrapping_add(1));
+    }
+
+    pub(super) fn tell(&self, room: RoomId, happening: Happening) {
+        happening.tell(room, &self.0.metrics, &self.0.events);
     }
 
     pub(super) fn keep(&self, record: GameRecord) -> Kept {

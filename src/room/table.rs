@@ -8,7 +8,7 @@ use super::image::Note;
 use super::playing::{Playing, Stage, Thinking};
 use super::room::State;
 use super::seats::{Occupant, Presence};
-use super::{ConnectionId, Effect, Life, Room, Time};
+use super::{ConnectionId, Effect, Happening, Life, Room, Time};
 use crate::archive::{Ended, Move};
 use crate::game::{Action, ActionError, BySeat, Declaration, Level, Phase, PieceSet, Seat, View, choose};
 use crate::protocol::server_message::{self, RoomClosed};
@@ -86,7 +86,10 @@ impl Room {
             return;
         };
         let record = self.record(playing, Ended::Won, ended_at);
+        let (game, rounds) = (playing.game_id, playing.game.public().round);
+        let took = ended_at.since(playing.started_at);
         self.effects.push(Effect::Archive(Box::new(record)));
+        self.happened(Happening::Finished { game, rounds, took });
         self.closes_at = None;
         self.watch_for_empty_room(now);
     }
@@ -173,7 +176,7 @@ impl Room {
         if playing.stage_ends.is_some_and(|ends| ends <= now) {
             match playing.stage {
                 Stage::Asking => self.decline_for_the_silent(now),
-                Stage::Over => self.close(RoomClosed::Abandoned, now),
+                Stage::Over => self.close(RoomClosed::Finished, now),
                 _ => self.pass(now),
             }
         }
@@ -275,6 +278,7 @@ impl Room {
                 let action = choose(Level::Normal, &view, &mut self.rng);
                 let told = server_message::player_timed_out(self.seats.name(seat));
                 self.tell_all(&told);
+                self.happened(Happening::PlayedFor);
                 self.act_for(seat, action, now);
             }
         }
@@ -304,6 +308,7 @@ impl Room {
         playing.begin_takeover(seat, now);
         let told = server_message::player_disconnected(name.as_str());
         self.tell_all(&told);
+        self.happened(Happening::Lost(seat, name.as_str().to_owned()));
         if seat == self.host {
             self.hand_host_on(seat);
         }
@@ -336,6 +341,7 @@ impl Room {
         playing.end_takeover(seat, now);
         let told = server_message::player_reconnected(self.seats.name(seat));
         self.tell_all(&told);
+        self.happened(Happening::Back(seat, self.seats.name(seat).to_owned()));
         self.remember_image();
         self.await_decisions(now);
     }

@@ -1,5 +1,6 @@
 //! The task that owns one room: it feeds the room its inputs and the passing time, and carries out what the room wants.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::SeedableRng;
@@ -7,6 +8,7 @@ use rand_pcg::Pcg64Mcg;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use super::happening::Vitals;
 use super::rooms::Shared;
 use super::{Connection, ConnectionId, Effect, Input, Life, Room, RoomHandle};
 use crate::game::{Level, Seat, View, choose};
@@ -23,23 +25,26 @@ const JOURNAL_RETRY: Duration = Duration::from_millis(100);
 pub(super) fn spawn(room: Room, shared: Shared) -> RoomHandle {
     let (inbox, inputs) = mpsc::channel(shared.options().inbox_capacity.max(1));
     let (summary, summaries) = watch::channel(room.summary());
+    let vitals = Arc::new(Vitals::default());
     let task = Task {
         room,
         connections: Vec::new(),
         summary,
+        vitals: Arc::clone(&vitals),
         inbox: inbox.downgrade(),
         shared,
         must_retell: true,
         keeping: None,
     };
     tokio::spawn(task.run(inputs));
-    RoomHandle::new(inbox, summaries)
+    RoomHandle::new(inbox, summaries, vitals)
 }
 
 struct Task {
     room: Room,
     connections: Vec<Connection>,
     summary: watch::Sender<RoomSummary>,
+    vitals: Arc<Vitals>,
     /// Our own inbox, for bots that think elsewhere. Weak: the registry keeps a room alive.
     inbox: mpsc::WeakSender<Input>,
     shared: Shared,
@@ -57,6 +62,7 @@ impl Task {
         self.must_retell = !self.shared.journal().retell(&self.room);
         let effects = self.room.wake(self.shared.clock().now());
         self.carry_out(effects);
+        self.vitals.set(self.room.stage(), self.room.round(), 0);
         while matches!(self.room.life(), Life::Live | Life::StandsStill) {
             let wake_at = self.room.wake_at().map(|time| self.shared.clock().instant(time));
             if let Some(wake_at) = wake_at
@@ -73,6 +79,7 @@ impl Task {
                     self.let_readers_catch_up().await;
                     let effects = self.room.wake(self.shared.clock().now());
                     self.carry_out(effects);
+                    self.vitals.set(self.room.stage(), self.room.round(), self.connections.len());
                 }
             }
         }
@@ -107,6 +114,7 @@ impl Task {
         if let Some(gone) = gone {
             self.connections.retain(|connection| connection.id != gone);
         }
+        self.vitals.set(self.room.stage(), self.room.round(), self.connections.len());
     }
 
     /// The table's own steps can come faster than any socket takes them (at pace 0): they wait a little for those who
@@ -149,6 +157,7 @@ impl Task {
                 }
                 Effect::Remember(_) if retells => {}
                 Effect::Remember(note) => self.must_retell |= !self.shared.journal().note(self.room.id(), note),
+                Effect::Happened(happening) => self.shared.tell(self.room.id(), happening),
                 Effect::Archive(record) => {
                     // First the journal: what the archive says has happened, a restart must not let happen otherwise.
                     let (written, kept) = (self.shared.journal().written(), self.shared.keep(*record));

@@ -15,9 +15,10 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("archive", &["game", "observe"]),
         ("room", &["game", "protocol", "archive", "observe"]),
         ("load", &[]),
-        ("http", &["room", "protocol", "limit", "archive", "observe", "game"]),
+        ("relief", &["room", "limit", "archive", "observe"]),
+        ("http", &["room", "protocol", "limit", "archive", "observe", "game", "relief"]),
         ("config", &["room", "http", "limit", "archive", "observe", "redis"]),
-        ("server", &["room", "http", "limit", "archive", "observe", "redis", "config"]),
+        ("server", &["room", "http", "limit", "archive", "observe", "redis", "config", "relief"]),
         ("cli", &["server", "config", "archive", "game", "load", "observe", "http", "protocol"]),
     ])
 }

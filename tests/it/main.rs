@@ -11,6 +11,8 @@
 
 /// Clients that break rules, and what becomes of the others.
 mod abuse;
+/// Administration: the token, figures, actions, events, and memory that is given back.
+mod admin;
 /// The archive as a whole: games handed over, found, read, pruned, and still there after a restart.
 mod archive;
 /// `liap simulate`, `liap verify-deal` and `liap archive`, as a person runs them.

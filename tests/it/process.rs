@@ -48,6 +48,12 @@ impl Server {
         Self::run(data, std::mem::take(&mut self.settings))
     }
 
+    /// The same with some other settings.
+    pub(crate) fn again_with(mut self, settings: &[(&str, &str)]) -> Self {
+        self.settings.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        self.again()
+    }
+
     /// Starts a server on a folder that holds something already.
     pub(crate) fn start_on(data: tempfile::TempDir, settings: &[(&str, &str)]) -> Self {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
@@ -173,6 +179,17 @@ pub(crate) fn scrape(metrics: SocketAddr) -> String {
 
 /// Sends one request and reads the whole answer.
 pub(crate) fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)]) -> Answer {
+    request_with(address, method, path, headers, "")
+}
+
+/// The same with a body.
+pub(crate) fn request_with(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
     let mut stream = connect(address);
     let mut request = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
@@ -181,7 +198,10 @@ pub(crate) fn request(address: SocketAddr, method: &str, path: &str, headers: &[
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
     }
-    stream.write_all(format!("{request}\r\n").as_bytes()).unwrap();
+    if !body.is_empty() {
+        request.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    stream.write_all(format!("{request}\r\n{body}").as_bytes()).unwrap();
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).unwrap();
     Answer::parse(&bytes)

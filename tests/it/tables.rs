@@ -75,7 +75,7 @@ impl Table {
                     let effects = self.room.handle(Input::Thought { seat, ticket, action }, self.now);
                     self.carry_out(effects);
                 }
-                Effect::Listed | Effect::Remember(_) => {}
+                Effect::Listed | Effect::Remember(_) | Effect::Happened(_) => {}
                 Effect::Archive(record) => self.records.push(*record),
             }
         }

@@ -1,0 +1,242 @@
+//! Administration: figures and actions for whoever shows the token.
+//!
+//! Everything is refused without the token, before it is even looked whether
+//! the route exists. What changes something leaves a line in the log under the target `admin`.
+
+mod actions;
+mod events;
+mod figures;
+mod guard;
+mod rooms;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt as _};
+use hyper::body::Buf;
+use serde_json::{Map, Value, json};
+use tokio::time::timeout;
+use warp::filters::BoxedFilter;
+use warp::http::Method;
+use warp::path::Tail;
+use warp::reply::Response;
+use warp::{Filter, path};
+
+use super::Asked;
+use super::error::Refusal;
+use crate::observe::EventKind;
+
+pub use guard::Desk;
+
+/// The longest body of a request.
+const BODY_MAX_BYTES: usize = 4 * 1024;
+/// How long its sender may take.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What an administrator can ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Errand {
+    Status,
+    Archive,
+    FlushArchive,
+    Rooms,
+    Room,
+    CloseRoom,
+    Gc,
+    LogLevel,
+    SetLogLevel,
+    Events,
+    DrainState,
+    Drain,
+    EndDrain,
+}
+
+/// One route below `/admin`.
+#[derive(Debug)]
+pub(super) struct Route {
+    /// GET answers HEAD, too.
+    pub(super) method: Method,
+    /// Its path, where `{id}` stands for any segment.
+    pub(super) path: &'static str,
+    errand: Errand,
+}
+
+const fn route(method: Method, path: &'static str, errand: Errand) -> Route {
+    Route { method, path, errand }
+}
+
+/// All routes that need the token.
+pub(super) const ROUTES: &[Route] = &[
+    route(Method::GET, "/admin/status", Errand::Status),
+    route(Method::GET, "/admin/archive", Errand::Archive),
+    route(Method::POST, "/admin/archive/flush", Errand::FlushArchive),
+    route(Method::GET, "/admin/rooms", Errand::Rooms),
+    route(Method::GET, "/admin/rooms/{id}", Errand::Room),
+    route(Method::POST, "/admin/rooms/{id}/close", Errand::CloseRoom),
+    route(Method::POST, "/admin/gc", Errand::Gc),
+    route(Method::GET, "/admin/log-level", Errand::LogLevel),
+    route(Method::PUT, "/admin/log-level", Errand::SetLogLevel),
+    route(Method::GET, "/admin/events", Errand::Events),
+    route(Method::GET, "/admin/drain", Errand::DrainState),
+    route(Method::POST, "/admin/drain", Errand::Drain),
+    route(Method::DELETE, "/admin/drain", Errand::EndDrain),
+];
+
+impl Route {
+    /// The segment that stands for `{id}`, if the path fits; empty where the route has none.
+    fn fits<'a>(&self, segments: &[&'a str]) -> Option<&'a str> {
+        let wanted = self.path.split('/').skip(2);
+        if wanted.clone().count() != segments.len() {
+            return None;
+        }
+        let mut id = "";
+        for (wanted, given) in wanted.zip(segments) {
+            match wanted {
+                "{id}" => id = given,
+                _ if wanted == *given => {}
+                _ => return None,
+            }
+        }
+        Some(id)
+    }
+}
+
+/// The parameters of a query, as they came.
+type Parameters = HashMap<String, String>;
+
+/// `/admin` and all below it.
+pub(super) fn routes(asked: BoxedFilter<(Asked,)>) -> BoxedFilter<(Response,)> {
+    path("admin")
+        .and(path::tail())
+        .and(warp::method())
+        .and(warp::query())
+        .and(asked)
+        .and(warp::body::stream())
+        .then(|tail: Tail, method, parameters, asked, body| async move {
+            answer(tail.as_str(), method, parameters, asked, body).await.unwrap_or_else(|refusal| refusal.response())
+        })
+        .boxed()
+}
+
+async fn answer(
+    tail: &str,
+    method: Method,
+    parameters: Parameters,
+    asked: Asked,
+    body: impl Stream<Item = Result<impl Buf, warp::Error>>,
+) -> Result<Response, Refusal> {
+    let reads = matches!(method, Method::GET | Method::HEAD);
+    let segments: Vec<&str> = tail.trim_end_matches('/').split('/').filter(|segment| !segment.is_empty()).collect();
+    asked.door.desk.admit(&asked)?;
+
+    let fitting: Vec<&Route> = ROUTES.iter().filter(|route| route.fits(&segments).is_some()).collect();
+    if fitting.is_empty() {
+        return Err(Refusal::NotFound);
+    }
+    let wanted = if reads { Method::GET } else { method };
+    let Some(route) = fitting.iter().find(|route| route.method == wanted) else {
+        return Err(Refusal::WrongMethod(allowed(&fitting)));
+    };
+    let id = route.fits(&segments).unwrap_or_default();
+    let body = if reads { Map::new() } else { read(body).await? };
+    match route.errand {
+        Errand::Status => figures::status(&asked).await,
+        Errand::Archive => figures::archive(&asked).await,
+        Errand::FlushArchive => actions::flush_archive(&asked).await,
+        Errand::Rooms => rooms::list(&asked, &parameters).await,
+        Errand::Room => rooms::one(&asked, id),
+        Errand::CloseRoom => rooms::close(&asked, id, &body).await,
+        Errand::Gc => actions::gc(&asked).await,
+        Errand::LogLevel => Ok(actions::log_level()),
+        Errand::SetLogLevel => actions::set_log_level(&asked, &body),
+        Errand::Events => events::answer(&asked, &parameters),
+        Errand::DrainState => Ok(actions::drain_state(&asked)),
+        Errand::Drain => actions::drain(&asked, true),
+        Errand::EndDrain => actions::drain(&asked, false),
+    }
+}
+
+/// The methods of these routes, as `Allow` tells them.
+fn allowed(routes: &[&Route]) -> String {
+    let mut methods: Vec<&str> = Vec::new();
+    for route in routes {
+        methods.push(route.method.as_str());
+        if route.method == Method::GET {
+            methods.push("HEAD");
+        }
+    }
+    methods.join(", ")
+}
+
+/// Reads the body of a request: an object of JSON, or nothing.
+async fn read(body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Result<Map<String, Value>, Refusal> {
+    let mut body = std::pin::pin!(body);
+    let mut bytes = Vec::new();
+    let read = async {
+        while let Some(chunk) = body.next().await {
+            let mut chunk = chunk.map_err(|_| Refusal::BadRequest("the body cannot be read"))?;
+            if bytes.len() + chunk.remaining() > BODY_MAX_BYTES {
+                return Err(Refusal::TooLarge);
+            }
+            while chunk.has_remaining() {
+                bytes.extend_from_slice(chunk.chunk());
+                chunk.advance(chunk.chunk().len());
+            }
+        }
+        Ok(())
+    };
+    timeout(BODY_TIMEOUT, read).await.map_err(|_| Refusal::BadRequest("the body takes too long"))??;
+    if bytes.is_empty() {
+        return Ok(Map::new());
+    }
+    serde_json::from_slice(&bytes).map_err(|_| Refusal::BadRequest("the body is no object of JSON"))
+}
+
+/// Leaves a trace of what an administrator did, in the log and among the events.
+fn audit(asked: &Asked, action: &'static str, what: Value) {
+    log::info!(target: "liap::admin", action, what:% = what; "an administrator has acted: {action}");
+    log::debug!(target: "liap::admin", address:% = asked.client.address; "from where");
+    let mut fields = json!({ "action": action });
+    if let (Some(fields), Value::Object(what)) = (fields.as_object_mut(), what) {
+        fields.extend(what);
+    }
+    asked.door.desk.relief.events.note(EventKind::AdminAction, fields);
+}
+
+/// A parameter that is a number within bounds, or what it is without being given.
+fn number<T>(parameters: &Parameters, name: &str, otherwise: T, most: T, wrong: &'static str) -> Result<T, Refusal>
+where
+    T: std::str::FromStr + PartialOrd,
+{
+    match parameters.get(name).filter(|text| !text.is_empty()) {
+        None => Ok(otherwise),
+        Some(text) => text.parse().ok().filter(|number| *number <= most).ok_or(Refusal::BadRequest(wrong)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_fits_its_path_and_no_other() {
+        let close = ROUTES.iter().find(|route| route.errand == Errand::CloseRoom).unwrap();
+        assert_eq!(close.fits(&["rooms", "3FA9C1", "close"]), Some("3FA9C1"));
+        for wrong in
+            [&["rooms", "3FA9C1"] as &[_], &["rooms", "3FA9C1", "open"], &["rooms", "3FA9C1", "close", "x"], &[]]
+        {
+            assert_eq!(close.fits(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn every_errand_has_one_route() {
+        for (at, route) in ROUTES.iter().enumerate() {
+            assert!(route.path.starts_with("/admin/"));
+            let same = |other: &&Route| {
+                other.errand == route.errand || (other.path, &other.method) == (route.path, &route.method)
+            };
+            assert_eq!(ROUTES.iter().filter(same).count(), 1, "{at}: {route:?}");
+        }
+    }
+}
