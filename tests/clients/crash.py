@@ -33,7 +33,7 @@ import ws
 from view import Truth, View
 
 PHASES = ("preparation", "round_start", "declaration", "turn", "turn_results", "scoring", "game_over")
-TABLE_FAULTS = (client.Stalled, client.Gone, ws.Closed, ws.ServerFault, ws.Refused, TimeoutError, OSError)
+TABLE_FAULTS = (client.Stalled, client.Gone, ws.Closed, ws.ServerFault, ws.Refused, TimeoutError, OSError, EOFError)
 
 
 def progress(data):
@@ -129,7 +129,7 @@ class Server:
                     self.report.time("start until ready", took)
                     self.up.set()
                     return took
-            except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            except (OSError, TimeoutError, EOFError):
                 pass
             await asyncio.sleep(0.005)
         self.report.violation("server", f"not ready within 30 s in life {self.life}")
@@ -227,7 +227,7 @@ class Table:
                 await player.leave_page()
                 self.report.counts["games played to their end"] += 1
                 return
-            except (ws.Closed, ws.ServerFault, ws.Refused, OSError, TimeoutError) as fault:
+            except (ws.Closed, ws.ServerFault, ws.Refused, OSError, TimeoutError, EOFError) as fault:
                 if isinstance(fault, ws.Closed):
                     self.report.counts[f"sockets that ended with {fault.code}"] += 1
                 await asyncio.sleep(0.01)
@@ -308,7 +308,7 @@ class Book:
                     if status == 200:
                         for game in json.loads(body)["games"]:
                             self.acknowledge(game)
-                except (OSError, TimeoutError, ValueError, asyncio.IncompleteReadError):
+                except (OSError, TimeoutError, ValueError, EOFError):
                     pass
             await asyncio.sleep(0.05)
 
