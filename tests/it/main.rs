@@ -21,6 +21,8 @@ mod archive_commands;
 mod backup;
 /// What describes us to programs, held against what we do: `OpenAPI` and `AsyncAPI`.
 mod described;
+/// Disks that are full or refuse while games run.
+mod disk;
 /// Completed games as JSON: pages, filters, players, errors.
 mod games;
 /// Routes, headers and files, asked for from outside.

@@ -1,0 +1,145 @@
+//! Disks that are full or refuse while games run: play goes on, everybody is told, and nothing is missing afterwards.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use liap::load::{Load, Report, Target, run};
+use serde_json::Value;
+
+use crate::process::{Server, request};
+
+/// The archive pauses for at most five seconds between two attempts.
+const PATIENCE: Duration = Duration::from_secs(60);
+const SETTINGS: [(&str, &str); 5] = [
+    ("GAME_PACE", "0"),
+    ("USE_RATE_LIMITING", "false"),
+    ("MAX_SOCKETS_PER_ADDRESS", "20000"),
+    ("ARCHIVE_FLUSH_INTERVAL", "1"),
+    ("ARCHIVE_BATCH_SIZE", "10"),
+];
+
+/// Whole games of one person and three bots, at a few tables.
+fn play(server: &Server) -> Report {
+    let load = Load { server: server.address, rooms: 6, people: 1, span: Duration::from_secs(3), target: Target::Liap };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(run(&load)).unwrap()
+}
+
+fn metric(server: &Server, name: &str) -> f64 {
+    let answer = request(server.metrics.unwrap(), "GET", "/metrics", &[]);
+    let line = answer.text().lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ').map(str::to_owned));
+    line.unwrap_or_else(|| panic!("no {name}")).parse().unwrap()
+}
+
+/// Asks for health until it is as wanted.
+fn wait_for_health(server: &Server, wanted: impl Fn(&Value) -> bool) -> Value {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let answer = server.get("/health");
+        let health = answer.json();
+        if wanted(&health) {
+            assert_eq!(answer.status, 200, "play goes on, so nobody is sent away: {health}");
+            return health;
+        }
+        assert!(Instant::now() < deadline, "{health}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Plays on a disk that is well, one that is not, and one that is well again.
+fn play_through(server: Server, data: &Path, fill: impl Fn(&Server), free: impl Fn(&Server)) {
+    let before = play(&server);
+    fill(&server);
+    let trouble = play(&server);
+    assert!(before.games > 0 && trouble.games > 0, "{} games, then {}", before.games, trouble.games);
+    // The machine may be busy with something else in one of the two; waiting for a disk would cost far more.
+    assert!(trouble.rate() > before.rate() / 2.0, "{} moves a second, then {}", before.rate(), trouble.rate());
+
+    let is_degraded = |health: &Value, check: &str| health["checks"][check]["status"] == "degraded";
+    let health = wait_for_health(&server, |health| is_degraded(health, "archive") && is_degraded(health, "journal"));
+    let said = health["checks"]["archive"]["message"].as_str().unwrap();
+    assert!(said.contains("wait for the disk"), "{said}");
+    assert!(metric(&server, "liap_archive_failures_total") > 0.0);
+    assert!(metric(&server, "liap_journal_failures_total") > 0.0);
+    assert!(metric(&server, "liap_archive_pending") > 0.0);
+    assert!(metric(&server, "liap_journal_lag_seconds") > 0.5);
+    assert_eq!(server.get("/health/ready").status, 200);
+    // Whoever reads does not wait for a disk that does not answer.
+    let asked = Instant::now();
+    assert_eq!(server.get("/api/games").status, 200);
+    assert!(asked.elapsed() < Duration::from_millis(900), "{:?}", asked.elapsed());
+
+    free(&server);
+    wait_for_health(&server, |health| health["status"] == "healthy" && health["checks"]["archive"]["pending"] == 0);
+    let after = play(&server);
+    server.get("/api/games");
+    let games = metric(&server, "liap_archive_games");
+    let ended = before.games + trouble.games + after.games;
+    assert!(games >= ended as f64, "{games} games are kept, {ended} were played to their end");
+    assert!(metric(&server, "liap_journal_lag_seconds") < 0.5);
+
+    let server = server.again();
+    assert!(
+        !server.said.iter().any(|line| line.contains("DAMAGE") || line.contains("set aside")),
+        "{:#?}",
+        server.said
+    );
+    assert!(metric(&server, "liap_archive_games") >= games);
+    drop(server);
+    let verify = Command::new(env!("CARGO_BIN_EXE_liap"))
+        .env_clear()
+        .env("DATA_DIR", data)
+        .args(["archive", "verify", "--deep"])
+        .output()
+        .unwrap();
+    assert!(verify.status.success(), "{verify:?}");
+}
+
+/// A limit on the size of files, which ends a process that does not know better.
+#[test]
+#[cfg(target_os = "linux")]
+fn games_go_on_where_nothing_can_be_written() {
+    let data = tempfile::tempdir().unwrap();
+    let mut settings = SETTINGS.to_vec();
+    settings.push(("DATA_DIR", data.path().to_str().unwrap()));
+    let limit = |server: &Server, bytes: &str| {
+        let (pid, limit) = (server.pid().to_string(), format!("--fsize={bytes}:unlimited"));
+        assert!(Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap().success());
+    };
+    play_through(
+        Server::start(&settings),
+        data.path(),
+        |server| limit(server, "0"),
+        |server| limit(server, "unlimited"),
+    );
+}
+
+/// A small file system that fills up. Only root can mount one; what stands in for it elsewhere is the limit above.
+#[test]
+#[cfg(target_os = "linux")]
+fn games_go_on_while_the_disk_is_full() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=16m", "liap-test", path]).output().unwrap();
+    if !mounted.status.success() {
+        eprintln!("not run: a small file system cannot be mounted: {}", String::from_utf8_lossy(&mounted.stderr));
+        return;
+    }
+    let filler = folder.path().join("filler");
+    let fill = |_: &Server| {
+        let mut file = File::create(&filler).unwrap();
+        while file.write_all(&[7; 4096]).is_ok() {}
+        assert!(file.write_all(&[7]).is_err(), "the disk is full to its last byte");
+    };
+    let free = |_: &Server| std::fs::remove_file(&filler).unwrap();
+    let mut settings = SETTINGS.to_vec();
+    settings.push(("DATA_DIR", path));
+    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        play_through(Server::start(&settings), folder.path(), fill, free);
+    }));
+    assert!(Command::new("umount").args(["--lazy", path]).status().unwrap().success());
+    outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}
