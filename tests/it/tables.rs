@@ -693,3 +693,34 @@ fn a_restart_brings_every_table_back_to_the_same_trick() {
     }
     panic!("not every phase was seen: {seen:?}");
 }
+
+/// The archive is handed a finished game again after a crash. It takes it for the same only if nothing differs: its length
+/// did, and so did the absence of a player who came back to look at the result.
+#[test]
+fn the_record_of_a_finished_game_is_the_same_after_a_restart() {
+    let mut table = Table::new(19, 0.1);
+    let ann = table.enter("Ann");
+    table.free(ann, 4);
+    table.join("Jon").unwrap();
+    let jon = table.enter("Jon");
+    table.say(ann, "start_game", json!({}));
+    table.play(&[(ann, "Ann"), (jon, "Jon")], |table| table.phase(ann) == Some("turn"));
+    table.disconnect(jon, Farewell::Lost);
+    table.pass(Duration::from_secs(3));
+    table.play(&[(ann, "Ann")], |_| false);
+    assert_eq!(table.records.len(), 1);
+    assert_eq!(table.records[0].takeovers.len(), 1);
+    table.pass(Duration::from_secs(1));
+    let jon = table.enter("Jon");
+    assert_eq!(table.phase(jon), Some("game_over"));
+
+    table.now = table.now + Duration::from_secs(3600);
+    let mut again = table.restarted();
+    let effects = again.room.wake(again.now);
+    again.carry_out(effects);
+    assert_eq!(again.records, table.records);
+    assert!(again.room.life() == Life::Live, "whoever was looking at the result comes back to it");
+    let ann = again.enter("Ann");
+    assert_eq!(again.phase(ann), Some("game_over"));
+    assert_eq!(again.room.game_under_way(), None);
+}
