@@ -45,7 +45,11 @@ def progress(data):
     elif phase == "declaration":
         steps = (len(phase_data["declarations"]), 0)
     elif phase == "turn":
-        steps = (phase_data["current_turn_number"], len(phase_data["turn_plays"]) + bool(phase_data.get("turn_complete")))
+        is_won = bool(phase_data.get("turn_complete"))
+        steps = (phase_data["current_turn_number"], len(phase_data["turn_plays"]) + is_won)
+        if is_won and all(player["hand_size"] == 0 for player in data["players"].values()):
+            # The last turn of a round is shown with its results: two frames of one moment.
+            phase, steps = "turn_results", (0, 0)
     return (data["round"], PHASES.index(phase), *steps)
 
 
@@ -97,9 +101,9 @@ class Server:
         self.log = open(os.path.join(folder, "server.log"), "ab")
         self.process = None
         self.up = asyncio.Event()
-        # When the last life ended, and how: everything that happened before `safe` must come back.
-        self.died, self.safe = 0.0, 0.0
         self.life = 0
+        # Of each life that has ended: when, and up to when what had been shown must come back.
+        self.lives = {}
 
     def environment(self):
         return {
@@ -138,12 +142,14 @@ class Server:
     def end(self, how):
         """Ends it; after SIGTERM nothing may be missing."""
         self.up.clear()
-        self.died = ws.now()
-        self.safe = self.died - self.options.lost_ms / 1000
+        died = ws.now()
+        # What happens while it stops counts too.
+        self.lives[self.life] = (died, float("inf") if how == signal.SIGTERM else died - self.options.lost_ms / 1000)
         self.process.send_signal(how)
-        if how == signal.SIGTERM:
-            # What happens while it stops counts too.
-            self.died = self.safe = float("inf")
+
+    def must_keep(self, at, life):
+        """Whether what was shown at that moment of that life must be there in later ones."""
+        return at <= self.lives.get(life, (0, float("inf")))[1]
 
     async def ended(self, expected):
         code = await asyncio.to_thread(self.process.wait, 60)
@@ -159,13 +165,16 @@ class Server:
 class Survivor(client.Client):
     """A player who comes back whatever happens to the server."""
 
-    expect_errors = True
     table = None
+    # The life of the server that the socket belongs to. What is read from it may be told after the next has begun.
+    life = None
 
     def take(self, event, data, text):
         super().take(event, data, text)
         if event == "phase_change" and self.table:
             self.table.saw(self, data)
+        elif event == "room_not_found" and self.table:
+            raise client.Gone(event)
 
 
 class Table:
@@ -175,16 +184,16 @@ class Table:
         self.server, self.options, self.report, self.book = server, options, report, book
         self.rng = random.Random(seed)
         self.seen = {}
-        self.started_at = 0.0
+        self.started = (0.0, 0)
 
     def saw(self, player, data):
         if player.name not in data["players"]:
             return
         where = progress(data)
         moments = self.seen.setdefault(player.name, {})
-        moments.setdefault(where, (ws.now(), standing(data, player.name)))
+        moments.setdefault(where, (ws.now(), player.life, standing(data, player.name)))
         if data["phase"] == "game_over":
-            self.book.told(data, ws.now(), self.server)
+            self.book.told(data, ws.now(), player.life)
 
     async def run(self):
         while not self.book.closing:
@@ -202,21 +211,20 @@ class Table:
             truth = CrashTruth(self.report)
             truth.commitment = players[0].truth.commitment
             for player in players:
-                player.table, player.truth, player.view = self, truth, None
-            self.started_at = ws.now()
+                player.table, player.truth, player.view, player.expect_errors = self, truth, None, True
+            self.started = (ws.now(), self.server.life)
             async with asyncio.TaskGroup() as group:
                 for player in players:
                     group.create_task(self.live(player))
 
     async def live(self, player):
         """Plays one game to its end, in as many lives of the server as that takes."""
-        life = None
         while True:
             try:
                 await self.server.up.wait()
-                if life not in (None, self.server.life):
+                if player.life not in (None, self.server.life):
                     player.view = View(player.name, player.truth)
-                is_return, life = life is not None, self.server.life
+                is_return, player.life = player.life is not None, self.server.life
                 if not is_return:
                     await player.wait_for_start()
                 else:
@@ -234,41 +242,40 @@ class Table:
             except client.Gone as fault:
                 if not self.may_be_gone():
                     self.report.violation(player.name, f"the game is gone: {fault}")
+                self.report.counts["rooms that did not come back"] += 1
                 return
             except client.Stalled as fault:
-                self.report.violation(player.name, f"stalled in life {self.server.life}: {fault}")
+                self.report.violation(player.name, f"stalled in life {self.server.life}, room {player.room_id}: {fault}")
                 return
 
     async def back(self, player):
         """The first frame after a restart: the table as it was. False if the room is over."""
         while True:
             event, data = await player.next()
-            if event in ("room_not_found", "room_closed"):
-                if not self.may_be_gone():
-                    self.report.violation(player.name, f"{event} after a restart, in a game that was under way")
-                self.report.counts["rooms that did not come back"] += 1
-                return False
-            if event == "room_update" and not data["started"]:
-                if self.started_at <= self.server.safe:
+            if event == "room_closed":
+                raise client.Gone(event)
+            if event in ("room_update", "room_state_update") and not data["started"]:
+                if self.server.must_keep(*self.started):
                     self.report.violation(player.name, "the room waits for a start that was long ago")
                 self.report.counts["games whose start was lost"] += 1
-                player.send("leave_room")
+                await player.leave_page()
                 return False
             if event == "phase_change":
                 break
         moments = self.seen.get(player.name, {})
         where = progress(data)
-        must = max((known for known, (at, _) in moments.items() if at <= self.server.safe), default=None)
-        lost = [at for known, (at, _) in moments.items() if known > where]
-        if lost and self.server.died != float("inf"):
-            self.report.time("what was shown and is lost, before the kill", self.server.died - min(lost))
+        must = max((known for known, (at, life, _) in moments.items() if self.server.must_keep(at, life)), default=None)
+        lives = self.server.lives
+        lost = [lives[life][0] - at for known, (at, life, _) in moments.items() if known > where and life in lives]
+        if lost:
+            self.report.time("what was shown and is lost, before the kill", max(lost))
         if must is not None and where < must:
             self.report.violation(player.name, f"back at {where}, had been at {must} long before the server's end")
         player.truth.forget_after(data)
         for known in [known for known in moments if known > where]:
             del moments[known]
-        if where in moments and moments[where][1] != standing(data, player.name):
-            self.report.violation(player.name, f"at {where} the table was {moments[where][1]}, is {standing(data, player.name)}")
+        if where in moments and moments[where][2] != standing(data, player.name):
+            self.report.violation(player.name, f"at {where} the table was {moments[where][2]}, is {standing(data, player.name)}")
         if data["players"][player.name]["is_bot"]:
             self.report.violation(player.name, f"back at the table and a bot in {data['phase']}")
         self.report.counts["seats found again"] += 1
@@ -281,7 +288,7 @@ class Table:
     def may_be_gone(self):
         """A room that is over, or began in the last moments before the end, need not be there."""
         is_over = any(where[1] == PHASES.index("game_over") for moments in self.seen.values() for where in moments)
-        return is_over or self.started_at > self.server.safe
+        return is_over or not self.server.must_keep(*self.started)
 
 
 class Book:
@@ -292,10 +299,10 @@ class Book:
         self.acknowledged, self.shown = {}, {}
         self.closing = False
 
-    def told(self, data, at, server):
+    def told(self, data, at, life):
         """The end of a game was shown."""
         scores = {name: player["score"] for name, player in data["players"].items()}
-        self.shown.setdefault(data["phase_data"]["game_id"], []).append((at, server.life, scores, server))
+        self.shown.setdefault(data["phase_data"]["game_id"], []).append((at, life, scores))
 
     async def follow(self, server):
         """Asks the archive what it has, now and then: what it names is acknowledged."""
@@ -317,22 +324,15 @@ class Book:
         if known != game:
             self.report.violation("archive", f"a game was {known} and is {game}")
 
-    def settle(self, lives):
-        """Of the games whose end was shown, those that must be there: shown before the safe moment of that life."""
-        must = {}
-        for game_id, moments in self.shown.items():
-            for at, life, scores, _ in moments:
-                if at <= lives.get(life, float("inf")):
-                    must[game_id] = scores
-        return must
-
-    def check(self, lines, lives):
+    def check(self, lines, server):
         games, twice = {}, 0
         for line in lines:
             game = json.loads(line)
             twice += game["game_id"] in games
             games[game["game_id"]] = game
-        must = self.settle(lives)
+        must = {}
+        for game_id, moments in self.shown.items():
+            must |= {game_id: scores for at, life, scores in moments if server.must_keep(at, life)}
         self.report.counts["games in the archive"] = len(games)
         self.report.counts["games acknowledged"] = len(self.acknowledged)
         self.report.counts["games whose end was shown in time"] = len(must)
@@ -370,8 +370,6 @@ async def lives_and_deaths(options, report, folder):
     server, book, rng = Server(options, folder, report), Book(report), random.Random(options.seed)
     tables = [asyncio.create_task(Table(server, options, report, book, rng.random()).run()) for _ in range(options.tables)]
     follower = asyncio.create_task(book.follow(server))
-    # Up to when what had happened in a life must be there in the next.
-    lives = {}
     try:
         for kill in range(options.kills):
             if kill % 7 == 3:
@@ -388,7 +386,6 @@ async def lives_and_deaths(options, report, folder):
             server.end(how)
             report.counts[f"ended with {how.name}"] += 1
             await server.ended(0 if how == signal.SIGTERM else -how)
-            lives[server.life] = server.safe
         # The last life: everybody plays his game to its end.
         if await server.start() is None:
             sys.exit(report.finish() or 2)
@@ -415,7 +412,7 @@ async def lives_and_deaths(options, report, folder):
     code, exported, complaints = server.archive("export", "-")
     if code != 0:
         report.violation("archive", f"export: {code} {complaints}")
-    book.check(exported.splitlines(), lives)
+    book.check(exported.splitlines(), server)
 
 
 if __name__ == "__main__":
@@ -426,7 +423,8 @@ if __name__ == "__main__":
     parser.add_argument("--span", type=float, default=1.5, help="longest life after the start, in seconds")
     parser.add_argument("--lost-ms", type=float, default=100, help="what may be lost (LIVE_JOURNAL_INTERVAL_MS)")
     parser.add_argument("--pace", type=float, default=0.003, help="GAME_PACE of the server")
-    parser.add_argument("--patience", type=float, default=30.0, help="seconds without a frame that count as a stall")
+    parser.add_argument("--patience", type=float, default=45.0,
+                        help="seconds without a frame that count as a stall; a table waits 30 for one who does not come back")
     parser.add_argument("--game-timeout", type=float, default=120.0, help="seconds the last games may take")
     parser.add_argument("--seed", type=int, default=None, help="seed of kills and players")
     parser.add_argument("--folder", help="where to work (default: the system's temporary folder)")
