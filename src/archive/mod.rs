@@ -5,6 +5,8 @@
 //! `tip` says how far they were acknowledged, the `catalog` finds them by id, and `recover` puts it all together at the start.
 //! The store knows nothing of games: a record is bytes to it.
 //!
+//! Copies of it may go to a bucket or a database: [`sink`].
+//!
 //! A [`GameRecord`] is a seed and a list of moves; [`replay`] makes the whole game of it again, as the [`GameJson`] that
 //! is shown and exported; [`encode`] makes a few hundred bytes of it (`codec`, with its `moves` and `times`).
 
@@ -24,6 +26,7 @@ mod record;
 mod recover;
 mod replay;
 mod segment;
+pub mod sink;
 mod snapshot;
 mod store;
 mod summary;

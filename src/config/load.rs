@@ -289,18 +289,9 @@ impl Config {
                 wrong(name, file.display().to_string(), problem);
             }
         }
-        if !self.archive.backend.is_compiled_in() {
-            wrong(
-                "ARCHIVE_BACKEND",
-                self.archive.backend.to_string(),
-                "is not in this build; use filesystem".to_owned(),
-            );
-        } else if self.archive.url.contains("://") && !self.archive.url.starts_with("file://") {
-            wrong(
-                "ARCHIVE_URL",
-                self.archive.url.clone(),
-                "must be a folder, as ARCHIVE_BACKEND is filesystem".to_owned(),
-            );
+        for (name, problem) in self.archive.mistakes() {
+            let value = Setting::find(name).map(|setting| setting.value(self)).unwrap_or_default();
+            wrong(name, value, problem);
         }
         if self.redis.url.is_set() && !crate::redis::is_compiled_in() {
             wrong(

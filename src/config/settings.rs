@@ -14,7 +14,7 @@ pub struct Setting {
     pub group: Group,
     /// What it does, in one line.
     pub help: &'static str,
-    /// Whether its value must never be shown. A secret is also read from the file that `NAME_FILE` names.
+    /// Whether its value is, or holds, what must never be shown. It is also read from the file that `NAME_FILE` names.
     pub secret: bool,
     pub(super) slot: for<'a> fn(&'a mut Config) -> Slot<'a>,
 }
@@ -31,7 +31,7 @@ impl Setting {
         SETTINGS.iter().find(|setting| setting.name.eq_ignore_ascii_case(name))
     }
 
-    /// The value in these options as text; `***` for a secret that is set.
+    /// The value in these options as text, with `***` for what is secret.
     pub fn value(&self, config: &Config) -> String {
         (self.slot)(&mut config.clone()).text()
     }
@@ -176,13 +176,19 @@ pub static SETTINGS: &[Setting] = &[
 
     plain(Group::Archive, "USE_GAME_ARCHIVAL", "Keep completed games.",
         |c| Slot::Flag(&mut c.archive.enabled)),
-    plain(Group::Archive, "ARCHIVE_BACKEND", "Kind of place completed games are kept in.",
-        |c| Slot::Word(&mut c.archive.backend, "filesystem (s3 and postgresql: only in builds that have them)")),
-    plain(Group::Archive, "ARCHIVE_URL", "The place itself: for filesystem a folder. Empty: archive in DATA_DIR.",
-        |c| Slot::Text(&mut c.archive.url, "a folder, or empty")),
-    plain(Group::Archive, "ARCHIVE_BATCH_SIZE", "Completed games written in one group at most.",
+    plain(Group::Archive, "ARCHIVE_BACKEND", "Where completed games are kept; s3 and postgresql get copies of what is in DATA_DIR.",
+        |c| Slot::Word(&mut c.archive.backend, "filesystem, s3 or postgresql; the last two only in builds that have them")),
+    secret(Group::Archive, "ARCHIVE_URL", "The place itself. Empty: archive in DATA_DIR.",
+        |c| Slot::Word(&mut c.archive.url, "a folder, s3://bucket/prefix/ or postgresql://user:password@host/database, or empty")),
+    plain(Group::Archive, "ARCHIVE_BACKENDS", "Several at once, instead of ARCHIVE_BACKEND; each with its own URL.",
+        |c| Slot::List(&mut c.archive.backends, "of filesystem, s3 and postgresql, separated by commas")),
+    secret(Group::Archive, "ARCHIVE_URL_S3", "The bucket, where ARCHIVE_BACKENDS names s3.",
+        |c| Slot::Word(&mut c.archive.url_s3, "s3://bucket/prefix/, or empty")),
+    secret(Group::Archive, "ARCHIVE_URL_POSTGRESQL", "The database, where ARCHIVE_BACKENDS names postgresql.",
+        |c| Slot::Word(&mut c.archive.url_postgresql, "postgresql://user:password@host/database, or empty")),
+    plain(Group::Archive, "ARCHIVE_BATCH_SIZE", "Completed games written, or copied, in one group at most.",
         |c| Slot::Whole(&mut c.archive.batch_size, 1, 100_000)),
-    plain(Group::Archive, "ARCHIVE_FLUSH_INTERVAL", "Longest time a completed game waits for its group to fill, in seconds.",
+    plain(Group::Archive, "ARCHIVE_FLUSH_INTERVAL", "Longest time a completed game waits for a group of copies to fill, in seconds.",
         |c| Slot::Time(&mut c.archive.flush_interval, Seconds, 1, DAY)),
     plain(Group::Archive, "ARCHIVE_RETENTION_DAYS", "Games older than this are removed; 0 keeps them for ever.",
         |c| Slot::Whole(&mut c.archive.retention_days, 0, 36_500)),

@@ -23,8 +23,6 @@ pub(super) enum Slot<'a> {
     Word(&'a mut dyn Word, &'static str),
     /// Any number of words, separated by commas.
     List(&'a mut dyn List, &'static str),
-    /// Any text.
-    Text(&'a mut String, &'static str),
     /// A path that must be given.
     Path(&'a mut PathBuf),
     /// A path, or nothing.
@@ -93,7 +91,6 @@ impl Slot<'_> {
             }
             Self::Word(slot, _) | Self::SecretWord(slot, _) => slot.put(text)?,
             Self::List(slot, _) => slot.put(text)?,
-            Self::Text(slot, _) => text.clone_into(slot),
             Self::Path(_) if text.is_empty() => return Err(Refused),
             Self::Path(slot) => *slot = PathBuf::from(text),
             Self::PathOrNone(slot, _) => *slot = (!text.is_empty()).then(|| PathBuf::from(text)),
@@ -104,7 +101,7 @@ impl Slot<'_> {
         Ok(())
     }
 
-    /// The value in the slot as text that [`Slot::put`] would take; `***` for a secret.
+    /// The value in the slot as text that [`Slot::put`] would take, but for `***` where it is secret.
     pub(super) fn text(&self) -> String {
         let path = |path: &PathBuf| path.to_string_lossy().into_owned();
         match self {
@@ -115,7 +112,6 @@ impl Slot<'_> {
             Self::TimeOrNone(slot, unit, _) => unit.count(slot.unwrap_or_default()),
             Self::Word(slot, _) => slot.text(),
             Self::List(slot, _) => slot.text(),
-            Self::Text(slot, _) => (**slot).clone(),
             Self::Path(slot) => path(slot),
             Self::PathOrNone(slot, _) => slot.as_ref().map(path).unwrap_or_default(),
             Self::SecretWord(slot, _) if slot.text().is_empty() => String::new(),
@@ -141,7 +137,6 @@ impl Slot<'_> {
             Self::Word(_, allowed)
             | Self::SecretWord(_, allowed)
             | Self::List(_, allowed)
-            | Self::Text(_, allowed)
             | Self::PathOrNone(_, allowed) => (*allowed).to_owned(),
             Self::Path(_) => "a path".to_owned(),
             Self::Secret(_) => format!("a text of at least {SHORTEST_SECRET} characters, or empty"),

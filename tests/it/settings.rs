@@ -2,6 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use liap::archive::sink::SinkKind;
 use liap::config::{Config, ConfigError, Form, Layer, Loaded, SETTINGS, Setting, Sources, reference};
 
 fn environment(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -76,6 +77,9 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("USE_GAME_ARCHIVAL", "false"),
     ("ARCHIVE_BACKEND", "s3"),
     ("ARCHIVE_URL", "/srv/games"),
+    ("ARCHIVE_BACKENDS", "s3,postgresql"),
+    ("ARCHIVE_URL_S3", "s3://games/liap/"),
+    ("ARCHIVE_URL_POSTGRESQL", "postgresql://mira:hush@localhost/liap"),
     ("ARCHIVE_BATCH_SIZE", "1"),
     ("ARCHIVE_FLUSH_INTERVAL", "5"),
     ("ARCHIVE_RETENTION_DAYS", "0"),
@@ -107,9 +111,6 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("MEMORY_CHECK_INTERVAL", "1"),
     ("MEMORY_ALERT_THRESHOLD", "50"),
 ];
-
-/// Settings that are wrong alone: what each needs beside it.
-const NEEDED: &[(&str, &str, &str)] = &[("TLS_CERT", "TLS_KEY", "/key.pem"), ("TLS_KEY", "TLS_CERT", "/cert.pem")];
 
 /// Every variable of the deployment guide, with the value the guide gives it as a default.
 const GUIDE: &[(&str, &str)] = &[
@@ -147,6 +148,25 @@ fn defaults_are_those_of_the_deployment_guide() {
     }
 }
 
+/// What else must be set where a setting makes no sense alone; `None` if it makes none in this build.
+fn others(name: &str) -> Option<&'static [(&'static str, &'static str)]> {
+    const PLACES: &[(&str, &str)] =
+        &[("ARCHIVE_URL_S3", "s3://games/"), ("ARCHIVE_URL_POSTGRESQL", "postgresql://mira:hush@localhost/liap")];
+    if name == "REDIS_URL" && !liap::redis::is_compiled_in() {
+        return None;
+    }
+    let (kinds, others): (&[SinkKind], &[_]) = match name {
+        "TLS_CERT" => (&[], &[("TLS_KEY", "/key.pem")]),
+        "TLS_KEY" => (&[], &[("TLS_CERT", "/cert.pem")]),
+        "ARCHIVE_BACKEND" => (&[SinkKind::S3], &[("ARCHIVE_URL", "s3://games/")]),
+        "ARCHIVE_BACKENDS" => (&SinkKind::ALL, PLACES),
+        "ARCHIVE_URL_S3" => (&[SinkKind::S3], &[("ARCHIVE_BACKENDS", "s3")]),
+        "ARCHIVE_URL_POSTGRESQL" => (&[SinkKind::Postgresql], &[("ARCHIVE_BACKENDS", "postgresql")]),
+        _ => (&[], &[]),
+    };
+    kinds.iter().all(|kind| kind.is_compiled_in()).then_some(others)
+}
+
 #[test]
 fn each_setting_takes_effect_from_every_source() {
     let folder = tempfile::tempdir().unwrap();
@@ -158,25 +178,22 @@ fn each_setting_takes_effect_from_every_source() {
     for (name, value) in OTHER_VALUES {
         let setting = setting(name);
         let value = value.replace("<folder>", folder.path().to_str().unwrap());
-        if *name == "ARCHIVE_BACKEND" {
-            continue; // this build has one kind only; see below
-        }
-        if *name == "REDIS_URL" && !liap::redis::is_compiled_in() {
-            continue; // see below
-        }
-        let shown = if setting.secret { "***" } else { &value };
+        let Some(others) = others(name) else { continue };
+        let shown = match *name {
+            "ADMIN_TOKEN" | "REDIS_URL" => "***".to_owned(),
+            _ => value.replace(":hush@", ":***@"),
+        };
         assert_ne!(setting.default(), shown, "{name} is tried with another value");
 
         let file = folder.path().join("liap.toml");
         std::fs::write(&file, format!("[{}]\n{} = {value:?}\n", setting.group.name(), setting.key())).unwrap();
-        let beside = NEEDED.iter().find(|(needs, ..)| needs == name).map(|(_, name, value)| (*name, *value));
-        let beside = environment(beside.as_slice());
-        let with = |more: &[(&str, &str)]| beside.clone().into_iter().chain(environment(more)).collect();
-        let from_file =
-            Sources { file: Some(file.clone()), environment: with(&[]), ..Sources::default() }.load().unwrap();
-        let from_environment = Sources { environment: with(&[(name, &value)]), ..Sources::default() }.load().unwrap();
-        let flags = vec![((*name).to_owned(), value.clone())];
-        let from_flag = Sources { flags, environment: with(&[]), ..Sources::default() }.load().unwrap();
+        let load = |file, flags, own: &[(&str, &str)]| {
+            let environment = environment(&[others, own].concat());
+            Sources { file, environment, flags }.load().unwrap()
+        };
+        let from_file = load(Some(file.clone()), Vec::new(), &[]);
+        let from_environment = load(None, Vec::new(), &[(name, &value)]);
+        let from_flag = load(None, vec![((*name).to_owned(), value.clone())], &[]);
         for (loaded, layer) in
             [(from_file, Layer::File(file.clone())), (from_environment, Layer::Environment), (from_flag, Layer::Flag)]
         {
@@ -256,12 +273,11 @@ fn settings_must_fit_together_and_into_this_build() {
     wrong(&[("PORT", "9090")], "METRICS_PORT = \"9090\" (default): must differ from PORT");
     wrong(&[("TLS_CERT", "/cert.pem")], "TLS_CERT = \"/cert.pem\" (environment): needs TLS_KEY as well");
     wrong(&[("STATIC_DIR", "/nowhere")], "a folder with an index.html");
-    wrong(
-        &[("ARCHIVE_BACKEND", "s3"), ("ARCHIVE_URL", "s3://games/")],
-        "ARCHIVE_BACKEND = \"s3\" (environment): is not",
-    );
     wrong(&[("ARCHIVE_BACKEND", "tape")], "must be filesystem");
-    wrong(&[("ARCHIVE_URL", "s3://games/")], "must be a folder");
+    wrong(&[("ARCHIVE_BACKENDS", "s3,tape")], "must be of filesystem");
+    wrong(&[("ARCHIVE_URL", "s3://games/")], "must be a folder, or ARCHIVE_BACKEND s3");
+    wrong(&[("ARCHIVE_URL", "ftp://games/")], "must be a folder");
+    wrong(&[("ARCHIVE_URL_S3", "s3://games/")], "has no use unless ARCHIVE_BACKENDS names s3");
     if !liap::redis::is_compiled_in() {
         wrong(&[("REDIS_URL", "redis://:hush@localhost")], "not in this build");
         assert!(!mistakes(load(&[("REDIS_URL", "redis://:hush@localhost")]))[0].contains("hush"));
@@ -274,6 +290,48 @@ fn settings_must_fit_together_and_into_this_build() {
     let loaded = load(&[("DATABASE_POOL_MAX", "10"), ("DATABASE_URL", "")]).unwrap();
     assert_eq!(loaded.warnings, ["DATABASE_POOL_MAX has no effect: PostgreSQL is not in this build"]);
     assert!(load(&[("PORT", "0"), ("METRICS_PORT", "0")]).is_ok());
+}
+
+#[test]
+fn copies_of_the_archive_go_where_they_can() {
+    let wrong = |pairs: &[(&str, &str)], expected: &str| {
+        let found = mistakes(load(pairs));
+        assert!(found.len() == 1 && found[0].contains(expected), "{pairs:?} gives {found:?}");
+        assert!(!found[0].contains("hush"), "{found:?}");
+    };
+    for (kind, url) in [(SinkKind::S3, "s3://games/"), (SinkKind::Postgresql, "postgresql://mira:hush@localhost/liap")]
+    {
+        let name = kind.name();
+        let own = if kind == SinkKind::S3 { "ARCHIVE_URL_S3" } else { "ARCHIVE_URL_POSTGRESQL" };
+        let one = [("ARCHIVE_BACKEND", name), ("ARCHIVE_URL", url)];
+        if !kind.is_compiled_in() {
+            wrong(&one, &format!("ARCHIVE_BACKEND = {name:?} (environment): sink `{name}` is not in this build"));
+            continue;
+        }
+        let loaded = load(&one).unwrap();
+        assert_eq!(loaded.config.archive.sinks(), [kind]);
+        assert_eq!(loaded.config.archive.sink_url(kind).unwrap().reveal(), url);
+        assert_eq!(loaded.config.archive.folder(Path::new("/data")), Path::new("/data/archive"));
+        assert!(!format!("{loaded:?}").contains("hush"));
+
+        let folder = load(&[("ARCHIVE_BACKENDS", name), (own, url), ("ARCHIVE_URL", "/srv/games")]).unwrap();
+        assert_eq!(folder.config.archive.sink_url(kind).unwrap().reveal(), url);
+        assert_eq!(folder.config.archive.folder(Path::new("/data")), Path::new("/srv/games"));
+
+        wrong(&[("ARCHIVE_BACKEND", name)], "must be like");
+        wrong(&[("ARCHIVE_BACKEND", name), ("ARCHIVE_URL", "/srv/games")], "must be like");
+        wrong(&[("ARCHIVE_BACKENDS", name)], &format!("{own} = \"\" (default): must be like"));
+        wrong(&[("ARCHIVE_BACKENDS", name), (own, "ftp://mira:hush@games/")], "must be like");
+        wrong(&[("ARCHIVE_BACKENDS", name), (own, url), ("ARCHIVE_URL", url)], "must be left out, or a folder");
+        wrong(&[("ARCHIVE_BACKENDS", name), ("ARCHIVE_BACKEND", name), (own, url)], "must be left out where");
+
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!("{url}\n")).unwrap();
+        let from_file =
+            load(&[("ARCHIVE_BACKEND", name), ("ARCHIVE_URL_FILE", file.path().to_str().unwrap())]).unwrap();
+        assert_eq!(from_file.config.archive.sink_url(kind).unwrap().reveal(), url);
+        assert!(!setting("ARCHIVE_URL").value(&from_file.config).contains("hush"));
+    }
 }
 
 #[test]

@@ -1,0 +1,196 @@
+//! COPIES OF THE ARCHIVE: completed games in a bucket, in a database, or in both.
+//!
+//! The archive of this machine is the truth; a [`Sink`] holds copies of its games. Whoever delivers to a sink may do so again
+//! and again: a game that is there already, with the same content, is as good as delivered.
+//!
+//! Every kind of sink is known in every build, so that asking for one that was not compiled in gets a clear answer. Nothing
+//! else of the house knows which are.
+
+mod game;
+mod url;
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::pin::Pin;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::{GameId, Options};
+
+pub use game::{Delivery, Digest, Unprovable};
+pub use url::ArchiveUrl;
+
+/// A kind of sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SinkKind {
+    /// A bucket behind the S3 protocol.
+    S3,
+    /// A PostgreSQL database.
+    Postgresql,
+}
+
+impl SinkKind {
+    /// All kinds.
+    pub const ALL: [Self; 2] = [Self::S3, Self::Postgresql];
+
+    /// The name in settings, on the command line and in the labels of metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::S3 => "s3",
+            Self::Postgresql => "postgresql",
+        }
+    }
+
+    /// The feature of the build that has it.
+    #[must_use]
+    pub const fn feature(self) -> &'static str {
+        match self {
+            Self::S3 => "s3",
+            Self::Postgresql => "postgres",
+        }
+    }
+
+    /// Whether this build can write to such a sink.
+    #[must_use]
+    pub const fn is_compiled_in(self) -> bool {
+        match self {
+            Self::S3 | Self::Postgresql => false,
+        }
+    }
+
+    /// Whether a URL is of this kind, by its scheme.
+    #[must_use]
+    pub fn is_kind_of(self, url: &ArchiveUrl) -> bool {
+        match self {
+            Self::S3 => url.scheme() == Some("s3"),
+            Self::Postgresql => matches!(url.scheme(), Some("postgresql" | "postgres")),
+        }
+    }
+
+    /// What its URL looks like.
+    #[must_use]
+    pub const fn example(self) -> &'static str {
+        match self {
+            Self::S3 => "s3://bucket/prefix/",
+            Self::Postgresql => "postgresql://user:password@host/database",
+        }
+    }
+}
+
+impl FromStr for SinkKind {
+    type Err = NotASink;
+
+    fn from_str(text: &str) -> Result<Self, NotASink> {
+        Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or(NotASink)
+    }
+}
+
+impl fmt::Display for SinkKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The text names no kind of sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a sink is s3 or postgresql")]
+pub struct NotASink;
+
+/// What a sink will have done, or why it has not.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, SinkError>> + Send + 'a>>;
+
+/// A place that holds copies of games.
+///
+/// Every question is bounded in time by the sink itself, a fraction of a minute at most, for it may be asked where somebody
+/// waits. Its answers come on the runtime that asks; a sink is used on one runtime only.
+pub trait Sink: fmt::Debug + Send + Sync {
+    /// Whether games could be copied now. What is needed there and may be made, such as a schema, is made.
+    fn check(&self) -> Answer<'_, ()>;
+
+    /// Copies games, and names those that it can never take, however often they were sent. All others are there for good
+    /// when it has answered; after an error any of them may be, and all are sent again.
+    ///
+    /// A game that is there with the same content is left as it is. One that is there with another content is refused.
+    fn deliver<'a>(&'a self, games: &'a [Delivery]) -> Answer<'a, Vec<Refusal>>;
+
+    /// The games that come after this one, ordered by their ids, and what is known of their content. Fewer than `limit`:
+    /// there are no more.
+    fn page(&self, after: Option<GameId>, limit: NonZeroUsize) -> Answer<'_, Vec<Held>>;
+
+    /// All of a game: [`Content::Stored`] or [`Content::Json`].
+    fn fetch(&self, id: GameId) -> Answer<'_, Option<Content>>;
+
+    /// Removes the games that began before this time, in milliseconds of Unix time, and says how many there were.
+    fn remove(&self, before_ms: u64) -> Answer<'_, u64>;
+}
+
+/// A game that a sink can never take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which game.
+    pub id: GameId,
+    /// Why.
+    pub reason: String,
+}
+
+/// A game in a sink.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Which game.
+    pub id: GameId,
+    /// What is known of it.
+    pub content: Content,
+}
+
+/// What a sink has of a game.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// The stored form, byte for byte.
+    Stored(Vec<u8>),
+    /// The public form; its keys may be in any order.
+    Json(String),
+    /// What all of it comes down to.
+    Digest(Digest),
+}
+
+/// Why a sink did not do what it was asked for. The message holds no password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SinkError {
+    /// It cannot be reached, is too slow, or full: the same may work later.
+    #[error("{0}")]
+    Unavailable(String),
+    /// It answers, and refuses us: wrong credentials, no such bucket or database. Somebody must do something.
+    #[error("{0}")]
+    Denied(String),
+}
+
+/// Why a sink cannot be opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// It was not compiled in.
+    #[error("sink `{0}` is not in this build; build with --features {feature}", feature = .0.feature())]
+    NotInBuild(SinkKind),
+    /// Nobody has said where it is.
+    #[error("sink `{0}` has no URL, such as {example}", example = .0.example())]
+    NoUrl(SinkKind),
+    /// Its settings cannot be used.
+    #[error("sink `{kind}`: {reason}")]
+    Settings {
+        /// Which sink.
+        kind: SinkKind,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Opens a sink. Nothing is sent yet.
+///
+/// # Errors
+/// [`OpenError`]: the settings, or the build, must be changed.
+pub fn open(kind: SinkKind, options: &Options) -> Result<Arc<dyn Sink>, OpenError> {
+    if kind.is_compiled_in() && options.sink_url(kind).is_none() {
+        return Err(OpenError::NoUrl(kind));
+    }
+    Err(OpenError::NotInBuild(kind))
+}
