@@ -53,6 +53,9 @@ pub enum ServerError {
     /// Redis cannot be used as it is set.
     #[error(transparent)]
     Redis(#[from] redis::RedisError),
+    /// Completed games cannot be copied.
+    #[error("completed games cannot be copied")]
+    Sink(#[from] archive::sink::OpenError),
     /// The log cannot be opened.
     #[error(transparent)]
     Log(#[from] observe::LogError),
@@ -221,7 +224,14 @@ impl House {
     fn health(&self, options: &HealthOptions) -> Health {
         let (archive, journal, memory) = (self.archive.clone(), self.journal.clone(), self.memory.clone());
         let (limiter, rooms, broken) = (Arc::clone(&self.limiter), self.rooms.clone(), self.broken.clone());
-        let health = Health::new(options, Arc::clone(&self.metrics))
+        let mut health = Health::new(options, Arc::clone(&self.metrics));
+        for kind in archive.iter().flat_map(Archive::sinks) {
+            let archive = archive.clone();
+            health = health.check(kind.name(), move || {
+                ready(archive.as_ref().map_or_else(Check::healthy, |archive| archive.check_sink(kind)))
+            });
+        }
+        let health = health
             .check("archive", move || {
                 let off = || Check::healthy().with("enabled", false);
                 ready(archive.as_ref().map_or_else(off, |archive| archive.check().with("enabled", true)))
@@ -326,7 +336,7 @@ async fn watch_archive(archive: Archive, events: Events) {
 /// A token for administrators who have set none, said once, on standard error and nowhere else.
 fn invent_token(log_is_elsewhere: bool) -> io::Result<Secret> {
     let mut random = [0; 16];
-    getrandom::fill(&mut random).map_err(io::Error::from)?;
+    getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
     let token = hex::encode(random);
     if log_is_elsewhere {
         writeln!(io::stderr(), "liap: ADMIN_TOKEN is not set; this run's is {token}")?;
@@ -338,8 +348,8 @@ fn invent_token(log_is_elsewhere: bool) -> io::Result<Secret> {
     Ok(Secret::new(token))
 }
 
-/// Opens the archive of completed games, if it is wanted.
-fn open_archive(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Archive>, archive::StoreError> {
+/// Opens the archive of completed games, if it is wanted, and begins to copy it where it shall be copied.
+fn open_archive(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Archive>, ServerError> {
     if !config.archive.enabled {
         return Ok(None);
     }
@@ -354,6 +364,13 @@ fn open_archive(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Archiv
     } else {
         log::info!("{report}");
     }
+    let mut sinks = Vec::new();
+    for kind in options.sinks() {
+        let sink = archive::sink::open(kind, &options)?;
+        log::info!(sink = kind.name(); "completed games are copied to {}", sink.place());
+        sinks.push((kind, sink));
+    }
+    archive.deliver_to(sinks, &options)?;
     Ok(Some(archive))
 }
 

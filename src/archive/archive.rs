@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::codec::{DecodeError, Summary, decode, decode_summary};
 use super::index::{Index, Query, Totals};
 use super::loading;
 use super::record::GameRecord;
+use super::sink::{Courier, Sink, SinkKind, SinkStatus, State};
 use super::worker::{Job, Told, Worker};
 use super::{GameId, Health, OpenReport, Options, Store, StoreError, StoreOptions, StoreStatus};
 use crate::observe::{Check, Metrics};
@@ -28,6 +29,7 @@ const READERS_WAIT: Duration = Duration::from_secs(1);
 pub struct Archive {
     shared: Arc<Shared>,
     worker: Arc<Worker>,
+    couriers: Arc<OnceLock<Vec<Courier>>>,
 }
 
 /// What readers and the worker share.
@@ -39,6 +41,8 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<Metrics>,
     /// What was wrong when the archive was opened.
     damage: Option<String>,
+    /// The sinks that get copies, once it is known which.
+    pub(super) sinks: OnceLock<Vec<Arc<State>>>,
 }
 
 /// Some games, newest first, and where to go on.
@@ -80,6 +84,8 @@ pub struct ArchiveStatus {
     pub pending: u64,
     /// Different names that have played.
     pub players: u64,
+    /// How the copies are doing.
+    pub sinks: Vec<SinkStatus>,
 }
 
 impl Archive {
@@ -99,11 +105,47 @@ impl Archive {
             summaries: Mutex::new(Summaries::new(options.summary_cache_size)),
             metrics,
             damage: report.is_damaged().then(|| report.to_string()),
+            sinks: OnceLock::new(),
         });
         shared.count();
         let worker =
             Worker::start(&shared, options).map_err(|source| StoreError::Io { path: folder.to_owned(), source })?;
-        Ok((Self { shared, worker: Arc::new(worker) }, report))
+        Ok((Self { shared, worker: Arc::new(worker), couriers: Arc::default() }, report))
+    }
+
+    /// Begins to copy games to sinks: what they do not have, and whatever comes. To be called once.
+    ///
+    /// # Errors
+    /// What the sinks are owed cannot be read or written.
+    pub fn deliver_to(
+        &self,
+        sinks: impl IntoIterator<Item = (SinkKind, Arc<dyn Sink>)>,
+        options: &Options,
+    ) -> Result<(), StoreError> {
+        let start = |(kind, sink)| Courier::start(&self.shared, kind, sink, options);
+        let couriers: Vec<Courier> = sinks.into_iter().map(start).collect::<Result<_, _>>()?;
+        // A second call changes nothing.
+        drop(self.shared.sinks.set(couriers.iter().map(|courier| Arc::clone(courier.state())).collect()));
+        drop(self.couriers.set(couriers));
+        Ok(())
+    }
+
+    /// Copies nothing, but spares what these sinks are owed when games are removed. To be called once.
+    ///
+    /// # Errors
+    /// What the sinks are owed cannot be read.
+    pub fn spare_for(&self, sinks: impl IntoIterator<Item = (SinkKind, Arc<dyn Sink>)>) -> Result<(), StoreError> {
+        let folder = self.shared.store.folder();
+        let look = |(kind, sink): (_, Arc<dyn Sink>)| State::look(folder, kind, &sink.place()).map(Arc::new);
+        let states: Result<Vec<_>, _> = sinks.into_iter().map(look).collect();
+        let states = states.map_err(|source| StoreError::Io { path: folder.to_owned(), source })?;
+        drop(self.shared.sinks.set(states));
+        Ok(())
+    }
+
+    /// Copies at once what sinks are owed, and tries again what they refused.
+    pub fn deliver_now(&self) {
+        self.shared.sinks().iter().for_each(|sink| sink.deliver_now());
     }
 
     /// Hands a completed game over, without waiting for anything. `told` is called, by a thread of the archive, when the
@@ -197,12 +239,13 @@ impl Archive {
         self.index(|index| index.leaders(limit))
     }
 
-    /// Removes all games that began before this time, in milliseconds of Unix time, and says how many there were.
+    /// Removes the games that began before this time, in milliseconds of Unix time, and says how many there were. Games that
+    /// a sink is owed stay.
     ///
     /// # Errors
     /// Some could not be removed; removing again does the rest.
     pub fn prune(&self, before_ms: u64) -> Result<u64, StoreError> {
-        self.shared.prune(before_ms)
+        self.shared.prune(before_ms, Owed::Stays).map(|removed| removed.games)
     }
 
     /// Forgets what is only kept in memory to answer faster. Returns how many summaries those were.
@@ -223,6 +266,7 @@ impl Archive {
             store: self.shared.store.status(),
             pending: self.worker.pending(),
             players: self.index(Index::players) as u64,
+            sinks: self.shared.sinks().iter().map(|sink| sink.status()).collect(),
         }
     }
 
@@ -275,17 +319,33 @@ impl Archive {
         Ok(!self.shared.store.newest_ids(id..=id, 1)?.is_empty())
     }
 
+    /// The sinks that get copies.
+    pub fn sinks(&self) -> impl Iterator<Item = SinkKind> {
+        self.shared.sinks().iter().map(|sink| sink.kind())
+    }
+
+    /// A sink's part of the server's health.
+    #[must_use]
+    pub fn check_sink(&self, kind: SinkKind) -> Check {
+        let found = self.shared.sinks().iter().find(|sink| sink.kind() == kind);
+        found.map_or_else(Check::healthy, |sink| sink.check())
+    }
+
     /// Waits until everything handed over so far is on disk. Returns whether it is.
     #[must_use]
     pub fn flush(&self, patience: Duration) -> bool {
         self.worker.flush(patience)
     }
 
-    /// Takes nothing more, waits for what was handed over to reach the disk, and closes the store. Returns whether all of
-    /// it did.
+    /// Takes nothing more, waits for what was handed over to reach the disk, copies what it can, and closes the store.
+    /// Returns whether all is on disk; what is not copied is still owed after the next start.
     #[must_use]
     pub fn close(&self, patience: Duration) -> bool {
+        let begun = Instant::now();
         let flushed = self.worker.close(patience);
+        let couriers = self.couriers.get().map(Vec::as_slice).unwrap_or_default();
+        couriers.iter().for_each(|courier| courier.stop(patience.saturating_sub(begun.elapsed())));
+        couriers.iter().for_each(Courier::join);
         self.shared.store.close(Duration::from_secs(1)) && flushed
     }
 
@@ -295,16 +355,27 @@ impl Archive {
 }
 
 impl Shared {
-    /// Removes all games that began before this time.
-    pub(super) fn prune(&self, before_ms: u64) -> Result<u64, StoreError> {
-        let mut removed = 0;
+    /// Removes games that began before this time.
+    pub(super) fn prune(&self, before_ms: u64, owed: Owed) -> Result<Removed, StoreError> {
+        let mut removed = Removed::default();
+        let mut spared = 0;
         loop {
-            let ids = {
+            let mut ids = {
                 let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
-                index.older_than(before_ms, REMOVED_AT_ONCE)
+                index.older_than(before_ms, spared, REMOVED_AT_ONCE)
             };
             if ids.is_empty() {
                 return Ok(removed);
+            }
+            let found = ids.len();
+            let is_owed = |id: &GameId| self.is_owed(*id);
+            match owed {
+                Owed::Stays => ids.retain(|id| !is_owed(id)),
+                Owed::Goes => removed.owed += ids.iter().filter(|id| is_owed(id)).count() as u64,
+            }
+            spared += found - ids.len();
+            if ids.is_empty() {
+                continue;
             }
             // What cannot be read any more goes all the same; only the totals do not learn of it.
             let summaries: Vec<Summary> = ids
@@ -315,7 +386,7 @@ impl Shared {
                 })
                 .filter_map(Result::ok)
                 .collect();
-            removed += self.store.remove(&ids)?;
+            removed.games += self.store.remove(&ids)?;
             let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
             index.remove(&ids, &summaries);
             drop(index);
@@ -325,10 +396,38 @@ impl Shared {
         }
     }
 
+    /// Whether some sink has not got a game yet.
+    fn is_owed(&self, id: GameId) -> bool {
+        let sinks = self.sinks();
+        !sinks.is_empty() && self.store.number(id).is_some_and(|number| sinks.iter().any(|sink| sink.owes(number)))
+    }
+
+    /// The sinks that get copies.
+    pub(super) fn sinks(&self) -> &[Arc<State>] {
+        self.sinks.get().map(Vec::as_slice).unwrap_or_default()
+    }
+
     /// Brings the gauges up to date.
     pub(super) fn count(&self) {
         self.metrics.archive_games.set(i64::try_from(self.store.count()).unwrap_or(i64::MAX));
     }
+}
+
+/// What becomes of old games that a sink has not got yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Owed {
+    /// They stay until it has.
+    Stays,
+    /// They go like all others.
+    Goes,
+}
+
+/// Games that were removed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Removed {
+    pub(super) games: u64,
+    /// Those among them that a sink never got.
+    pub(super) owed: u64,
 }
 
 /// Now, in milliseconds of Unix time.

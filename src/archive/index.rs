@@ -307,10 +307,11 @@ impl Index {
         self.players.len()
     }
 
-    /// The games that began before this time, oldest first.
-    pub(super) fn older_than(&self, unix_ms: u64, limit: usize) -> Vec<GameId> {
+    /// The games that began before this time, oldest first, but for the first ones.
+    pub(super) fn older_than(&self, unix_ms: u64, skip: usize, limit: usize) -> Vec<GameId> {
         let end = self.all.place(GameId::first_at(unix_ms), &self.ids);
-        self.all.0.get(..end.min(limit)).unwrap_or_default().iter().map(|&number| id_of(number, &self.ids)).collect()
+        let older = self.all.0.get(..end).unwrap_or_default();
+        older.iter().skip(skip).take(limit).map(|&number| id_of(number, &self.ids)).collect()
     }
 }
 

@@ -22,7 +22,7 @@ pub struct Options {
     pub url_postgresql: ArchiveUrl,
     /// How many completed games are written, or copied, in one group at most.
     pub batch_size: usize,
-    /// The longest time a completed game waits for a group of copies to fill.
+    /// The longest time a completed game waits for its group to fill.
     pub flush_interval: Duration,
     /// Games older than this are removed; 0 keeps them for ever.
     pub retention_days: u32,
@@ -39,6 +39,11 @@ impl Options {
         };
         let path = path.strip_prefix("file://").unwrap_or(path);
         if path.is_empty() { data_dir.join("archive") } else { PathBuf::from(path) }
+    }
+
+    /// How old a game may get.
+    pub fn retention(&self) -> Option<Duration> {
+        (self.retention_days > 0).then(|| Duration::from_secs(86_400 * u64::from(self.retention_days)))
     }
 
     /// The kinds of places that get copies.

@@ -242,6 +242,21 @@ impl Segment {
         }
     }
 
+    /// Numbers of the records behind this one, in ascending order, at most `limit`.
+    pub(super) fn numbers_after(&self, seq: u64, limit: usize) -> Vec<u64> {
+        let index = self.index();
+        let from = index.entries.partition_point(|entry| self.first + u64::from(entry.offset) <= seq);
+        let entries = index.entries.get(from..).unwrap_or_default();
+        entries.iter().take(limit).map(|entry| self.first + u64::from(entry.offset)).collect()
+    }
+
+    /// How many records there are behind this number.
+    pub(super) fn count_after(&self, seq: u64) -> u64 {
+        let index = self.index();
+        let from = index.entries.partition_point(|entry| self.first + u64::from(entry.offset) <= seq);
+        (index.entries.len() - from) as u64
+    }
+
     /// Visits every record in ascending order and returns how many could not be read. `buffer` is only there to be used again.
     pub(super) fn visit(&self, buffer: &mut Vec<u8>, mut visitor: impl FnMut(u64, GameId, &[u8])) -> io::Result<u64> {
         let (mut expected, end) = {

@@ -160,6 +160,15 @@ pub struct ScanReport {
     pub damaged: u64,
 }
 
+/// A record in the order of storing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Numbered {
+    /// Its sequence number.
+    pub(super) seq: u64,
+    /// Its id and bytes; `None` if they are damaged.
+    pub(super) record: Option<(GameId, Vec<u8>)>,
+}
+
 impl Store {
     /// Opens the store in the folder `path`, or begins one.
     ///
@@ -268,6 +277,61 @@ impl Store {
         }
         self.shared.damaged_reads.fetch_add(report.damaged, Ordering::Relaxed);
         Ok(report)
+    }
+
+    /// The records behind a sequence number, in the order of storing, at most `limit` of them and as many bytes as fit; at
+    /// least one, if there is any. One that is damaged is named without its bytes.
+    ///
+    /// # Errors
+    /// The store is closed, or the disk refuses.
+    pub(super) fn after(&self, seq: u64, limit: usize, max_bytes: usize) -> Result<Vec<Numbered>, StoreError> {
+        self.shared.check_open()?;
+        let mut found: Vec<Numbered> = Vec::new();
+        let mut bytes = 0;
+        for segment in self.shared.segments() {
+            for seq in segment.numbers_after(seq, limit - found.len()) {
+                let record = match segment.read(seq) {
+                    Ok(Some(record)) => Some(record),
+                    // Removed a moment ago.
+                    Ok(None) => continue,
+                    Err(ReadFault::Damaged) => None,
+                    Err(ReadFault::Io(source)) => {
+                        let path = super::segment::path(&self.shared.segments_folder, segment.first());
+                        return Err(StoreError::Io { path, source });
+                    }
+                };
+                bytes += record.as_ref().map_or(0, |(_, record)| record.len());
+                if bytes > max_bytes && !found.is_empty() {
+                    return Ok(found);
+                }
+                found.push(Numbered { seq, record });
+            }
+            if found.len() == limit {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// How many records there are behind a sequence number.
+    pub(super) fn count_after(&self, seq: u64) -> u64 {
+        self.shared.segments().iter().map(|segment| segment.count_after(seq)).sum()
+    }
+
+    /// The last sequence number that any record has, or had.
+    pub(super) fn last_number(&self) -> u64 {
+        self.shared.segments().last().and_then(|segment| segment.last()).unwrap_or(0)
+    }
+
+    /// The sequence number of a game.
+    pub(super) fn number(&self, id: GameId) -> Option<u64> {
+        // While the catalog is rebuilt it cannot say; that takes seconds.
+        self.shared.catalog.find(id).ok().flatten()
+    }
+
+    /// The store's folder.
+    pub(super) fn folder(&self) -> &Path {
+        &self.shared.folder
     }
 
     /// Removes games for good and returns how many there were. Waits until the disk has done it; their space is free then.

@@ -48,7 +48,12 @@ impl Tip {
 
     /// Reads the tip without changing anything.
     pub(super) fn look(folder: &Path) -> io::Result<TipFound> {
-        let bytes = match std::fs::read(folder.join(Self::NAME)) {
+        Self::look_at(&folder.join(Self::NAME))
+    }
+
+    /// [`Tip::look`] for a number of another meaning, in a file of another name.
+    pub(super) fn look_at(path: &Path) -> io::Result<TipFound> {
+        let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(TipFound::Absent),
             Err(error) => return Err(error),
@@ -68,14 +73,18 @@ impl Tip {
     /// Opens the tip, makes both slots whole and the number `last`. An existing file is written in place, which takes no space
     /// on a full disk.
     pub(super) fn open(folder: &Path, last: u64) -> io::Result<Self> {
-        let path = folder.join(Self::NAME);
-        let bytes = match std::fs::read(&path) {
+        Self::open_at(&folder.join(Self::NAME), last)
+    }
+
+    /// [`Tip::open`] for a number of another meaning, in a file of another name.
+    pub(super) fn open_at(path: &Path, last: u64) -> io::Result<Self> {
+        let bytes = match std::fs::read(path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Self::create(folder, last),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Self::create(path, last),
             Err(error) => return Err(error),
         };
         let slots = Slot::both(&bytes);
-        let file = OpenOptions::new().read(true).write(true).open(&path)?;
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
         if bytes.len() > FILE_BYTES {
             file.set_len(FILE_BYTES as u64)?;
         }
@@ -93,17 +102,16 @@ impl Tip {
     }
 
     /// Writes a tip file afresh, at once and durably.
-    fn create(folder: &Path, last: u64) -> io::Result<Self> {
-        let path = folder.join(Self::NAME);
-        let draft = folder.join("tip.tmp");
+    fn create(path: &Path, last: u64) -> io::Result<Self> {
+        let draft = path.with_extension("tmp");
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&draft)?;
         for generation in 0..SLOTS {
             let slot = Slot { version: VERSION, generation, last, closed: false };
             file.write_all_at(&slot.encode(), generation * SLOT_BYTES as u64)?;
         }
         file.sync_all()?;
-        std::fs::rename(&draft, &path)?;
-        sync_folder(folder)?;
+        std::fs::rename(&draft, path)?;
+        path.parent().map_or(Ok(()), sync_folder)?;
         Ok(Self { file, generation: SLOTS - 1, last })
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::archive::{Shared, now_ms};
+use super::archive::{Owed, Removed, Shared, now_ms};
 use super::codec::{decode_summary, encode, plain_length};
 use super::{AppendError, GameId, GameRecord, Options, Receipt, Stored, WriteError};
 use crate::observe::Metrics;
@@ -18,6 +18,8 @@ const QUEUE_GAMES: usize = 4096;
 const FULL_PAUSE: Duration = Duration::from_millis(50);
 /// How often games that have grown too old are looked for.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(3600);
+/// How long a game outlives its time when a sink has not got it yet. A sink that is gone for so long does not come back.
+const OWED_GRACE: Duration = Duration::from_secs(30 * 86_400);
 /// A game that waits this much longer than it takes to fill a group is worth a warning.
 const BEHIND: Duration = Duration::from_secs(60);
 
@@ -131,8 +133,7 @@ impl Worker {
             group: Vec::new(),
         };
         let encoding = thread::Builder::new().name("archive-encoder".to_owned()).spawn(move || encoder.run(&jobs))?;
-        let retention =
-            (options.retention_days > 0).then(|| Duration::from_secs(86_400 * u64::from(options.retention_days)));
+        let retention = options.retention();
         let finisher = Finisher { shared: Arc::downgrade(shared), retention, pending: Arc::clone(&pending) };
         let finishing =
             thread::Builder::new().name("archive-index".to_owned()).spawn(move || finisher.run(&on_their_way))?;
@@ -364,16 +365,26 @@ impl Finisher {
             metrics.archive_bytes.with("stored").inc_by(bytes.len() as u64);
             metrics.archive_bytes.with("plain").inc_by(plain_length(bytes) as u64);
             shared.count();
+            shared.sinks().iter().for_each(|sink| sink.note_stored());
         }
     }
 
     /// Removes the games that have grown too old.
     fn tidy_up(&self, retention: Duration) {
         let Some(shared) = self.shared.upgrade() else { return };
-        let oldest_ms = now_ms().saturating_sub(u64::try_from(retention.as_millis()).unwrap_or(u64::MAX));
-        match shared.prune(oldest_ms) {
-            Ok(0) => {}
-            Ok(games) => log::info!(games = games; "old games were removed from the archive"),
+        let before_ms = |age: Duration| now_ms().saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        let removed = shared
+            .prune(before_ms(retention + OWED_GRACE), Owed::Goes)
+            .and_then(|old| shared.prune(before_ms(retention), Owed::Stays).map(|removed| (old, removed)));
+        match removed {
+            Ok((Removed { games: old, owed }, Removed { games, .. })) => {
+                if old + games > 0 {
+                    log::info!(games = old + games; "old games were removed from the archive");
+                }
+                if owed > 0 {
+                    log::error!(games = owed; "games were removed that a sink never got: it was gone for too long");
+                }
+            }
             Err(error) => log::warn!("old games could not be removed from the archive: {error}"),
         }
     }

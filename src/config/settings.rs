@@ -188,7 +188,7 @@ pub static SETTINGS: &[Setting] = &[
         |c| Slot::Word(&mut c.archive.url_postgresql, "postgresql://user:password@host/database, or empty")),
     plain(Group::Archive, "ARCHIVE_BATCH_SIZE", "Completed games written, or copied, in one group at most.",
         |c| Slot::Whole(&mut c.archive.batch_size, 1, 100_000)),
-    plain(Group::Archive, "ARCHIVE_FLUSH_INTERVAL", "Longest time a completed game waits for a group of copies to fill, in seconds.",
+    plain(Group::Archive, "ARCHIVE_FLUSH_INTERVAL", "Longest time a completed game waits for its group to fill, in seconds.",
         |c| Slot::Time(&mut c.archive.flush_interval, Seconds, 1, DAY)),
     plain(Group::Archive, "ARCHIVE_RETENTION_DAYS", "Games older than this are removed; 0 keeps them for ever.",
         |c| Slot::Whole(&mut c.archive.retention_days, 0, 36_500)),

@@ -6,9 +6,16 @@
 //! Every kind of sink is known in every build, so that asking for one that was not compiled in gets a clear answer. Nothing
 //! else of the house knows which are.
 
+#[cfg(feature = "s3")]
+mod aws_files;
+mod delivery;
 mod game;
+mod outbox;
+#[cfg(feature = "s3")]
+mod s3;
 mod url;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::pin::Pin;
@@ -17,7 +24,10 @@ use std::sync::Arc;
 
 use super::{GameId, Options};
 
+pub(super) use delivery::{Courier, State};
+pub use delivery::{Failing, SinkStatus};
 pub use game::{Delivery, Digest, Unprovable};
+pub use outbox::Progress;
 pub use url::ArchiveUrl;
 
 /// A kind of sink.
@@ -55,7 +65,8 @@ impl SinkKind {
     #[must_use]
     pub const fn is_compiled_in(self) -> bool {
         match self {
-            Self::S3 | Self::Postgresql => false,
+            Self::S3 => cfg!(feature = "s3"),
+            Self::Postgresql => false,
         }
     }
 
@@ -105,6 +116,10 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, SinkError>> + Sen
 /// Every question is bounded in time by the sink itself, a fraction of a minute at most, for it may be asked where somebody
 /// waits. Its answers come on the runtime that asks; a sink is used on one runtime only.
 pub trait Sink: fmt::Debug + Send + Sync {
+    /// Where it is, without secrets. What was delivered is remembered by this name: it must change with the place, and only
+    /// then.
+    fn place(&self) -> String;
+
     /// Whether games could be copied now. What is needed there and may be made, such as a schema, is made.
     fn check(&self) -> Answer<'_, ()>;
 
@@ -184,13 +199,42 @@ pub enum OpenError {
     },
 }
 
-/// Opens a sink. Nothing is sent yet.
+/// Opens a sink of these settings and this process's environment. Nothing is sent yet.
 ///
 /// # Errors
 /// [`OpenError`]: the settings, or the build, must be changed.
 pub fn open(kind: SinkKind, options: &Options) -> Result<Arc<dyn Sink>, OpenError> {
-    if kind.is_compiled_in() && options.sink_url(kind).is_none() {
-        return Err(OpenError::NoUrl(kind));
+    let environment = std::env::vars_os();
+    open_in(
+        kind,
+        options,
+        &environment.filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok())).collect(),
+    )
+}
+
+/// [`open`] in another environment, where a sink finds credentials that settings do not hold.
+///
+/// # Errors
+/// As for [`open`].
+#[cfg_attr(not(feature = "s3"), expect(unused_variables, reason = "only S3 looks there"))]
+pub fn open_in(
+    kind: SinkKind,
+    options: &Options,
+    environment: &BTreeMap<String, String>,
+) -> Result<Arc<dyn Sink>, OpenError> {
+    if !kind.is_compiled_in() {
+        return Err(OpenError::NotInBuild(kind));
     }
-    Err(OpenError::NotInBuild(kind))
+    let url = options.sink_url(kind).ok_or(OpenError::NoUrl(kind))?;
+    let wrong = |reason| OpenError::Settings { kind, reason };
+    if !kind.is_kind_of(url) {
+        return Err(wrong(format!("must be like {}", kind.example())));
+    }
+    match kind {
+        #[cfg(feature = "s3")]
+        SinkKind::S3 => s3::S3::open(url, environment).map(|sink| Arc::new(sink) as _).map_err(wrong),
+        #[cfg(not(feature = "s3"))]
+        SinkKind::S3 => Err(OpenError::NotInBuild(kind)),
+        SinkKind::Postgresql => Err(OpenError::NotInBuild(kind)),
+    }
 }

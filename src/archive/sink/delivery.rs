@@ -1,0 +1,551 @@
+//! Brings games to a sink: one thread for each, so that neither tables nor the archive's own threads ever wait for one.
+//!
+//! A group is read from the archive, played again, sent, and noted as delivered; while it is on its way the next one is
+//! prepared. After a failure the same group is sent again, later and later, for ever: the archive keeps what is owed.
+
+use std::future::pending;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, watch};
+use tokio::task;
+
+use super::outbox::{Outbox, Progress};
+use super::{Delivery, Refusal, Sink, SinkError, SinkKind};
+use crate::archive::archive::{Shared, now_ms};
+use crate::archive::store::Numbered;
+use crate::archive::{GameId, Options, StoreError};
+use crate::observe::{Check, Metrics};
+
+/// Games of one group at most, whatever the settings say: all their forms are in memory.
+const MAX_GROUP: usize = 500;
+/// Bytes of the stored games of one group at most.
+const MAX_GROUP_BYTES: usize = 1 << 20;
+/// Longest time one question to a sink may take, should it forget its own bounds.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The pause after the first failure; it doubles with every further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// The longest pause between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How often a sink that has everything is asked whether it is still there.
+const CHECK_INTERVAL: Duration = Duration::from_secs(30);
+/// How often games that have grown too old are looked for in the sink.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(3600);
+/// The archive stores games in groups; this is how long the first of them waits for the others.
+const GATHER: Duration = Duration::from_millis(100);
+
+/// The deliveries to one sink.
+#[derive(Debug)]
+pub(in crate::archive) struct Courier {
+    state: Arc<State>,
+    /// When to give up; `None` while the server runs.
+    stop: watch::Sender<Option<Instant>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What others may know of the deliveries to a sink.
+#[derive(Debug)]
+pub(in crate::archive) struct State {
+    kind: SinkKind,
+    /// Games were stored.
+    stored: Notify,
+    /// Somebody wants everything delivered now.
+    now: Notify,
+    /// The number up to which everything was delivered or set aside.
+    delivered: AtomicU64,
+    figures: Mutex<Figures>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Figures {
+    pending: u64,
+    set_aside: u64,
+    /// Since when the oldest game owed has waited, at least.
+    waiting: Option<Instant>,
+    failing: Option<Failing>,
+}
+
+/// How the deliveries to a sink are doing.
+#[derive(Debug, Clone)]
+pub struct SinkStatus {
+    /// Which sink.
+    pub kind: SinkKind,
+    /// Games that it is owed.
+    pub pending: u64,
+    /// Games that it has refused for good.
+    pub set_aside: u64,
+    /// How long the oldest game owed has waited, at least.
+    pub lag: Duration,
+    /// What goes wrong, if anything does.
+    pub failing: Option<Failing>,
+}
+
+/// A sink that does not take games.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failing {
+    /// Since when.
+    pub since: Instant,
+    /// What it said last.
+    pub error: SinkError,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+impl Courier {
+    /// Begins to deliver.
+    pub(in crate::archive) fn start(
+        shared: &Arc<Shared>,
+        kind: SinkKind,
+        sink: Arc<dyn Sink>,
+        options: &Options,
+    ) -> Result<Self, StoreError> {
+        let folder = shared.store.folder();
+        let fault = |source| StoreError::Io { path: folder.to_owned(), source };
+        let outbox = Outbox::open(folder, kind, &sink.place(), shared.store.last_number()).map_err(fault)?;
+        let state = Arc::new(State::new(kind, outbox.delivered(), Figures::default()));
+        let (stop, stopped) = watch::channel(None);
+        let round = Round {
+            shared: Arc::clone(shared),
+            sink,
+            state: Arc::clone(&state),
+            outbox,
+            group: options.batch_size.clamp(1, MAX_GROUP),
+            retention: options.retention(),
+            tidied: None,
+            checked: None,
+            waiting: None,
+            failures: 0,
+            prepared: None,
+            stopped,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build();
+        let runtime = runtime.map_err(fault)?;
+        let run = move || {
+            runtime.block_on(Box::pin(round.run()));
+            // A request that hangs had its time.
+            runtime.shutdown_background();
+        };
+        let thread = thread::Builder::new().name(format!("sink-{kind}")).spawn(run).map_err(fault)?;
+        Ok(Self { state, stop, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// What others may know.
+    pub(in crate::archive) fn state(&self) -> &Arc<State> {
+        &self.state
+    }
+
+    /// Delivers what it can until then, and ends. What is left stays owed.
+    pub(in crate::archive) fn stop(&self, patience: Duration) {
+        self.stop.send_replace(Some(Instant::now() + patience));
+    }
+
+    /// Waits for the thread, once it was told to stop.
+    pub(in crate::archive) fn join(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // The last one to let go of the archive may be the thread itself. A panic was told when it happened.
+        if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
+            drop(thread.join());
+        }
+    }
+}
+
+impl Drop for Courier {
+    fn drop(&mut self) {
+        self.stop(Duration::ZERO);
+        self.join();
+    }
+}
+
+impl State {
+    /// What is known of a sink from its outbox alone, for who delivers nothing.
+    pub(in crate::archive) fn look(store: &Path, kind: SinkKind, place: &str) -> io::Result<Self> {
+        let Progress { delivered, set_aside } = Progress::look(store, kind, place)?;
+        let figures = Figures { set_aside: set_aside.len() as u64, ..Figures::default() };
+        Ok(Self::new(kind, delivered, figures))
+    }
+
+    fn new(kind: SinkKind, delivered: u64, figures: Figures) -> Self {
+        let (stored, now) = (Notify::new(), Notify::new());
+        Self { kind, stored, now, delivered: AtomicU64::new(delivered), figures: Mutex::new(figures) }
+    }
+
+    /// Which sink.
+    pub(in crate::archive) fn kind(&self) -> SinkKind {
+        self.kind
+    }
+
+    /// Games were stored.
+    pub(in crate::archive) fn note_stored(&self) {
+        self.stored.notify_one();
+    }
+
+    /// Does not wait for the pause after a failure to end, and tries again what was refused.
+    pub(in crate::archive) fn deliver_now(&self) {
+        self.now.notify_one();
+    }
+
+    /// Whether the game with this number is still owed.
+    pub(in crate::archive) fn owes(&self, number: u64) -> bool {
+        number > self.delivered.load(Ordering::Acquire)
+    }
+
+    /// How it is doing.
+    pub(in crate::archive) fn status(&self) -> SinkStatus {
+        let Figures { pending, set_aside, waiting, failing } = self.figures().clone();
+        let lag = waiting.map_or(Duration::ZERO, |since| since.elapsed());
+        SinkStatus { kind: self.kind, pending, set_aside, lag, failing }
+    }
+
+    /// The sink's part of the server's health. Games go on whatever happens to it.
+    pub(in crate::archive) fn check(&self) -> Check {
+        let SinkStatus { pending, set_aside, lag, failing, .. } = self.status();
+        let check = match failing {
+            Some(failing) => Check::degraded(format!("completed games wait to be copied: {}", failing.error)),
+            None if set_aside > 0 => {
+                Check::degraded(format!("{set_aside} games are refused; `liap archive compare` names them"))
+            }
+            None => Check::healthy(),
+        };
+        check.with("pending", pending).with("set_aside", set_aside).with("lag_seconds", lag.as_secs())
+    }
+
+    fn figures(&self) -> std::sync::MutexGuard<'_, Figures> {
+        self.figures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The thread's own state.
+struct Round {
+    shared: Arc<Shared>,
+    sink: Arc<dyn Sink>,
+    state: Arc<State>,
+    outbox: Outbox,
+    group: usize,
+    retention: Option<Duration>,
+    tidied: Option<Instant>,
+    /// When the sink was last seen to be well.
+    checked: Option<Instant>,
+    /// Everything stored before this moment has at most this number, and some of it is still owed.
+    waiting: Option<(u64, Instant)>,
+    failures: u32,
+    /// The group to send next, as soon as it is ready.
+    prepared: Option<Prepared>,
+    stopped: watch::Receiver<Option<Instant>>,
+}
+
+/// A group that is ready, or will be.
+enum Prepared {
+    Ready(Group),
+    Soon(task::JoinHandle<Result<Group, StoreError>>),
+}
+
+/// Games that are sent together.
+#[derive(Debug, Default)]
+struct Group {
+    games: Vec<Delivery>,
+    /// Games that no sink shall get.
+    refused: Vec<Refusal>,
+    /// The number of the last of them.
+    last: u64,
+}
+
+/// Why a group is not delivered.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    #[error("it cannot be noted what was delivered: {0}")]
+    Disk(#[from] io::Error),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Round {
+    async fn run(mut self) {
+        let mut stopped = self.stopped.clone();
+        let deadline = async {
+            let deadline = stopped.wait_for(Option::is_some).await.map(|deadline| *deadline);
+            tokio::time::sleep_until(deadline.ok().flatten().unwrap_or_else(Instant::now).into()).await;
+        };
+        // What is on its way when the time is up is sent again at the next start.
+        tokio::select! {
+            () = Box::pin(self.rounds()) => {}
+            () = deadline => {}
+        }
+    }
+
+    async fn rounds(&mut self) {
+        let mut refused_due = self.outbox.set_aside().len() > 0;
+        loop {
+            self.count();
+            if self.is_over() {
+                return;
+            }
+            let pending = self.state.figures().pending;
+            let outcome = if refused_due {
+                let outcome = self.try_refused().await;
+                refused_due = outcome.is_err();
+                outcome
+            } else if pending > 0 {
+                self.deliver().await
+            } else if self.checked.is_none_or(|at| at.elapsed() >= CHECK_INTERVAL) {
+                self.check().await
+            } else if self.wants_to_tidy_up() {
+                self.tidy_up().await
+            } else {
+                refused_due = self.wait(self.time_left()).await == Woken::Now;
+                continue;
+            };
+            match outcome {
+                Ok(()) => self.note_success(),
+                Err(Failure::Store(StoreError::Closed)) => return,
+                Err(failure) => {
+                    let pause = self.note_failure(failure);
+                    refused_due |= self.wait(pause).await == Woken::Now;
+                }
+            }
+        }
+    }
+
+    /// Whether the thread shall end: it was told to, and has delivered all, or the sink is not well.
+    fn is_over(&mut self) -> bool {
+        self.stopped.borrow_and_update().is_some() && (self.state.figures().pending == 0 || self.failures > 0)
+    }
+
+    /// How long nothing needs to be done unless something happens.
+    fn time_left(&self) -> Duration {
+        let left = |since: Option<Instant>, interval: Duration| {
+            since.map_or(Duration::ZERO, |since| interval.saturating_sub(since.elapsed()))
+        };
+        let time = left(self.checked, CHECK_INTERVAL);
+        if self.retention.is_some() { time.min(left(self.tidied, RETENTION_INTERVAL)) } else { time }
+    }
+
+    /// Waits until the time is over, games were stored, or somebody wants something.
+    async fn wait(&mut self, time: Duration) -> Woken {
+        let Self { state, stopped, failures, .. } = self;
+        let stored = async {
+            // After a failure, more games are no reason to try again earlier.
+            if *failures > 0 {
+                pending::<()>().await;
+            }
+            state.stored.notified().await;
+            tokio::time::sleep(GATHER).await;
+        };
+        tokio::select! {
+            () = tokio::time::sleep(time) => Woken::Other,
+            () = stored => Woken::Other,
+            () = state.now.notified() => Woken::Now,
+            _stop = stopped.changed() => Woken::Other,
+        }
+    }
+
+    /// Sends the next group.
+    async fn deliver(&mut self) -> Result<(), Failure> {
+        let began = Instant::now();
+        let group = self.next_group().await?;
+        // While this one is on its way the next one is played again, on another thread.
+        if !group.is_empty() {
+            self.prepared = Some(Prepared::Soon(self.prepare(group.last)));
+        }
+        let outcome = self.send(&group).await;
+        let metrics = Arc::clone(&self.shared.metrics);
+        metrics.sink_batch_seconds.with(self.state.kind.name()).observe(began.elapsed().as_secs_f64());
+        if outcome.is_err() {
+            self.prepared = Some(Prepared::Ready(group));
+        }
+        outcome
+    }
+
+    /// The group that was prepared, or the one that comes next.
+    async fn next_group(&mut self) -> Result<Group, Failure> {
+        let prepared = self.prepared.take().unwrap_or_else(|| Prepared::Soon(self.prepare(self.outbox.delivered())));
+        let group = match prepared {
+            Prepared::Ready(group) => group,
+            Prepared::Soon(soon) => match soon.await {
+                Ok(group) => group?,
+                Err(_panicked) => return Err(io::Error::other("a game could not be played again").into()),
+            },
+        };
+        Ok(group)
+    }
+
+    fn prepare(&self, after: u64) -> task::JoinHandle<Result<Group, StoreError>> {
+        let (shared, group) = (Arc::clone(&self.shared), self.group);
+        task::spawn_blocking(move || Ok(Group::new(after, shared.store.after(after, group, MAX_GROUP_BYTES)?)))
+    }
+
+    async fn send(&mut self, group: &Group) -> Result<(), Failure> {
+        let mut refused = group.refused.clone();
+        if !group.games.is_empty() {
+            if self.checked.is_none() {
+                self.check().await?;
+            }
+            refused.extend(within(self.sink.deliver(&group.games)).await?);
+        }
+        self.refuse(&refused)?;
+        self.outbox.advance(group.last.max(self.outbox.delivered()))?;
+        self.state.delivered.store(self.outbox.delivered(), Ordering::Release);
+        self.metrics()
+            .sink_delivered
+            .with(self.state.kind.name())
+            .inc_by((group.games.len() + group.refused.len()).saturating_sub(refused.len()) as u64);
+        Ok(())
+    }
+
+    /// Tries again what was refused: the reason may be gone.
+    async fn try_refused(&mut self) -> Result<(), Failure> {
+        let ids: Vec<GameId> = self.outbox.set_aside().collect();
+        for ids in ids.chunks(self.group) {
+            let mut games = Vec::new();
+            for &id in ids {
+                // What was removed from the archive need not be delivered any more.
+                if let Ok(Some(stored)) = self.shared.store.get(id) {
+                    games.extend(Delivery::prove(id, stored));
+                }
+            }
+            let refused = within(self.sink.deliver(&games)).await?;
+            let mut settled: Vec<GameId> = games.iter().map(|game| game.id).collect();
+            settled.retain(|id| refused.iter().all(|refusal| refusal.id != *id));
+            let gone = ids.iter().copied().filter(|&id| matches!(self.shared.store.get(id), Ok(None)));
+            self.outbox.settle(settled.iter().copied().chain(gone))?;
+            self.metrics().sink_delivered.with(self.state.kind.name()).inc_by(settled.len() as u64);
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, refused: &[Refusal]) -> io::Result<()> {
+        self.outbox.refuse(refused)?;
+        for Refusal { id, reason } in refused {
+            log::error!(sink = self.state.kind.name(), game = id.to_string().as_str(); "a game is set aside: {reason}");
+        }
+        Ok(())
+    }
+
+    async fn check(&mut self) -> Result<(), Failure> {
+        self.checked = None;
+        within(self.sink.check()).await?;
+        self.checked = Some(Instant::now());
+        Ok(())
+    }
+
+    fn wants_to_tidy_up(&self) -> bool {
+        self.retention.is_some() && self.tidied.is_none_or(|at| at.elapsed() >= RETENTION_INTERVAL)
+    }
+
+    /// Removes from the sink what has grown too old.
+    async fn tidy_up(&mut self) -> Result<(), Failure> {
+        let Some(retention) = self.retention else { return Ok(()) };
+        let oldest_ms = now_ms().saturating_sub(u64::try_from(retention.as_millis()).unwrap_or(u64::MAX));
+        let removed = within(self.sink.remove(oldest_ms)).await?;
+        if removed > 0 {
+            log::info!(sink = self.state.kind.name(), games = removed; "old games were removed from the sink");
+        }
+        self.tidied = Some(Instant::now());
+        Ok(())
+    }
+
+    fn note_success(&mut self) {
+        self.failures = 0;
+        self.checked = Some(Instant::now());
+        let failing = self.state.figures().failing.take();
+        if let Some(failing) = failing {
+            let (seconds, attempts) = (failing.since.elapsed().as_secs(), failing.attempts);
+            log::info!(sink = self.state.kind.name(), seconds = seconds, attempts = attempts; "the sink is back");
+        }
+    }
+
+    /// Notes a failure and says how long to wait.
+    fn note_failure(&mut self, failure: Failure) -> Duration {
+        self.metrics().sink_failures.with(self.state.kind.name()).inc();
+        self.failures = self.failures.saturating_add(1);
+        self.checked = None;
+        let error = match failure {
+            Failure::Sink(error) => error,
+            failure @ (Failure::Disk(_) | Failure::Store(_)) => SinkError::Unavailable(failure.to_string()),
+        };
+        let mut pause = FIRST_PAUSE.saturating_mul(1 << (self.failures - 1).min(16)).min(LONGEST_PAUSE);
+        if matches!(error, SinkError::Denied(_)) {
+            // Only a person can change that.
+            pause = LONGEST_PAUSE;
+        }
+        let mut figures = self.state.figures();
+        let (since, told) =
+            figures.failing.as_ref().map_or((Instant::now(), None), |failing| (failing.since, Some(&failing.error)));
+        // Told once, and again when it is something else.
+        if told != Some(&error) {
+            log::warn!(sink = self.state.kind.name(); "completed games wait to be copied: {error}");
+        }
+        figures.failing = Some(Failing { since, error, attempts: self.failures });
+        drop(figures);
+        // Somewhere in its second half, so that several servers do not come back all at once.
+        let random = getrandom::u32().unwrap_or(u32::MAX);
+        pause.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))
+    }
+
+    /// Brings the figures up to date.
+    fn count(&mut self) {
+        let delivered = self.outbox.delivered();
+        let pending = self.shared.store.count_after(delivered);
+        let set_aside = self.outbox.set_aside().len() as u64;
+        if pending == 0 || self.waiting.is_some_and(|(number, _)| number <= delivered) {
+            self.waiting = None;
+        }
+        if pending > 0 {
+            self.waiting.get_or_insert_with(|| (self.shared.store.last_number(), Instant::now()));
+        }
+        let waiting = self.waiting.map(|(_, since)| since);
+        let lag = waiting.map_or(0, |since| since.elapsed().as_secs());
+        let (kind, metrics) = (self.state.kind.name(), self.metrics());
+        for (gauge, number) in
+            [(&metrics.sink_pending, pending), (&metrics.sink_set_aside, set_aside), (&metrics.sink_lag_seconds, lag)]
+        {
+            gauge.with(kind).set(i64::try_from(number).unwrap_or(i64::MAX));
+        }
+        let mut figures = self.state.figures();
+        (figures.pending, figures.set_aside, figures.waiting) = (pending, set_aside, waiting);
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+}
+
+/// What ended a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Woken {
+    /// Somebody wants everything delivered now.
+    Now,
+    Other,
+}
+
+impl Group {
+    fn new(after: u64, records: Vec<Numbered>) -> Self {
+        let mut group = Self { last: after, ..Self::default() };
+        for Numbered { seq, record } in records {
+            group.last = seq;
+            // A damaged record has no name; the archive tells of it, and healed it gets another number.
+            let Some((id, stored)) = record else { continue };
+            match Delivery::prove(id, stored) {
+                Ok(game) => group.games.push(game),
+                Err(error) => group.refused.push(Refusal { id, reason: error.to_string() }),
+            }
+        }
+        group
+    }
+
+    fn is_empty(&self) -> bool {
+        self.games.is_empty() && self.refused.is_empty()
+    }
+}
+
+/// An answer, or that there is none in time.
+async fn within<T>(answer: super::Answer<'_, T>) -> Result<T, SinkError> {
+    tokio::time::timeout(PATIENCE, answer)
+        .await
+        .unwrap_or_else(|_| Err(SinkError::Unavailable(format!("no answer within {} s", PATIENCE.as_secs()))))
+}

@@ -1,0 +1,372 @@
+//! Games in a bucket behind the S3 protocol.
+//!
+//! A game is an object named `PREFIX/2026/11/25/ID.liap`, after the day on which it began, so that names sort like ids and a
+//! day can be found by hand. Its bytes are those of the archive; digest and versions stand beside them as metadata. Objects
+//! are only ever created: what is there already is compared and left as it is.
+
+use std::collections::BTreeMap;
+use std::error::Error as _;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::Timestamp;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::list::{PaginatedListOptions, PaginatedListStore as _};
+use object_store::path::Path;
+use object_store::{
+    Attribute, AttributeValue, Attributes, Certificate, ClientOptions, Error, ObjectStore as _, ObjectStoreExt as _,
+    PutMode, PutOptions, RetryConfig,
+};
+
+use super::aws_files;
+use super::{Answer, ArchiveUrl, Content, Delivery, Held, Refusal, Sink, SinkError};
+use crate::archive::{GameId, MAX_RECORD_BYTES};
+
+/// Requests under way at once: enough to hide the way there and back, few enough for any server.
+const IN_FLIGHT: usize = 32;
+/// Longest time for one request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest time until a connection is there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Names asked for in one go, and objects removed in one go: what the protocol allows.
+const PAGE_KEYS: usize = 1000;
+/// The ending of all names.
+const ENDING: &str = ".liap";
+
+/// A bucket, or a part of it.
+#[derive(Debug)]
+pub(super) struct S3 {
+    store: AmazonS3,
+    place: String,
+    /// Empty, or with a slash at its end.
+    prefix: String,
+}
+
+impl S3 {
+    /// Makes ready for a bucket; asks nothing of it. Credentials and whatever the URL does not say come from the environment
+    /// and the files it names, under the names that all clients of S3 know.
+    pub(super) fn open(url: &ArchiveUrl, environment: &BTreeMap<String, String>) -> Result<Self, String> {
+        let Place { bucket, prefix, mut options } = Place::parse(url.reveal())?;
+        let profile = aws_files::profile(environment)?;
+        let mut builder = AmazonS3Builder::new();
+        // From the weakest to the strongest word.
+        for (name, value) in profile.iter().chain(environment) {
+            if let Some(key) = name.strip_prefix("AWS_").and_then(|_| name.to_ascii_lowercase().parse().ok())
+                && !value.is_empty()
+            {
+                builder = builder.with_config(key, value);
+            }
+        }
+        let set = |name: &str| environment.get(name).or_else(|| profile.get(name)).filter(|value| !value.is_empty());
+        let endpoint = options.remove("endpoint");
+        let endpoint = endpoint.or_else(|| set("AWS_ENDPOINT_URL_S3").or_else(|| set("AWS_ENDPOINT_URL")).cloned());
+        if let Some(region) = options.remove("region") {
+            builder = builder.with_region(region);
+        }
+        let path_style = match options.remove("path_style").as_deref() {
+            None | Some("true") => true,
+            Some("false") => false,
+            Some(_) => return Err("path_style must be true or false".to_owned()),
+        };
+        if let Some(unknown) = options.keys().next() {
+            return Err(format!("{unknown} is unknown; there are endpoint, region and path_style"));
+        }
+        let mut client = ClientOptions::new().with_timeout(REQUEST_TIMEOUT).with_connect_timeout(CONNECT_TIMEOUT);
+        let mut place = format!("s3://{bucket}/{prefix}");
+        if let Some(endpoint) = &endpoint {
+            let (scheme, host) = endpoint
+                .trim_end_matches('/')
+                .split_once("://")
+                .filter(|(scheme, host)| ["http", "https"].contains(scheme) && !host.is_empty() && !host.contains('@'))
+                .ok_or("the endpoint must be like https://s3.example.org")?;
+            // Whoever writes http means it. Without TLS no certificates are needed, and there may be none.
+            client = client.with_allow_http(scheme == "http").with_no_system_certificates(scheme == "http");
+            place.push_str(&format!(" at {host}"));
+            let address = if path_style { format!("{scheme}://{host}") } else { format!("{scheme}://{bucket}.{host}") };
+            builder = builder.with_config(object_store::aws::AmazonS3ConfigKey::S3Endpoint, address);
+        }
+        if let Some(file) = set("AWS_CA_BUNDLE") {
+            let pem = std::fs::read(file).map_err(|error| format!("AWS_CA_BUNDLE {file}: {error}"))?;
+            for certificate in Certificate::from_pem_bundle(&pem).map_err(|error| brief(&error))? {
+                client = client.with_root_certificate(certificate);
+            }
+        }
+        // The TLS that the rest of the house has. A second call changes nothing.
+        drop(tokio_rustls::rustls::crypto::ring::default_provider().install_default());
+        let store = builder
+            .with_bucket_name(&bucket)
+            .with_virtual_hosted_style_request(!path_style)
+            .with_client_options(client)
+            // We try again ourselves, and know better how long.
+            .with_retry(RetryConfig { max_retries: 1, retry_timeout: REQUEST_TIMEOUT, ..RetryConfig::default() })
+            .build()
+            .map_err(|error| brief(&error))?;
+        Ok(Self { store, place, prefix })
+    }
+
+    fn key(&self, id: GameId) -> Path {
+        // Days beyond the last one that has a name share that one, so names still sort like ids.
+        let time = i64::try_from(id.unix_ms()).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+        let day = time.unwrap_or(Timestamp::MAX).strftime("%Y/%m/%d");
+        Path::from(format!("{}{day}/{id}{ENDING}", self.prefix))
+    }
+
+    /// The game that an object is, by its name; other objects are not ours to judge.
+    fn id(&self, key: &Path) -> Option<GameId> {
+        let id = key.filename()?.strip_suffix(ENDING)?.parse().ok()?;
+        (self.key(id) == *key).then_some(id)
+    }
+
+    /// The games that come after this one, by name alone. Fewer than `limit`: there are no more.
+    async fn ids(&self, after: Option<GameId>, limit: usize) -> Result<Vec<GameId>, SinkError> {
+        let mut ids = Vec::new();
+        let mut offset = after.map(|id| self.key(id).to_string());
+        let prefix = Some(self.prefix.as_str()).filter(|prefix| !prefix.is_empty());
+        loop {
+            let max_keys = Some((limit - ids.len()).min(PAGE_KEYS));
+            let options = PaginatedListOptions { offset, max_keys, ..PaginatedListOptions::default() };
+            let page = self.store.list_paginated(prefix, options).await.map_err(|error| fault(&error))?;
+            ids.extend(page.result.objects.iter().filter_map(|object| self.id(&object.location)));
+            offset = page.result.objects.last().map(|last| last.location.to_string());
+            if ids.len() >= limit || page.page_token.is_none() || offset.is_none() {
+                return Ok(ids);
+            }
+        }
+    }
+
+    async fn get(&self, id: GameId) -> Result<Option<Vec<u8>>, SinkError> {
+        let found = match self.store.get(&self.key(id)).await {
+            Ok(found) => found,
+            Err(Error::NotFound { source, .. }) if !source.to_string().contains("NoSuchBucket") => return Ok(None),
+            Err(error) => return Err(fault(&error)),
+        };
+        if found.meta.size > MAX_RECORD_BYTES as u64 {
+            // Not a game; whoever looks at its bytes will find that out.
+            return Ok(Some(Vec::new()));
+        }
+        found.bytes().await.map(|bytes| Some(bytes.to_vec())).map_err(|error| fault(&error))
+    }
+
+    async fn put(&self, game: &Delivery) -> Result<Option<Refusal>, SinkError> {
+        let options = PutOptions { mode: PutMode::Create, attributes: metadata(game), ..PutOptions::default() };
+        match self.store.put_opts(&self.key(game.id), game.stored.clone().into(), options).await {
+            Ok(_) => Ok(None),
+            Err(Error::AlreadyExists { .. }) => self.hold_against(game).await,
+            Err(error) => Err(fault(&error)),
+        }
+    }
+
+    /// Whether what is there already is the same game.
+    async fn hold_against(&self, game: &Delivery) -> Result<Option<Refusal>, SinkError> {
+        let Some(found) = self.get(game.id).await? else {
+            return Err(SinkError::Unavailable("an object is there and then not".to_owned()));
+        };
+        let reason = if found == game.stored {
+            return Ok(None);
+        } else {
+            match Delivery::prove(game.id, found) {
+                Ok(found) if found.digest == game.digest => return Ok(None),
+                Ok(_) => "another game is there under its name".to_owned(),
+                Err(error) => format!("what is there under its name is no game: {error}"),
+            }
+        };
+        Ok(Some(Refusal { id: game.id, reason }))
+    }
+}
+
+impl Sink for S3 {
+    fn place(&self) -> String {
+        self.place.clone()
+    }
+
+    fn check(&self) -> Answer<'_, ()> {
+        Box::pin(async { self.ids(None, 1).await.map(drop) })
+    }
+
+    fn deliver<'a>(&'a self, games: &'a [Delivery]) -> Answer<'a, Vec<Refusal>> {
+        Box::pin(async move {
+            let puts: Vec<_> = games.iter().map(|game| self.put(game)).collect();
+            let refusals = stream::iter(puts).buffer_unordered(IN_FLIGHT);
+            refusals.try_filter_map(|refusal| async { Ok(refusal) }).try_collect().await
+        })
+    }
+
+    fn page(&self, after: Option<GameId>, limit: NonZeroUsize) -> Answer<'_, Vec<Held>> {
+        Box::pin(async move {
+            let ids = self.ids(after, limit.get()).await?;
+            let get = |id| async move {
+                // Should it be removed in between, it is no game that reads empty.
+                let content = Content::Stored(self.get(id).await?.unwrap_or_default());
+                Ok(Held { id, content })
+            };
+            stream::iter(ids).map(get).buffered(IN_FLIGHT).try_collect().await
+        })
+    }
+
+    fn fetch(&self, id: GameId) -> Answer<'_, Option<Content>> {
+        Box::pin(async move { Ok(self.get(id).await?.map(Content::Stored)) })
+    }
+
+    fn remove(&self, before_ms: u64) -> Answer<'_, u64> {
+        Box::pin(async move {
+            let before = GameId::first_at(before_ms);
+            let mut removed = 0;
+            loop {
+                let mut ids = self.ids(None, PAGE_KEYS).await?;
+                let found = ids.len();
+                ids.retain(|id| *id < before);
+                let keys: Vec<_> = ids.iter().map(|id| Ok(self.key(*id))).collect();
+                let gone = self.store.delete_stream(stream::iter(keys).boxed());
+                removed += gone.map_err(|error| fault(&error)).try_fold(0, |sum, _| async move { Ok(sum + 1) }).await?;
+                if ids.is_empty() || ids.len() < found || found < PAGE_KEYS {
+                    return Ok(removed);
+                }
+            }
+        })
+    }
+}
+
+/// What stands beside an object, for other programs and other eyes.
+fn metadata(game: &Delivery) -> Attributes {
+    let people = game.game.players.iter().filter(|player| !player.is_bot).count();
+    let form = game.stored.first().copied().unwrap_or_default();
+    [
+        ("liap-digest", game.digest.to_string()),
+        ("liap-form", form.to_string()),
+        ("liap-rules", game.game.rules.to_string()),
+        ("liap-people", people.to_string()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (Attribute::Metadata(name.into()), value.into()))
+    .chain([(Attribute::ContentType, AttributeValue::from("application/octet-stream"))])
+    .collect()
+}
+
+/// What a URL says.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    bucket: String,
+    prefix: String,
+    options: BTreeMap<String, String>,
+}
+
+impl Place {
+    fn parse(url: &str) -> Result<Self, String> {
+        let wrong = || "must be like s3://bucket/prefix/".to_owned();
+        let rest = url.strip_prefix("s3://").ok_or_else(wrong)?;
+        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
+        let is_name = |char: char| char.is_ascii_alphanumeric() || "-._".contains(char);
+        if bucket.is_empty() || !bucket.chars().all(is_name) {
+            return Err(format!("{}; a bucket is named by letters, digits, dots and hyphens", wrong()));
+        }
+        let parts: Vec<&str> = prefix.split('/').filter(|part| !part.is_empty()).collect();
+        if !parts.iter().all(|part| part.chars().all(is_name) && !part.starts_with('.')) {
+            return Err("a prefix is made of letters, digits, dots, hyphens and slashes".to_owned());
+        }
+        let prefix = parts.iter().flat_map(|part| [*part, "/"]).collect();
+        let mut options = BTreeMap::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').ok_or("write options as name=value, with & in between")?;
+            options
+                .insert(name.to_owned(), percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned());
+        }
+        Ok(Self { bucket: bucket.to_owned(), prefix, options })
+    }
+}
+
+/// Whose fault an error is, in few words.
+fn fault(error: &Error) -> SinkError {
+    let text = brief(error);
+    match error {
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } | Error::NotFound { .. } => {
+            SinkError::Denied(text)
+        }
+        _ => SinkError::Unavailable(text),
+    }
+}
+
+/// The heart of an error of this client, which likes to tell long stories: what the server says, or else what failed deepest.
+fn brief(error: &Error) -> String {
+    const LONGEST: usize = 300;
+    let text = error.to_string();
+    let tag = |name: &str| {
+        let (_, rest) = text.split_once(&format!("<{name}>"))?;
+        rest.split_once('<').map(|(inside, _)| inside.to_owned())
+    };
+    let brief = match (tag("Code"), tag("Message")) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), None) => code,
+        _ => {
+            let mut deepest = error.source();
+            while let Some(deeper) = deepest.and_then(std::error::Error::source) {
+                deepest = Some(deeper);
+            }
+            deepest.map_or_else(|| text.clone(), ToString::to_string)
+        }
+    };
+    brief.chars().take(LONGEST).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(url: &str, environment: &[(&str, &str)]) -> Result<S3, String> {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        S3::open(&ArchiveUrl::from(url), &environment)
+    }
+
+    #[test]
+    fn a_url_names_a_bucket_and_perhaps_more() {
+        let place = |url: &str| open(url, &[]).map(|s3| s3.place);
+        assert_eq!(place("s3://liap-archives/games/"), Ok("s3://liap-archives/games/".to_owned()));
+        assert_eq!(place("s3://liap-archives"), Ok("s3://liap-archives/".to_owned()));
+        assert_eq!(place("s3://b//a//b"), Ok("s3://b/a/b/".to_owned()));
+        let elsewhere = "s3://b/?endpoint=http%3A%2F%2Flocalhost%3A9000&region=eu-central-1&path_style=false";
+        assert_eq!(place(elsewhere), Ok("s3://b/ at localhost:9000".to_owned()));
+        assert_eq!(
+            open("s3://b", &[("AWS_ENDPOINT_URL", "http://a/"), ("AWS_ENDPOINT_URL_S3", "http://b")]).unwrap().place,
+            "s3://b/ at b"
+        );
+        for wrong in [
+            "s3://",
+            "s3:///games",
+            "s3://b c/",
+            "s3://b/../c/",
+            "s3://user:hush@b/",
+            "s3://b/?endpoint=localhost",
+            "s3://b/?endpoint=http://user:hush@host",
+            "s3://b/?region",
+            "s3://b/?access_key=hush",
+            "s3://b/?path_style=perhaps",
+        ] {
+            let problem = place(wrong).expect_err(wrong);
+            assert!(!problem.contains("hush"), "{problem}");
+        }
+        let half = open("s3://b", &[("AWS_ACCESS_KEY_ID", "key")]).unwrap_err();
+        assert!(half.contains("SecretAccessKey"), "{half}");
+    }
+
+    #[test]
+    fn names_sort_like_ids_and_lead_back_to_them() {
+        let s3 = open("s3://b/games", &[]).unwrap();
+        let ids: Vec<GameId> =
+            [0, 1_767_225_599_999, 1_767_225_600_000, 1_795_428_902_120, 253_402_300_800_000, u64::MAX]
+                .into_iter()
+                .map(GameId::first_at)
+                .chain([GameId::MAX])
+                .collect();
+        let keys: Vec<Path> = ids.iter().map(|id| s3.key(*id)).collect();
+        assert!(keys.windows(2).all(|pair| pair[0] < pair[1]), "{keys:?}");
+        assert_eq!(keys[3].to_string(), format!("games/2026/11/23/{}.liap", ids[3]));
+        for (id, key) in ids.iter().zip(&keys) {
+            assert_eq!(s3.id(key), Some(*id));
+        }
+        for foreign in ["games/readme.txt", "games/2026/11/24/01JD.liap", "other/2026/11/23/x.liap"] {
+            assert_eq!(s3.id(&Path::from(foreign)), None);
+        }
+        assert_eq!(s3.id(&Path::from(format!("games/2026/11/22/{}.liap", ids[3]))), None);
+    }
+}
