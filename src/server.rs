@@ -254,7 +254,9 @@ impl House {
         let (limiter, journal, rooms) = (Arc::clone(&self.limiter), self.journal.clone(), self.rooms.clone());
         let archive = self.archive.clone();
         let metrics = Arc::clone(&self.metrics);
+        let runtime = tokio::runtime::Handle::current().metrics();
         move || {
+            metrics.tasks.set(gauge(runtime.num_alive_tasks() as u64));
             for kind in Kind::ALL {
                 metrics.limit_keys.with(kind.name()).set(gauge(limiter.held(kind) as u64));
             }

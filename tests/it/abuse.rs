@@ -2,7 +2,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use futures_util::SinkExt as _;
+use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
@@ -159,6 +159,68 @@ async fn a_flood_is_refused_and_then_closed_while_others_play() {
     let refused = hasty.hear("error").await;
     assert_eq!(refused["code"], "rate_limited");
     assert!(refused["context"]["retry_after"].as_f64().unwrap() > 0.0);
+}
+
+#[tokio::test]
+async fn ten_thousand_messages_a_second_are_cut_off_within_one() {
+    let server = Server::start(&[]);
+    for message in [json!({ "event": "get_rooms" }).to_string(), "{".to_owned()] {
+        let (mut write, mut read) = Socket::open(&server, "lobby").await.stream.split();
+        let begun = Instant::now();
+        let flood = tokio::spawn(async move {
+            let mut beat = tokio::time::interval(Duration::from_millis(1));
+            loop {
+                beat.tick().await;
+                for _ in 0..10 {
+                    if write.feed(Message::text(message.clone())).await.is_err() {
+                        return;
+                    }
+                }
+                if write.flush().await.is_err() {
+                    return;
+                }
+            }
+        });
+        let closed = loop {
+            match read.next().await {
+                Some(Ok(Message::Close(frame))) => break frame.map(|frame| u16::from(frame.code)),
+                Some(Ok(_)) => {}
+                other => panic!("a close, but not {other:?}"),
+            }
+        };
+        assert_eq!(closed, Some(1008));
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+        flood.abort();
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_opens_sockets_without_end_is_refused_and_another_is_let_in() {
+    let server = Server::start(&[]);
+    let (begun, mut held) = (Instant::now(), Vec::new());
+    let mut refused = 0;
+    // At a thousand sockets a second this is one second.
+    for _ in 0..1_000 {
+        match Socket::open_with(&server, "lobby", &[]).await {
+            Ok(socket) => held.push(socket),
+            Err(status) => {
+                assert_eq!(status, 429);
+                refused += 1;
+            }
+        }
+    }
+    // A minute's worth at once, and ten more for each second that this has taken.
+    let most = 600 + usize::try_from(begun.elapsed().as_secs() + 1).unwrap() * 10;
+    assert!((600..=most).contains(&held.len()), "{} let in, {refused} refused", held.len());
+
+    let neighbour = tokio::net::TcpSocket::new_v4().unwrap();
+    neighbour.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let stream = neighbour.connect(server.address).await.unwrap();
+    let asked = Instant::now();
+    let mut neighbour = Socket::upgrade(stream, &server, "lobby", &[]).await.unwrap();
+    neighbour.say("ping", json!({ "timestamp": 1 })).await;
+    neighbour.hear("pong").await;
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
 }
 
 #[test]

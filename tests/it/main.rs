@@ -29,6 +29,8 @@ mod games;
 mod http;
 /// Which folder may use which.
 mod layers;
+/// What rooms leave behind that nobody wants any more.
+mod leaks;
 /// Alerts and dashboards, held against the metrics that really exist.
 mod monitoring;
 /// The server as a process, for whoever tests it from outside.

@@ -3,6 +3,8 @@
 //! The clients share the machine with the server they measure, so they read no more of a frame than they must: they
 //! look for a few fields and leave the JSON alone.
 
+mod leaving;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -10,9 +12,12 @@ use std::time::{Duration, Instant};
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+
+pub use leaving::{Forgotten, Held, Leaving, leave};
 
 /// What is to be measured.
 #[derive(Debug, Clone)]
@@ -145,7 +150,11 @@ struct Socket {
 
 impl Socket {
     async fn open(server: SocketAddr, room: &str) -> Result<Self, LoadError> {
-        let stream = TcpStream::connect(server).await?;
+        Self::over(TcpStream::connect(server).await?, server, room).await
+    }
+
+    /// The same on a connection that is there already.
+    async fn over(stream: TcpStream, server: SocketAddr, room: &str) -> Result<Self, LoadError> {
         stream.set_nodelay(true)?;
         let config = WebSocketConfig::default().read_buffer_size(4 * 1024);
         let url = format!("ws://{server}/ws/{room}");
@@ -170,6 +179,15 @@ impl Socket {
                 Some(Err(error)) => return Err(error.into()),
                 None => return Err(tungstenite::Error::ConnectionClosed.into()),
             }
+        }
+    }
+
+    /// Leaves in order.
+    async fn close(mut self) {
+        let goodbye = CloseFrame { code: CloseCode::Normal, reason: "Client disconnect".into() };
+        // A server that has closed first has nothing more to say.
+        if self.stream.close(Some(goodbye)).await.is_ok() {
+            while let Ok(Some(Ok(_))) = tokio::time::timeout(STALLED_AFTER, self.stream.next()).await {}
         }
     }
 
@@ -369,41 +387,37 @@ impl Table {
         if !is_state(text) {
             return;
         }
-        let Some(data) = after(text, "\"phase_data\":") else {
-            return;
-        };
         self.asked.clear();
-        let person = |name: Option<&str>| self.names.iter().position(|own| Some(own.as_str()) == name);
-        match text_field(text, "\"phase\":") {
-            Some("preparation") => {
-                let awaited = after(data, "\"weak_players_awaiting\":[").and_then(|list| list.split(']').next());
-                let mut names = awaited.unwrap_or_default().split(',').map(|name| Some(name.trim_matches('"')));
-                if let Some(seat) = names.find_map(person) {
-                    self.ask(seat, "decline_redeal", "");
-                }
-            }
-            Some("declaration") => {
-                if let Some(seat) = person(text_field(data, "\"current_declarer\":")) {
-                    let sum = number_field(data, "\"declaration_total\":").unwrap_or(0);
-                    let value = if sum == 7 { 2 } else { 1 };
-                    self.ask(seat, "declare", &format!("\"value\":{value},"));
-                }
-            }
-            Some("turn") if data.matches("\"piece_count\":").count() < 4 => {
-                if let Some(seat) = person(text_field(data, "\"current_player\":")) {
-                    let count = number_field(data, "\"required_piece_count\":").unwrap_or(1);
-                    let indices = (0..count).map(|index| index.to_string()).collect::<Vec<_>>().join(",");
-                    self.ask(seat, "play", &format!("\"piece_indices\":[{indices}],\"play_value\":0,"));
-                }
-            }
-            Some("game_over") => self.asked.push_back((0, String::new())),
-            _ => {}
+        if text_field(text, "\"phase\":") == Some("game_over") {
+            self.asked.push_back((0, String::new()));
         }
+        self.asked.extend(question(&self.names, text));
     }
+}
 
-    fn ask(&mut self, seat: usize, event: &str, fields: &str) {
-        let name = self.names.get(seat).map_or("", String::as_str);
-        let text = format!(r#"{{"event":"{event}","data":{{{fields}"player_name":"{name}"}}}}"#);
-        self.asked.push_back((seat, text));
-    }
+/// Which of these people is asked for something by this state, and what he says to that.
+fn question(names: &[String], state: &str) -> Option<(usize, String)> {
+    let data = after(state, "\"phase_data\":")?;
+    let person = |name: Option<&str>| names.iter().position(|own| Some(own.as_str()) == name);
+    let (seat, event, fields) = match text_field(state, "\"phase\":")? {
+        "preparation" => {
+            let awaited = after(data, "\"weak_players_awaiting\":[").and_then(|list| list.split(']').next());
+            let mut names = awaited.unwrap_or_default().split(',').map(|name| Some(name.trim_matches('"')));
+            (names.find_map(person)?, "decline_redeal", String::new())
+        }
+        "declaration" => {
+            let seat = person(text_field(data, "\"current_declarer\":"))?;
+            let sum = number_field(data, "\"declaration_total\":").unwrap_or(0);
+            (seat, "declare", format!("\"value\":{},", if sum == 7 { 2 } else { 1 }))
+        }
+        "turn" if data.matches("\"piece_count\":").count() < 4 => {
+            let seat = person(text_field(data, "\"current_player\":"))?;
+            let count = number_field(data, "\"required_piece_count\":").unwrap_or(1);
+            let indices = (0..count).map(|index| index.to_string()).collect::<Vec<_>>().join(",");
+            (seat, "play", format!("\"piece_indices\":[{indices}],\"play_value\":0,"))
+        }
+        _ => return None,
+    };
+    let name = names.get(seat)?;
+    Some((seat, format!(r#"{{"event":"{event}","data":{{{fields}"player_name":"{name}"}}}}"#)))
 }

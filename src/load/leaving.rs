@@ -1,0 +1,334 @@
+//! Rooms that are opened and left in every phase, and whether the server forgets all of them: no room, socket, bucket,
+//! task or entry of its journal stays, and the memory comes back.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+
+use super::{LoadError, Socket, is_state, question, text_field};
+
+/// What is to be done.
+#[derive(Debug, Clone)]
+pub struct Leaving {
+    /// Where the server listens.
+    pub server: SocketAddr,
+    /// Where its metrics are.
+    pub metrics: SocketAddr,
+    /// How many rooms.
+    pub rooms: usize,
+    /// How many clients are busy at once.
+    pub clients: usize,
+    /// How long the server may take to forget them.
+    pub patience: Duration,
+}
+
+/// Where rooms are left; of a hundred rooms so many. What takes long to get to is rarer.
+const PLACES: [(Place, usize); 11] = [
+    (Place::Lobby, 20),
+    (Place::ByRequest, 15),
+    (Place::Closed, 14),
+    (Place::Lost, 14),
+    (Place::Phase("preparation"), 10),
+    (Place::Phase("round_start"), 6),
+    (Place::Phase("declaration"), 8),
+    (Place::Phase("turn"), 7),
+    (Place::Phase("turn_results"), 3),
+    (Place::Phase("scoring"), 2),
+    (Place::Phase("game_over"), 1),
+];
+
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// Nobody comes to the seat that was taken.
+    Lobby,
+    /// The host says that he leaves, which closes the room.
+    ByRequest,
+    /// The host closes his socket in order.
+    Closed,
+    /// The host's link is lost before the game.
+    Lost,
+    /// The host's link is lost in this phase of the game.
+    Phase(&'static str),
+}
+
+impl Place {
+    fn of(number: usize) -> Self {
+        let mut left = number % 100;
+        for (place, share) in PLACES {
+            if left < share {
+                return place;
+            }
+            left -= share;
+        }
+        Self::Lobby
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Lobby => "unclaimed",
+            Self::ByRequest => "left by request",
+            Self::Closed => "closed",
+            Self::Lost => "lost",
+            Self::Phase(phase) => phase,
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Clone)]
+pub struct Forgotten {
+    /// Where how many rooms were left.
+    pub left: BTreeMap<&'static str, usize>,
+    /// How long that took.
+    pub span: Duration,
+    /// What the server held before, after a first tenth of as many rooms had warmed it up.
+    pub before: Held,
+    /// What it holds after.
+    pub after: Held,
+    /// How long it took to forget the last of them.
+    pub settled: Duration,
+}
+
+/// What a server holds, by its metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are metrics")]
+pub struct Held {
+    pub rooms: u64,
+    pub sockets: u64,
+    pub limit_keys: u64,
+    pub tasks: u64,
+    pub journal_pending: u64,
+    pub journal_bytes: u64,
+    pub archive_pending: u64,
+    pub open_files: u64,
+    pub resident_bytes: u64,
+}
+
+impl Held {
+    /// Reads the metrics.
+    async fn by(metrics: SocketAddr) -> Result<Self, LoadError> {
+        let mut stream = TcpStream::connect(metrics).await?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: liap\r\nConnection: close\r\n\r\n").await?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await?;
+        // Sums over all labels of a metric.
+        let sum = |name: &str| {
+            let lines = text.lines().filter_map(|line| line.strip_prefix(name));
+            let values = lines.filter(|rest| rest.starts_with([' ', '{'])).filter_map(|rest| rest.rsplit(' ').next());
+            values.filter_map(|value| value.parse::<f64>().ok()).sum::<f64>()
+        };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "levels are whole and not negative"
+        )]
+        let level = |name| sum(name) as u64;
+        Ok(Self {
+            rooms: level("liap_rooms"),
+            sockets: level("liap_sockets"),
+            limit_keys: level("liap_limit_keys"),
+            tasks: level("liap_tasks"),
+            journal_pending: level("liap_journal_pending"),
+            journal_bytes: level("liap_journal_bytes"),
+            archive_pending: level("liap_archive_pending"),
+            open_files: level("process_open_fds"),
+            resident_bytes: level("process_resident_memory_bytes"),
+        })
+    }
+
+    /// Whether nothing is held that belongs to a room or a socket.
+    fn is_empty(&self) -> bool {
+        [self.rooms, self.sockets, self.limit_keys, self.journal_pending, self.archive_pending] == [0; 5]
+    }
+}
+
+impl Forgotten {
+    /// Whether everything is as it was: nothing is held, no task more, and the memory within a tenth.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        let (before, after) = (&self.before, &self.after);
+        after.is_empty() && after.tasks <= before.tasks && after.resident_bytes <= before.resident_bytes / 10 * 11
+    }
+}
+
+/// How often the server is asked whether it has forgotten.
+const ASKED_EVERY: Duration = Duration::from_secs(1);
+/// Sockets in the lobby, through which all clients open their rooms: each of them is sent the list of rooms whenever it
+/// changes, which it always does here.
+const LOBBIES: usize = 4;
+/// Addresses that clients come from, so that no server runs out of ports.
+const ADDRESSES: usize = 1 << 14;
+/// How long a client waits when it is told to, and how often.
+const REST: Duration = Duration::from_millis(50);
+const RESTS: usize = 1_000;
+
+/// Opens and leaves the rooms, and waits until the server has forgotten them or patience is at an end.
+///
+/// # Errors
+/// [`LoadError`] of the first client that fails.
+pub async fn leave(leaving: &Leaving) -> Result<Forgotten, LoadError> {
+    open_and_leave(leaving, leaving.rooms.div_ceil(10)).await?;
+    let before = settle(leaving).await?;
+    let began = Instant::now();
+    let left = open_and_leave(leaving, leaving.rooms).await?;
+    let span = began.elapsed();
+    let began = Instant::now();
+    let after = settle(leaving).await?;
+    Ok(Forgotten { left, span, before, after, settled: began.elapsed() })
+}
+
+/// Waits until the server holds nothing any more, and its memory has been looked at since.
+async fn settle(leaving: &Leaving) -> Result<Held, LoadError> {
+    let until = Instant::now() + leaving.patience;
+    let (mut held, mut last) = (Held::by(leaving.metrics).await?, None);
+    while Instant::now() < until && !(held.is_empty() && last == Some(held)) {
+        last = Some(held);
+        tokio::time::sleep(ASKED_EVERY).await;
+        held = Held::by(leaving.metrics).await?;
+    }
+    Ok(held)
+}
+
+async fn open_and_leave(leaving: &Leaving, rooms: usize) -> Result<BTreeMap<&'static str, usize>, LoadError> {
+    let mut lobbies = Vec::with_capacity(LOBBIES);
+    for number in 0..LOBBIES {
+        lobbies.push(Mutex::new(Socket::from(leaving.server, number, "lobby").await?));
+    }
+    let (lobbies, next) = (Arc::new(lobbies), Arc::new(AtomicUsize::new(0)));
+    let mut clients = JoinSet::new();
+    for _ in 0..leaving.clients {
+        let (lobbies, next, server) = (Arc::clone(&lobbies), Arc::clone(&next), leaving.server);
+        clients.spawn(async move {
+            let mut left = BTreeMap::<_, usize>::new();
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= rooms {
+                    return Ok::<_, LoadError>(left);
+                }
+                let place = Place::of(number);
+                let Some(lobby) = lobbies.get(number % LOBBIES) else { return Ok(left) };
+                let (room, token) = create(lobby).await?;
+                if !matches!(place, Place::Lobby) {
+                    visit(server, number, &room, &token, place).await?;
+                }
+                *left.entry(place.name()).or_default() += 1;
+            }
+        });
+    }
+    let mut left = BTreeMap::<_, usize>::new();
+    while let Some(client) = clients.join_next().await {
+        for (place, count) in client.map_err(io::Error::other)?? {
+            *left.entry(place).or_default() += count;
+        }
+    }
+    Ok(left)
+}
+
+/// Opens a room; returns its id and the token of its first seat.
+async fn create(lobby: &Mutex<Socket>) -> Result<(String, String), LoadError> {
+    for _ in 0..RESTS {
+        let mut lobby = lobby.lock().await;
+        lobby.say(format!(r#"{{"event":"create_room","data":{{"player_name":"{NAME}"}}}}"#)).await?;
+        match lobby.hear_event("room_created").await {
+            Ok(created) => {
+                let field = |name| text_field(&created, name).unwrap_or_default().to_owned();
+                return Ok((field("\"room_id\":"), field("\"seat_token\":")));
+            }
+            Err(LoadError::Refused(why)) if why.contains("\"rate_limited\"") => {}
+            Err(error) => return Err(error),
+        }
+        drop(lobby);
+        tokio::time::sleep(REST).await;
+    }
+    Err(LoadError::Refused("too many rooms, for too long".to_owned()))
+}
+
+const NAME: &str = "Leaver";
+
+/// Sits down, goes on to the place where the room is to be left, and leaves it there.
+async fn visit(server: SocketAddr, number: usize, room: &str, token: &str, place: Place) -> Result<(), LoadError> {
+    let mut socket = Socket::from(server, number, room).await?;
+    socket
+        .say(format!(r#"{{"event":"client_ready","data":{{"player_name":"{NAME}","seat_token":"{token}"}}}}"#))
+        .await?;
+    socket.hear_event("room_state_update").await?;
+    match place {
+        Place::Lobby | Place::Lost => {}
+        Place::ByRequest => {
+            socket.say(format!(r#"{{"event":"leave_room","data":{{"player_name":"{NAME}"}}}}"#)).await?;
+            socket.hear_event("player_left").await?;
+        }
+        Place::Closed => {
+            socket.close().await;
+            return Ok(());
+        }
+        Place::Phase(phase) => {
+            socket.say(r#"{"event":"start_game","data":{}}"#.to_owned()).await?;
+            play_until(&mut socket, phase).await?;
+        }
+    }
+    socket.vanish()
+}
+
+/// Plays as the server asks until the table is in this phase.
+async fn play_until(socket: &mut Socket, phase: &str) -> Result<(), LoadError> {
+    let names = [NAME.to_owned()];
+    loop {
+        let text = socket.hear().await?;
+        if !is_state(&text) {
+            continue;
+        }
+        if text_field(&text, "\"phase\":") == Some(phase) {
+            return Ok(());
+        }
+        if let Some((_, answer)) = question(&names, &text) {
+            socket.say(answer).await?;
+        }
+    }
+}
+
+impl Socket {
+    /// Opens a socket as the client of this number. On this machine every client has an address of its own.
+    async fn from(server: SocketAddr, number: usize, room: &str) -> Result<Self, LoadError> {
+        let stream = match server.ip() {
+            IpAddr::V4(ip) if ip.is_loopback() => {
+                #[expect(clippy::cast_possible_truncation, reason = "below 2^14")]
+                let offset = 2 + (number % ADDRESSES) as u32;
+                let socket = TcpSocket::new_v4()?;
+                socket.bind((Ipv4Addr::from_bits(Ipv4Addr::LOCALHOST.to_bits() + offset), 0).into())?;
+                socket.connect(server).await?
+            }
+            _ => TcpStream::connect(server).await?,
+        };
+        Self::over(stream, server, room).await
+    }
+
+    /// Loses the link at once, with a reset: so no port waits for what may still come.
+    fn vanish(self) -> Result<(), LoadError> {
+        self.stream.get_ref().set_zero_linger()?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hundred_rooms_are_left_in_every_place() {
+        assert_eq!(PLACES.iter().map(|(_, share)| share).sum::<usize>(), 100);
+        let mut counts = BTreeMap::<_, usize>::new();
+        (0..100).for_each(|number| *counts.entry(Place::of(number).name()).or_default() += 1);
+        for (place, share) in PLACES {
+            assert_eq!(counts[place.name()], share, "{place:?}");
+        }
+    }
+}
