@@ -32,16 +32,16 @@ pub struct Leaving {
 
 /// Where rooms are left; of a hundred rooms so many. What takes long to get to is rarer.
 const PLACES: [(Place, usize); 11] = [
-    (Place::Lobby, 20),
-    (Place::ByRequest, 15),
-    (Place::Closed, 14),
-    (Place::Lost, 14),
-    (Place::Phase("preparation"), 10),
-    (Place::Phase("round_start"), 6),
-    (Place::Phase("declaration"), 8),
-    (Place::Phase("turn"), 7),
-    (Place::Phase("turn_results"), 3),
-    (Place::Phase("scoring"), 2),
+    (Place::Lobby, 25),
+    (Place::ByRequest, 20),
+    (Place::Closed, 20),
+    (Place::Lost, 20),
+    (Place::Phase("preparation"), 4),
+    (Place::Phase("round_start"), 2),
+    (Place::Phase("declaration"), 4),
+    (Place::Phase("turn"), 2),
+    (Place::Phase("turn_results"), 1),
+    (Place::Phase("scoring"), 1),
     (Place::Phase("game_over"), 1),
 ];
 
@@ -161,9 +161,6 @@ impl Forgotten {
 
 /// How often the server is asked whether it has forgotten.
 const ASKED_EVERY: Duration = Duration::from_secs(1);
-/// Sockets in the lobby, through which all clients open their rooms: each of them is sent the list of rooms whenever it
-/// changes, which it always does here.
-const LOBBIES: usize = 4;
 /// Addresses that clients come from, so that no server runs out of ports.
 const ADDRESSES: usize = 1 << 14;
 /// How long a client waits when it is told to, and how often.
@@ -198,14 +195,13 @@ async fn settle(leaving: &Leaving) -> Result<Held, LoadError> {
 }
 
 async fn open_and_leave(leaving: &Leaving, rooms: usize) -> Result<BTreeMap<&'static str, usize>, LoadError> {
-    let mut lobbies = Vec::with_capacity(LOBBIES);
-    for number in 0..LOBBIES {
-        lobbies.push(Mutex::new(Socket::from(leaving.server, number, "lobby").await?));
-    }
-    let (lobbies, next) = (Arc::new(lobbies), Arc::new(AtomicUsize::new(0)));
+    // All clients open their rooms through one socket: each in the lobby is sent the list of rooms whenever it changes,
+    // which it always does here.
+    let lobby = Arc::new(Mutex::new(Socket::from(leaving.server, 0, "lobby").await?));
+    let next = Arc::new(AtomicUsize::new(0));
     let mut clients = JoinSet::new();
     for _ in 0..leaving.clients {
-        let (lobbies, next, server) = (Arc::clone(&lobbies), Arc::clone(&next), leaving.server);
+        let (lobby, next, server) = (Arc::clone(&lobby), Arc::clone(&next), leaving.server);
         clients.spawn(async move {
             let mut left = BTreeMap::<_, usize>::new();
             loop {
@@ -214,8 +210,7 @@ async fn open_and_leave(leaving: &Leaving, rooms: usize) -> Result<BTreeMap<&'st
                     return Ok::<_, LoadError>(left);
                 }
                 let place = Place::of(number);
-                let Some(lobby) = lobbies.get(number % LOBBIES) else { return Ok(left) };
-                let (room, token) = create(lobby).await?;
+                let (room, token) = create(&lobby).await?;
                 if !matches!(place, Place::Lobby) {
                     visit(server, number, &room, &token, place).await?;
                 }

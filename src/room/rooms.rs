@@ -431,11 +431,16 @@ impl Rooms {
     #[must_use]
     pub fn listed(&self) -> Vec<RoomSummary> {
         let handles: Vec<RoomHandle> = self.0.rooms.iter().map(|room| room.clone()).collect();
-        let waiting = handles.iter().filter(|room| !room.summary.borrow().started);
-        let mut rooms: Vec<RoomSummary> = waiting.map(RoomHandle::summary).collect();
-        rooms.sort_by(|a, b| b.created_at.cmp(&a.created_at));
-        rooms.truncate(LISTED_MAX);
-        rooms
+        // Summaries are copied only of those that are shown: there may be thousands more.
+        let mut waiting: Vec<(String, &RoomHandle)> = handles
+            .iter()
+            .filter_map(|room| {
+                let summary = room.summary.borrow();
+                (!summary.started).then(|| (summary.created_at.clone(), room))
+            })
+            .collect();
+        waiting.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
+        waiting.into_iter().take(LISTED_MAX).map(|(_, room)| room.summary()).filter(|room| !room.started).collect()
     }
 
     /// Tells when the list of rooms has changed.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::abuse::handshake;
 use crate::games::server_with;
-use crate::process::{Answer, Server, Socket, room};
+use crate::process::{Answer, Server, Socket, request_with, room};
 
 /// A description of ours, and what is needed to hold things against it.
 struct Described {
@@ -131,6 +131,10 @@ fn every_route_is_described_and_every_description_is_a_route() {
             routes.insert(unnamed(&format!("/{}", parts.join("/"))));
         }
     }
+    for text in source("http/admin") {
+        routes
+            .extend(between(&text, "route(Method::", "),").filter_map(|route| Some(unnamed(route.split('"').nth(1)?))));
+    }
     assert_eq!(described, routes);
 }
 
@@ -182,6 +186,60 @@ fn every_described_path_answers_as_described() {
     described.fits("GET", "/ws/{room}", &handshake(&server, "GET", "X-Nothing", ""));
     described.fits("GET", "/ws/{room}", &handshake(&server, "GET", "Sec-WebSocket-Key", "short"));
     described.fits("GET", "/ws/{room}", &handshake(&server, "GET", "Origin", "https://evil.example"));
+}
+
+#[tokio::test]
+async fn administration_answers_as_described() {
+    let server = Server::start(&[("ADMIN_TOKEN", "a-token-of-our-own")]);
+    let described = Described::http(&server);
+    let (id, _table, _) = room(&server, "Mira").await;
+    let mut asked = BTreeSet::new();
+    let close = format!("/admin/rooms/{id}/close");
+    for (method, path, request, body, status) in [
+        ("GET", "/admin/status", "/admin/status", "", 200),
+        ("GET", "/admin/archive", "/admin/archive", "", 200),
+        ("POST", "/admin/archive/flush", "/admin/archive/flush", "", 200),
+        ("GET", "/admin/rooms", "/admin/rooms?stage=waiting&limit=5&offset=0", "", 200),
+        ("GET", "/admin/rooms", "/admin/rooms?stage=none", "", 400),
+        ("GET", "/admin/rooms/{id}", &format!("/admin/rooms/{id}"), "", 200),
+        ("GET", "/admin/rooms/{id}", "/admin/rooms/nothing", "", 404),
+        ("GET", "/admin/log-level", "/admin/log-level", "", 200),
+        ("PUT", "/admin/log-level", "/admin/log-level", r#"{"level":"warning"}"#, 200),
+        ("PUT", "/admin/log-level", "/admin/log-level", "[]", 400),
+        ("PUT", "/admin/log-level", "/admin/log-level", &"x".repeat(5_000), 413),
+        ("GET", "/admin/events", "/admin/events?limit=1000", "", 200),
+        ("GET", "/admin/events", "/admin/events?after=x", "", 400),
+        ("POST", "/admin/rooms/{id}/close", &close, r#"{"message":5}"#, 400),
+        ("POST", "/admin/rooms/{id}/close", &close, r#"{"message":"Tea is ready."}"#, 200),
+        ("POST", "/admin/rooms/{id}/close", &close, "", 404),
+        ("POST", "/admin/gc", "/admin/gc", "", 200),
+        ("GET", "/admin/drain", "/admin/drain", "", 200),
+        ("POST", "/admin/drain", "/admin/drain", "", 200),
+        ("DELETE", "/admin/drain", "/admin/drain", "", 200),
+    ] {
+        let token = ("Authorization", "Bearer a-token-of-our-own");
+        let answer = request_with(server.address, method, request, &[token], body);
+        assert_eq!(answer.status, status, "{method} {request}: {}", String::from_utf8_lossy(&answer.body));
+        described.fits(method, path, &answer);
+        asked.insert(format!("{method} {path}"));
+        if path == "/admin/drain" && method == "POST" {
+            let ready = server.get("/health/ready");
+            assert_eq!(ready.status, 503);
+            described.fits("GET", "/health/ready", &ready);
+        }
+        let refused = server.request(method, request, &[]);
+        assert_eq!(refused.status, 401, "{method} {request}");
+        described.fits(method, path, &refused);
+    }
+    let all = described.keys("/paths").into_iter().filter(|path| path.starts_with("/admin")).flat_map(|path| {
+        let methods = described.document["paths"][&path].as_object().unwrap().keys();
+        methods.map(move |method| format!("{} {path}", method.to_ascii_uppercase())).collect::<Vec<_>>()
+    });
+    assert_eq!(asked, all.collect());
+    let wrong =
+        [(); 11].map(|()| server.request("GET", "/admin/gc", &[("Authorization", "Bearer of-somebody-else")]).status);
+    assert_eq!((wrong[0], wrong[10]), (401, 429));
+    described.fits("GET", "/admin/status", &server.get("/admin/status"));
 }
 
 #[test]
@@ -379,6 +437,7 @@ fn whatever_the_server_can_say_about_rooms_is_as_described() {
         RoomClosed::HostLeft,
         RoomClosed::PlayerRemoved,
         RoomClosed::Abandoned,
+        RoomClosed::Finished,
         RoomClosed::ByOperator,
     ] {
         listener.hear_frame(&say::room_closed(why));
@@ -395,6 +454,7 @@ fn whatever_the_server_can_say_about_rooms_is_as_described() {
         listener.hear_frame(&say::error(kind, "no"));
     }
     for frame in [
+        say::room_closed_because("Tea is ready."),
         say::room_created(id, "Mira", &token),
         say::room_joined(id, "Jon", liap::game::Seat::Two, &token),
         say::room_update(&summary, &commitment, Some("Mira")),

@@ -23,6 +23,8 @@ const OPENAPI: &str = include_str!("openapi.json");
 const ASYNCAPI: &str = include_str!("asyncapi.json");
 /// What is said there: by event, without the envelope that is around all of them.
 const MESSAGES: &str = include_str!("messages.json");
+/// Routes, answers and forms for administrators.
+const ADMIN: &str = include_str!("admin.json");
 /// The forms that both documents need, ...
 const ROOMS: &str = include_str!("rooms.json");
 /// ... those of completed games, ...
@@ -89,6 +91,24 @@ fn openapi(base: &str) -> Value {
     document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
     document["servers"] = json!([{ "url": shown_at(base) }]);
     document["components"]["schemas"] = forms(&[ROOMS, GAMES]);
+    let mut admin = parse(ADMIN);
+    for (_, operation) in fields(&mut admin["paths"]).flat_map(|(_, operations)| fields(operations)) {
+        operation["tags"] = json!(["administration"]);
+        operation["security"] = json!([{ "token": [] }]);
+        // The query and the body are read for all of them, and the token comes before anything else.
+        for (status, response) in
+            [("400", "BadRequest"), ("401", "NoToken"), ("413", "TooLarge"), ("429", "TooManyTokens")]
+        {
+            operation["responses"][status] = json!({ "$ref": format!("#/components/responses/{response}") });
+        }
+    }
+    for (part, whole) in
+        [("paths", "/paths"), ("responses", "/components/responses"), ("schemas", "/components/schemas")]
+    {
+        if let (Some(Value::Object(whole)), Value::Object(part)) = (document.pointer_mut(whole), admin[part].take()) {
+            whole.extend(part);
+        }
+    }
     for (_, response) in fields(&mut document["components"]["responses"]) {
         response["headers"]["X-Request-ID"] = json!({ "$ref": "#/components/headers/RequestId" });
     }
