@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::image::Image;
@@ -76,6 +77,10 @@ impl Log {
     pub(super) fn open(folder: &Path) -> Result<(Self, BTreeMap<RoomId, Account>, Recovered), JournalError> {
         let at = |error| JournalError::Io { folder: folder.to_owned(), error };
         fs::create_dir_all(folder).map_err(at)?;
+        // What is in here tells the hands of all live games, so it is for the server's own user.
+        if let Err(error) = fs::set_permissions(folder, fs::Permissions::from_mode(0o700)) {
+            log::warn!("the journal of live games cannot be closed to other users of this machine: {error}");
+        }
         let lock = File::options().create(true).truncate(false).write(true).open(folder.join("lock")).map_err(at)?;
         match lock.try_lock() {
             Ok(()) => {}

@@ -39,6 +39,8 @@ mod process;
 mod records;
 /// The rules as data: play types, comparisons, turns, scores, declarations, redeals, starters.
 mod rules;
+/// Secrets planted in a run, and searched for in everything that comes out of it.
+mod secrets;
 /// Settings: every source, every mistake, and the files made from their table.
 mod settings;
 /// The lobby and tables over real sockets.

@@ -90,6 +90,11 @@ impl Server {
         wait_for(&self.lines, text);
     }
 
+    /// Everything it has said, of a server that has ended.
+    pub(crate) fn whole_log(&self) -> String {
+        self.said.iter().cloned().chain(self.lines.iter()).collect::<Vec<_>>().join("\n")
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
