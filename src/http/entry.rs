@@ -6,9 +6,9 @@ use hyper::body::Incoming;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use warp::filters::BoxedFilter;
-use warp::http::header::LOCATION;
+use warp::http::header::{CONNECTION, HOST, LOCATION};
 use warp::http::uri::PathAndQuery;
-use warp::http::{HeaderName, HeaderValue, Request, StatusCode, Uri};
+use warp::http::{HeaderName, HeaderValue, Request, StatusCode, Uri, Version};
 use warp::reply::Response;
 
 use super::client::{Client, Peer};
@@ -58,6 +58,12 @@ impl Entry {
 
     async fn route(self, client: Client, mut request: Request<Incoming>) -> (&'static str, Response) {
         let options = &self.door.options;
+        if is_ambiguous(&request) {
+            let mut response = Refusal::BadRequest("a request has one Host header").response();
+            // Nor is anything that seems to follow it.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            return ("other", response);
+        }
         let path = match strip(options.base_path.as_str(), request.uri()) {
             Stripped::Not => None,
             Stripped::To(uri) => Some(uri),
@@ -92,6 +98,15 @@ impl Entry {
                 Err(Refusal::TooMany { quota: limiter.quota(Kind::Http), retry_after })
             }
         }
+    }
+}
+
+/// Whether a proxy in front of us could take the request for one to another host (RFC 9112, section 3.2). Where it could
+/// see its end at another place, hyper itself refuses it, or reads nothing after it.
+fn is_ambiguous<B>(request: &Request<B>) -> bool {
+    match request.headers().get_all(HOST).iter().count() {
+        0 => request.version() >= Version::HTTP_11,
+        hosts => hosts > 1,
     }
 }
 

@@ -37,6 +37,8 @@ mod monitoring;
 mod process;
 /// Records of completed games: stored, decoded, shown, read back, altered and damaged.
 mod records;
+/// Requests that are ambiguous, too long, too slow, or left alone.
+mod requests;
 /// The rules as data: play types, comparisons, turns, scores, declarations, redeals, starters.
 mod rules;
 /// Secrets planted in a run, and searched for in everything that comes out of it.
