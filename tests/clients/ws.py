@@ -10,6 +10,7 @@ import collections
 import hashlib
 import os
 import socket
+import ssl
 import struct
 import time
 from urllib.parse import urlsplit
@@ -281,27 +282,42 @@ def parse_head(head):
 
 
 def address(url):
-    """Host and port of `http://HOST:PORT`. Only this machine: these clients are rude on purpose."""
+    """Host, port and path of `http://HOST:PORT/PATH`, or https. Only this machine: these clients are rude on purpose."""
     parts = urlsplit(url)
-    if parts.scheme != "http" or parts.hostname not in ("127.0.0.1", "localhost", "::1"):
-        raise SystemExit(f"--url must be http:// and of this machine, not {url}")
-    return parts.hostname, parts.port or 80, parts.path.rstrip("/")
+    if parts.scheme not in ("http", "https") or parts.hostname not in ("127.0.0.1", "localhost", "::1"):
+        raise SystemExit(f"--url must be http:// or https:// and of this machine, not {url}")
+    return parts.hostname, parts.port or (443 if parts.scheme == "https" else 80), parts.path.rstrip("/")
 
 
-async def connect(url, path, headers=(), *, receive_buffer=None, timeout=15.0):
-    """Opens a WebSocket to `url` + `path`. `receive_buffer`: size of the kernel's buffer in bytes, for bad readers.
+def security(url):
+    """How a connection to this address is encrypted: nobody vouches for the certificates of this machine."""
+    if urlsplit(url).scheme != "https":
+        return None
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def connect(url, path, headers=(), *, receive_buffer=None, source=None, timeout=15.0):
+    """Opens a WebSocket to `url` + `path`. `receive_buffer`: size of the kernel's buffer in bytes, for bad readers;
+    `source`: address of this machine to come from.
 
     Raises `Refused`, `ServerFault`, `OSError` or `TimeoutError`."""
     host, port, base = address(url)
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(timeout):
+        context = security(url)
         sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
         try:
             if receive_buffer:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            if source:
+                sock.bind((source, 0))
             sock.setblocking(False)
             await loop.sock_connect(sock, (host, port))
-            _, protocol = await loop.create_connection(WebSocket, sock=sock)
+            _, protocol = await loop.create_connection(
+                WebSocket, sock=sock, ssl=context, server_hostname=host if context else None)
         except BaseException:
             sock.close()
             raise
@@ -317,7 +333,7 @@ async def get(url, path, headers=(), timeout=15.0):
     """One HTTP GET on a connection of its own: status, headers, body."""
     host, port, base = address(url)
     async with asyncio.timeout(timeout):
-        reader, writer = await asyncio.open_connection(host, port)
+        reader, writer = await asyncio.open_connection(host, port, ssl=security(url))
         try:
             lines = [f"GET {base + path} HTTP/1.1", f"Host: {host}:{port}", "Connection: close"]
             lines += [f"{name}: {value}" for name, value in headers]
