@@ -90,9 +90,40 @@ fn every_answer_protects_the_browser() {
         assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
         assert!(!policy.contains("unsafe"), "{policy}");
         assert!(!answer.header("x-request-id").is_empty());
+        assert_eq!(answer.header("referrer-policy"), "same-origin");
+        assert_eq!(answer.header("cross-origin-opener-policy"), "same-origin");
+        assert_eq!(answer.header("cross-origin-resource-policy"), "same-origin");
+        assert!(answer.header("permissions-policy").contains("camera=(), "));
+        assert_eq!(answer.header("strict-transport-security"), "", "by plain http nobody may say so");
+    }
+    // What differs from one moment or visitor to the next stays with nobody in between.
+    for path in ["/api/health", "/health/ready", "/api/rooms", "/nothing", "/ws/lobby"] {
+        assert_eq!(server.get(path).header("cache-control"), "no-store", "{path}");
     }
     assert!(server.get("/").header("content-security-policy").contains("script-src 'self'"));
     assert_eq!(server.request("GET", "/", &[("X-Request-ID", "trace-7")]).header("x-request-id"), "trace-7");
+}
+
+#[test]
+fn the_page_holds_no_script_of_its_own() {
+    let server = Server::start(&[]);
+    for place in ["/", "/room/3FA9C1"] {
+        let page = server.get(place);
+        let text = page.text().to_ascii_lowercase();
+        assert_eq!(page.header("content-type"), "text/html; charset=utf-8", "{place}");
+        let tags: Vec<(&str, &str)> = text.split('<').skip(1).filter_map(|tag| tag.split_once('>')).collect();
+        assert!(tags.iter().any(|(tag, _)| tag.starts_with("script ")), "{place}");
+        for (tag, inside) in tags {
+            let is_handler = |part: &str| part.starts_with("on") && part.contains('=');
+            let is_empty_script = tag.contains(" src=") && inside.is_empty();
+            assert!(!tag.starts_with("script") || is_empty_script, "{place}: {tag}");
+            assert!(
+                !tag.starts_with("style") && !tag.contains(" style=") && !tag.contains("javascript:"),
+                "{place}: {tag}"
+            );
+            assert!(!tag.split_whitespace().any(is_handler), "{place}: {tag}");
+        }
+    }
 }
 
 #[test]
@@ -114,7 +145,9 @@ fn behind_a_trusted_proxy_https_and_addresses_are_believed() {
     let ask = |server: &Server, address: &str| {
         server.request("GET", "/", &[("X-Forwarded-Proto", "https"), ("X-Forwarded-For", address)])
     };
-    assert!(ask(&trusting, "192.0.2.1").header("set-cookie").ends_with("; Secure"));
+    let secure = ask(&trusting, "192.0.2.1");
+    assert!(secure.header("set-cookie").ends_with("; Secure"));
+    assert_eq!(secure.header("strict-transport-security"), "max-age=15552000");
     assert_eq!(ask(&trusting, "192.0.2.1").status, 200);
     let refused = ask(&trusting, "192.0.2.1");
     assert_problem(&refused, 429);

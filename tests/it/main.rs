@@ -23,6 +23,8 @@ mod backup;
 mod described;
 /// Disks that are full or refuse while games run.
 mod disk;
+/// What the documents say, where it can be held against the code.
+mod documents;
 /// Completed games as JSON: pages, filters, players, errors.
 mod games;
 /// Routes, headers and files, asked for from outside.
