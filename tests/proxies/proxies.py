@@ -186,6 +186,7 @@ def main():
     parser.add_argument("proxy", choices=("nginx", "caddy"))
     parser.add_argument("--base-path", default="")
     parser.add_argument("--games", type=int, default=3)
+    parser.add_argument("--page", action="store_true", help="play the games in Chromium (tests/page, with its packages)")
     options = parser.parse_args()
     base = options.base_path
     check = Checks()
@@ -212,9 +213,14 @@ def main():
         url, plain_url = f"https://localhost:{port}{base}", f"http://localhost:{plain_port}{base}"
         asyncio.run(look(url, plain_url, base, check))
         asyncio.run(count(url, check))
-        player = [sys.executable, ROOT / "tests/clients/play_game.py", "--url", url, "--games", str(options.games),
-                  "--parallel", "2", "--watchers", "2", "--tap"]
-        check(f"{options.games} whole games", subprocess.run(player, timeout=300, check=False).returncode == 0)
+        if options.page:
+            names = "--test-name-pattern=keyboard alone|friend comes|takes the seat"
+            player = ["node", "--test", names, ROOT / "tests/page/play.test.js"]
+        else:
+            player = [sys.executable, ROOT / "tests/clients/play_game.py", "--url", url, "--games", str(options.games),
+                      "--parallel", "2", "--watchers", "2", "--tap"]
+        played = subprocess.run(player, timeout=400, check=False, env=os.environ | {"LIAP_URL": f"{url}/"})
+        check("whole games", played.returncode == 0)
         if check.failed:
             print(proxy_log.read_text()[-3000:], log.read_text()[-3000:], sep="\n")
     sys.exit(1 if check.failed else 0)
