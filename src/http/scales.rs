@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::door::Door;
 use crate::limit::{Cost, Key, Kind, Verdict};
-use crate::protocol::{Frame, RoomId, SessionKey, server_message};
+use crate::protocol::{ClientMessage, Frame, RoomId, SessionKey, server_message};
 
 /// How much the client of one socket may say. What is over the limit has an answer for the client.
 ///
@@ -46,9 +46,17 @@ impl Scales {
         self.check(Kind::Http, self.address, Cost::CreateRoom).await
     }
 
+    /// Whether the room may hear this. Looking into the past of a table is as dear as a list.
+    pub(super) async fn said(&self, id: RoomId, message: &ClientMessage) -> Result<(), Frame> {
+        if matches!(message, ClientMessage::RequestRecovery { .. }) {
+            self.query().await?;
+        }
+        self.room(id).await
+    }
+
     /// Whether the room may hear one message more. Asked last, so that a flood from one socket is stopped at that
     /// socket and takes nothing from the others at the table.
-    pub(super) async fn room(&self, id: RoomId) -> Result<(), Frame> {
+    async fn room(&self, id: RoomId) -> Result<(), Frame> {
         self.check(Kind::Room, Key::from_number(u64::from(id.number())), Cost::Ordinary).await
     }
 

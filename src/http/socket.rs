@@ -291,7 +291,7 @@ impl Table {
         let (outcome, answer) = match message {
             // Says nothing about the table, so the table need not hear of it.
             ClientMessage::Ping { timestamp } => ("accepted", Some(pong(&timestamp, Some(self.id)))),
-            message => match self.meanwhile(link, scales.room(self.id)).await? {
+            message => match self.meanwhile(link, scales.said(self.id, &message)).await? {
                 Err(refused) => ("refused", Some(refused)),
                 Ok(()) => match self.room.send(Input::Said(self.number, message)) {
                     Ok(()) => ("accepted", None),
@@ -358,7 +358,7 @@ async fn answer_for_nobody(link: &mut Link, scales: &Scales) -> Ended {
             | ClientMessage::RemovePlayer { .. }
             | ClientMessage::LeaveRoom { .. }
             | ClientMessage::RequestStateSync
-            | ClientMessage::RequestRecovery => server_message::room_closed(RoomClosed::NotFound),
+            | ClientMessage::RequestRecovery { .. } => server_message::room_closed(RoomClosed::NotFound),
             ClientMessage::GetRooms
             | ClientMessage::CreateRoom { .. }
             | ClientMessage::JoinRoom { .. }
@@ -392,7 +392,7 @@ fn name(message: &ClientMessage) -> &'static str {
         ClientMessage::Declare { .. } => "declare",
         ClientMessage::Play { .. } => "play",
         ClientMessage::StartNextRound => "start_next_round",
-        ClientMessage::RequestStateSync | ClientMessage::RequestRecovery => "request_state_sync",
+        ClientMessage::RequestStateSync | ClientMessage::RequestRecovery { .. } => "request_state_sync",
     }
 }
 

@@ -83,8 +83,13 @@ pub enum ClientMessage {
     StartNextRound,
     /// Asks for the state of the table.
     RequestStateSync,
-    /// The same, from the existing client's self-repair.
-    RequestRecovery,
+    /// The same, and what happened at the table meanwhile.
+    RequestRecovery {
+        /// The number of the first event that was missed; without it, the round that runs is meant.
+        from: Option<u64>,
+        /// The number of the last one; without it, all that follow.
+        to: Option<u64>,
+    },
 }
 
 /// Why a message is refused. Its text is what the client is told.
@@ -153,9 +158,16 @@ impl Data {
             "play" => ClientMessage::Play { piece_indices: self.piece_indices()?, player_name: self.name()? },
             "start_next_round" => ClientMessage::StartNextRound,
             "request_state_sync" => ClientMessage::RequestStateSync,
-            "request_recovery" => ClientMessage::RequestRecovery,
+            "request_recovery" => {
+                ClientMessage::RequestRecovery { from: self.number("from_sequence"), to: self.number("to_sequence") }
+            }
             unknown => return invalid(format!("Unknown event type: {unknown}")),
         })
+    }
+
+    /// A number that may be left out; anything else is as good as that.
+    fn number(&self, field: &str) -> Option<u64> {
+        self.get(field).and_then(Value::as_u64)
     }
 
     fn get(&self, field: &str) -> Option<&Value> {

@@ -9,9 +9,11 @@ mod error_code;
 mod frame;
 mod name;
 pub mod server_message;
+mod table_event;
 pub mod table_message;
 
 pub use client_message::{ClientMessage, DecodeError, decode};
 pub use error_code::{CloseReason, ErrorType};
 pub use frame::{Broadcast, Frame};
 pub use name::{NameError, PlayerName, RoomId, RoomIdError, SeatToken, SessionKey};
+pub use table_event::{TableEvent, WonTurn, recovery_response};

@@ -249,12 +249,6 @@ pub fn redeal_response_success(player_name: &str, accept: bool) -> Frame {
     Frame::event("redeal_response_success", &json!({ "player_name": player_name, "choice": choice }))
 }
 
-/// `recovery_response`: the state itself follows as a message of its own.
-#[must_use]
-pub fn recovery_response() -> Frame {
-    Frame::event("recovery_response", &json!({}))
-}
-
 /// `declare`: repeats one declaration for a page that was loaded in the middle of a round.
 #[must_use]
 pub fn declare(player: &str, value: u8) -> Frame {

@@ -88,6 +88,8 @@ pub struct TableState<'a> {
     pub public: View,
     /// What the players who listen may know beyond that.
     pub own: BySeat<Option<View>>,
+    /// The number of the last event that it shows, for whoever wants to know what he missed.
+    pub sequence: u64,
     /// What is shown.
     pub screen: Screen<'a>,
     /// Time left to the one whose turn it is, or to those who are asked.
@@ -109,6 +111,8 @@ impl TableState<'_> {
         message.push_json(&public.round);
         message.push(",\"room_id\":");
         message.push_json(&self.room_id);
+        message.push(",\"sequence\":");
+        message.push_json(&self.sequence);
         message.push(",\"allowed_actions\":");
         message.push(self.screen.allowed_actions());
         message.push(",\"players\":{");
@@ -610,16 +614,16 @@ struct TurnData<'a, M> {
 }
 
 #[derive(Serialize)]
-struct PlayData {
-    pieces: Vec<&'static str>,
+pub(super) struct PlayData {
+    pub(super) pieces: Vec<&'static str>,
     piece_count: u8,
-    play_type: &'static str,
+    pub(super) play_type: &'static str,
     play_value: u32,
     is_valid: bool,
 }
 
 impl PlayData {
-    fn open(pieces: PieceSet) -> Self {
+    pub(super) fn open(pieces: PieceSet) -> Self {
         Self {
             pieces: texts(pieces.iter()),
             piece_count: pieces.len(),

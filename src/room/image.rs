@@ -190,7 +190,10 @@ impl Room {
         let seats = <[Occupant; 4]>::try_from(seats).map_err(|_| RestoreError::Field("seats"))?;
         let state = match &image.game {
             None => State::Waiting,
-            Some(game) => State::Playing(Box::new(game.replay(ServerSeed::new(secret), events)?)),
+            Some(game) => {
+                let secret = ServerSeed::new(secret);
+                State::Playing(Box::new(game.replay(secret, events, options.max_events_per_game)?))
+            }
         };
         let restored = Restored {
             id: image.room_id(),
@@ -256,7 +259,7 @@ fn entropy(text: &str) -> Result<crate::game::Entropy, RestoreError> {
 }
 
 impl GameImage {
-    fn replay(&self, server_seed: ServerSeed, events: &[u8]) -> Result<Playing, RestoreError> {
+    fn replay(&self, server_seed: ServerSeed, events: &[u8], most_told: usize) -> Result<Playing, RestoreError> {
         let id = <[u8; 16]>::try_from(self.id.as_slice()).map_err(|_| RestoreError::Field("game id"))?;
         let mut entropies = Vec::with_capacity(4);
         for text in &self.entropy {
@@ -264,7 +267,8 @@ impl GameImage {
         }
         let entropies = <[_; 4]>::try_from(entropies).map_err(|_| RestoreError::Field("entropy"))?;
         let proof = DealProof { server_seed, entropy: BySeat::new(entropies) };
-        let mut playing = Playing::new(GameId::from_bytes(id), proof, Time::from_unix_ms(self.started_at_ms));
+        let started_at = Time::from_unix_ms(self.started_at_ms);
+        let mut playing = Playing::new(GameId::from_bytes(id), proof, started_at, most_told);
         for &(number, from, to) in &self.takeovers {
             playing.takeovers.push(Takeover {
                 seat: seat(number)?,
@@ -283,6 +287,7 @@ impl GameImage {
                 }
             }
         }
+        playing.story.retell_presence(&playing.takeovers);
         // Noted after what happened; should that have been lost, the game is not over yet.
         if playing.game.winners().is_some() {
             playing.ended_at = self.ended_at_ms.map(Time::from_unix_ms);

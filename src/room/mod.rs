@@ -15,6 +15,7 @@ mod playing;
 mod room;
 mod rooms;
 mod seats;
+mod story;
 mod table;
 mod task;
 mod time;

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use crate::archive::{GameId, GameTime, Move, Takeover};
 use crate::game::{Action, ActionError, BySeat, DealProof, Event, Game, Phase, Seat, TurnResult};
+use crate::protocol::{TableEvent, WonTurn};
 
 use super::Time;
 use super::image::{EventBytes, event_bytes, passed_bytes};
+use super::story::Story;
 
 /// What the table shows. Players can act in `Asking`, `Declaring` and `Turning`; the others pass by themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,10 +105,15 @@ pub(super) struct Playing {
     pub(super) ended_at: Option<Time>,
     /// Each round's points and the totals after it.
     pub(super) scores: Vec<(BySeat<i32>, BySeat<i32>)>,
+    /// What all may know of what happened.
+    pub(super) story: Story,
 }
 
 impl Playing {
-    pub(super) fn new(game_id: GameId, proof: DealProof, now: Time) -> Self {
+    /// A game that begins now, of which the last `most_told` events are told again.
+    pub(super) fn new(game_id: GameId, proof: DealProof, now: Time, most_told: usize) -> Self {
+        let mut story = Story::new(most_told);
+        story.tell(GameTime::START, 1, TableEvent::Dealt { multiplier: 1 });
         Self {
             game: Game::new(proof.deal_seed()),
             game_id,
@@ -124,6 +131,7 @@ impl Playing {
             takeovers: Vec::new(),
             ended_at: None,
             scores: Vec::new(),
+            story,
         }
     }
 
@@ -146,6 +154,7 @@ impl Playing {
         let last = self.moves.last().map_or(GameTime::START, |last| last.at);
         self.events.extend_from_slice(&event_bytes(&next, self.game.dealt(next.seat), last));
         self.moves.push(next);
+        self.tell_of(&next);
         self.thinking[next.seat] = None;
         self.turn_ends = None;
         let stage = match (event, self.game.phase()) {
@@ -158,14 +167,47 @@ impl Playing {
             }
             _ => return Ok(false),
         };
-        self.stage = stage;
+        self.enter(stage);
         Ok(true)
+    }
+
+    /// All learn of a move what they may: of an answer nothing, of a play how many pieces it has.
+    fn tell_of(&mut self, next: &Move) {
+        match next.action {
+            Action::AnswerRedeal(_) => {}
+            Action::Declare(declaration) => self.tell(TableEvent::Declared { seat: next.seat, declaration }),
+            Action::Play(pieces) => self.tell(TableEvent::Played { seat: next.seat, count: pieces.len() }),
+        }
+    }
+
+    /// Another stage begins, and with it all learn something.
+    fn enter(&mut self, stage: Stage) {
+        self.stage = stage;
+        let public = self.game.public();
+        let event = match (stage, public.starter, self.last_turn) {
+            (Stage::Dealing, ..) => Some(TableEvent::Dealt { multiplier: public.multiplier }),
+            (Stage::RoundStart, Some((starter, reason)), _) => Some(TableEvent::RoundStarted { starter, reason }),
+            (Stage::TurnWon, _, Some(result)) => {
+                Some(TableEvent::TurnWon(Box::new(WonTurn { number: public.turn.into(), result })))
+            }
+            (Stage::Scoring, ..) => self.scores.last().map(|&scored| TableEvent::Scored(Box::new(scored))),
+            _ => None,
+        };
+        if let Some(event) = event {
+            self.tell(event);
+        }
+    }
+
+    /// A stage that passes has no time of its own in the journal: what it tells has that of the move before.
+    fn tell(&mut self, event: TableEvent) {
+        let at = self.moves.last().map_or(GameTime::START, |last| last.at);
+        self.story.tell(at, self.game.public().round, event);
     }
 
     /// The present stage's pause is over: takes the step of the rules that goes with it, and enters the next stage.
     pub(super) fn pass(&mut self) {
         self.events.extend_from_slice(&passed_bytes());
-        self.stage = match self.stage {
+        let stage = match self.stage {
             Stage::Dealing if matches!(self.game.phase(), Phase::Redeal { .. }) => Stage::Asking,
             Stage::Dealing => Stage::Dealt,
             Stage::Dealt => Stage::RoundStart,
@@ -189,6 +231,7 @@ impl Playing {
             }
             acting @ (Stage::Asking | Stage::Declaring | Stage::Turning | Stage::Over) => acting,
         };
+        self.enter(stage);
     }
 
     /// The stored form of what happened since `from`, a length of [`events`](Self::events).
@@ -199,6 +242,7 @@ impl Playing {
     pub(super) fn begin_takeover(&mut self, seat: Seat, now: Time) {
         let from = self.game_time(now);
         self.takeovers.push(Takeover { seat, from, to: None });
+        self.story.tell(from, self.game.public().round, TableEvent::Left(seat));
     }
 
     /// The player is back. Once the game is over there is nothing left to decide, and its record has been made.
@@ -209,6 +253,7 @@ impl Playing {
         let now = self.game_time(now);
         if let Some(takeover) = self.takeovers.iter_mut().rev().find(|takeover| takeover.seat == seat) {
             takeover.to.get_or_insert(now);
+            self.story.tell(now, self.game.public().round, TableEvent::Returned(seat));
         }
     }
 }

@@ -404,8 +404,8 @@ impl Room {
                 }
             }
             ClientMessage::RequestStateSync => self.sync(id, now),
-            ClientMessage::RequestRecovery => {
-                self.send(id, server_message::recovery_response());
+            ClientMessage::RequestRecovery { from, to } => {
+                self.tell_missed(id, from, to);
                 self.sync(id, now);
             }
             ClientMessage::AddBot { seat: target, level } => self.add_bot(id, seat, target, level, now),
@@ -657,7 +657,7 @@ impl Room {
         let game_id = self.game_ids.next(now.unix_ms(), random);
         self.last_activity = now;
         self.happened(Happening::Started { game: game_id, persons: self.seats.humans().count() });
-        self.begin(Playing::new(game_id, proof, now), now);
+        self.begin(Playing::new(game_id, proof, now, self.options.max_events_per_game), now);
         let started = server_message::game_started(self.id);
         self.tell_all(&started);
         self.effects.push(Effect::Listed);

@@ -8,12 +8,13 @@ use super::image::Note;
 use super::playing::{Playing, Stage, Thinking};
 use super::room::State;
 use super::seats::{Occupant, Presence};
+use super::story::Story;
 use super::{ConnectionId, Effect, Happening, Life, Room, Time};
 use crate::archive::{Ended, Move};
 use crate::game::{Action, ActionError, BySeat, Declaration, Level, Phase, PieceSet, Seat, View, choose};
 use crate::protocol::server_message::{self, RoomClosed};
 use crate::protocol::table_message::{Countdown, Ending, Screen, Sitter, TableState};
-use crate::protocol::{Broadcast, ErrorType, Frame};
+use crate::protocol::{Broadcast, ErrorType, Frame, recovery_response};
 
 /// How long weak hands may think about a redeal (rules, section 4). Like every wait for a person it is not paced.
 const REDEAL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -398,6 +399,15 @@ impl Room {
         }
     }
 
+    /// Tells one client what happened meanwhile, as far as all may know it.
+    pub(super) fn tell_missed(&mut self, id: ConnectionId, from: Option<u64>, to: Option<u64>) {
+        let names = BySeat::from_fn(|seat| self.seats.name(seat));
+        let story = self.playing().map(|playing| &playing.story);
+        let events = story.map(|story| story.between(from, to, &names)).unwrap_or_default();
+        let frame = recovery_response(&events, story.and_then(Story::kept));
+        self.send(id, frame);
+    }
+
     /// The messages that show the table as it stands: one, or the result of a turn in two or three.
     fn screens(&self, playing: &Playing, now: Time) -> Vec<ScreenMessage> {
         let state = |screen| self.table_state(playing, screen, now);
@@ -447,6 +457,7 @@ impl Room {
                 let is_here = self.seats.human(seat).is_some_and(super::seats::Human::is_here);
                 is_here.then(|| View::of(&playing.game, seat))
             }),
+            sequence: playing.story.last(),
             screen,
             deadline: deadline
                 .map(|(ends, total)| Countdown { left_ms: millis(ends.since(now)), total_ms: millis(total) }),

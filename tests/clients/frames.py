@@ -464,6 +464,38 @@ def redeal_executed(data, _me):
     require("my_hand" not in data, "data.my_hand must not be sent")
 
 
+def recovery_response(data, _me):
+    events = get(data, "events", list, "data")
+    numbers = [get(event, "sequence", int, "event") for event in events]
+    require(numbers == list(range(numbers[0], numbers[0] + len(numbers))) if numbers else True, f"the numbers are {numbers}")
+    for event in events:
+        kind = get(event, "type", str, "event")
+        require(kind in TABLE_EVENTS, f"event of type {kind!r}")
+        require(get(event, "round", int, "event") >= 1, "event.round")
+        require(set(event) == {"sequence", "type", "at", "round"} | TABLE_EVENTS.get(kind, set()), f"fields of {event}")
+        if kind == "turn_won":
+            plays = get(event, "plays", list, "event")
+            require(len({play["player"] for play in plays}) == 4, f"plays of {[play['player'] for play in plays]}")
+            for play in plays:
+                found = len(piece_names(play["pieces"], "event.plays.pieces"))
+                require(found == event["piles"], f"{found} pieces where {event['piles']} piles were won")
+        if kind == "played":
+            require(1 <= get(event, "piece_count", int, "event") <= 6, f"event.piece_count is {event['piece_count']}")
+
+
+TABLE_EVENTS = {
+    "dealt": {"multiplier"},
+    "round_started": {"starter", "starter_reason"},
+    "declared": {"player", "value"},
+    "played": {"player", "piece_count"},
+    "turn_won": {"turn", "starter", "winner", "piles", "plays"},
+    "scored": {"scores", "totals"},
+    "player_left": {"player"},
+    "player_returned": {"player"},
+}
+"""What each kind of event at a table may tell, and nothing else. Pieces are named where a turn is won, nowhere else."""
+
+
 def anything(_data, _me):
     pass
 
@@ -473,9 +505,9 @@ EVENTS = {
     for checker in (
         room_list_update, room_created, room_joined, room_update, room_state_update, room_not_found, room_closed,
         game_started, player_left, phase_change, turn_complete, player_disconnected, player_reconnected, host_changed,
-        pong, error, declare, redeal_executed,
+        pong, error, declare, redeal_executed, recovery_response,
     )
-} | {name: anything for name in ("redeal_response_success", "recovery_response", "rate_limit_warning")}
+} | {name: anything for name in ("redeal_response_success", "rate_limit_warning")}
 
 @functools.lru_cache(maxsize=100_000)
 def names_a_piece(text):
@@ -493,6 +525,9 @@ def without_judged(event, data):
             plays = {name: play | {"pieces": None} for name, play in phase_data["turn_plays"].items()}
             phase_data = phase_data | {"turn_plays": plays}
         return data | {"players": players, "phase_data": phase_data}
+    if event == "recovery_response":
+        events = [event | {"plays": None} if event["type"] == "turn_won" else event for event in data["events"]]
+        return data | {"events": events}
     if event == "turn_complete":
         return data | {"winning_play": data["winning_play"] | {"pieces": None}, "turn_resolution": None}
     return data

@@ -156,6 +156,13 @@ class View:
             self.phase_change(data)
         elif event == "turn_complete":
             self.turn_complete(data)
+        elif event == "recovery_response":
+            # A turn still on the table is not among those won; what is, everybody has been shown alike.
+            for told in data["events"]:
+                if told["type"] == "turn_won":
+                    for play in told["plays"]:
+                        pieces = [PIECE_TEXT[text] for text in play["pieces"]]
+                        self.truth.play(told["round"], told["turn"], play["player"], pieces)
 
     def turn_complete(self, data):
         if not self.known or self.phase != "turn":

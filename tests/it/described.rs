@@ -469,7 +469,7 @@ fn whatever_the_server_can_say_about_rooms_is_as_described() {
         say::host_changed("Mira", "Jon"),
         say::redeal_response_success("Mira", true),
         say::redeal_response_success("Mira", false),
-        say::recovery_response(),
+        liap::protocol::recovery_response(&[], None),
         say::declare("Mira", 0),
         say::redeal_executed(2),
         say::pong(&json!(null), None, 1.5),

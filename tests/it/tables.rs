@@ -724,3 +724,91 @@ fn the_record_of_a_finished_game_is_the_same_after_a_restart() {
     assert_eq!(again.phase(ann), Some("game_over"));
     assert_eq!(again.room.game_under_way(), None);
 }
+
+/// What was missed, as told to this client now.
+fn missed(table: &mut Table, id: ConnectionId, range: Value) -> Vec<Value> {
+    table.say(id, "request_recovery", range);
+    let answer = table.last(id, "recovery_response").unwrap();
+    answer["events"].as_array().unwrap().clone()
+}
+
+#[test]
+fn who_comes_late_is_told_what_all_may_know_and_no_more() {
+    let mut table = Table::new(17, 0.1);
+    let ann = table.enter("Ann");
+    table.say(ann, "start_game", json!({}));
+    let stranger = table.connect(None);
+    table.say(stranger, "client_ready", json!({}));
+    let mut told_of_turns = 0;
+    // Asked again and again while the game runs.
+    while table.phase(ann) != Some("game_over") {
+        let before = table.last(ann, "phase_change").unwrap()["sequence"].as_u64().unwrap();
+        table.play(&[(ann, "Ann")], |table| table.last(ann, "phase_change").unwrap()["sequence"] != before);
+        let state = table.last(ann, "phase_change").unwrap().clone();
+        let events = missed(&mut table, stranger, json!({}));
+        assert_eq!(events.last().unwrap()["sequence"], state["sequence"], "what is shown is what was told last");
+        assert!(events.iter().all(|event| event["round"] == state["round"]), "of the running round");
+        let numbers: Vec<u64> = events.iter().map(|event| event["sequence"].as_u64().unwrap()).collect();
+        assert!(numbers.is_sorted_by(|a, b| a + 1 == *b), "without a gap: {numbers:?}");
+
+        // Pieces are named only where a turn is won, and those are the ones that all have seen then.
+        let shown: Vec<Value> = table.clients[&ann]
+            .heard
+            .iter()
+            .filter(|frame| frame["event"] == "turn_complete")
+            .map(|frame| frame["data"]["turn_resolution"]["all_plays"].clone())
+            .collect();
+        for event in &events {
+            let names_pieces = event.to_string().contains("_RED(") || event.to_string().contains("_BLACK(");
+            assert_eq!(names_pieces, event["type"] == "turn_won", "{event}");
+            if event["type"] == "turn_won" {
+                let pieces = |plays: &Value| -> Vec<(Value, Value)> {
+                    let plays = plays.as_array().unwrap();
+                    plays.iter().map(|play| (play["player"].clone(), play["pieces"].clone())).collect()
+                };
+                assert!(shown.iter().any(|seen| pieces(seen) == pieces(&event["plays"])), "{event}");
+                told_of_turns += 1;
+            }
+        }
+    }
+    assert!(told_of_turns > 20, "{told_of_turns}");
+    let all = missed(&mut table, stranger, json!({ "from_sequence": 1, "to_sequence": 3 }));
+    assert_eq!(all.iter().map(|event| event["sequence"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!((&all[0]["type"], &all[0]["multiplier"]), (&json!("dealt"), &json!(1)));
+}
+
+#[test]
+fn what_happened_is_told_the_same_after_a_restart() {
+    let mut table = Table::new(19, 0.1);
+    let ann = table.enter("Ann");
+    table.free(ann, 3);
+    assert_eq!(table.join("Jon"), Ok(Seat::Three));
+    let jon = table.enter("Jon");
+    table.say(ann, "start_game", json!({}));
+    // Jon goes and comes back.
+    table.play(&[(ann, "Ann"), (jon, "Jon")], |table| table.phase(ann) == Some("turn"));
+    table.disconnect(jon, Farewell::Lost);
+    table.pass(Duration::from_secs(3));
+    let jon = table.enter("Jon");
+    table.play(&[(ann, "Ann"), (jon, "Jon")], |table| {
+        table.last(ann, "phase_change").is_some_and(|state| state["round"] == 2 && state["phase"] == "turn")
+    });
+    let kinds = |events: &[Value]| -> BTreeMap<String, usize> {
+        let mut kinds = BTreeMap::new();
+        for event in events {
+            *kinds.entry(event["type"].as_str().unwrap().to_owned()).or_default() += 1;
+        }
+        kinds
+    };
+    let before = missed(&mut table, ann, json!({ "from_sequence": 1 }));
+    assert_eq!((kinds(&before)["player_left"], kinds(&before)["player_returned"]), (1, 1));
+    let mut again = table.restarted();
+    let ann = again.enter("Ann");
+    let after = missed(&mut again, ann, json!({ "from_sequence": 1 }));
+    assert_eq!(kinds(&after), kinds(&before));
+    assert_eq!(after.len(), before.len());
+    let turns = |events: &[Value]| -> Vec<Value> {
+        events.iter().filter(|event| event["type"] == "turn_won").map(|event| event["plays"].clone()).collect()
+    };
+    assert_eq!(turns(&after), turns(&before));
+}
