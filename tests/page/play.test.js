@@ -189,6 +189,27 @@ test('a friend comes by the link, a third one watches and sees no hand', { timeo
   for (const { leave } of [mira, jon, watcher]) await leave();
 });
 
+test('who comes late finds the turns that were won before', { timeout: 90000 }, async () => {
+  const mira = await visitor(browser, server.url, { width: 1280, height: 800 });
+  await mira.page.fill('#name', 'Mira');
+  await mira.page.click('.choice:not(.primary)');
+  const hands = keys(mira.page);
+  const turns = (page) => page.$$eval('.side .turn-list > li', (list) => list.map((turn) => turn.textContent.replace('You took', 'Mira took')));
+  // Until she is to play, with a turn behind her: there she leaves the table waiting.
+  for (;;) {
+    const now = await situation(mira.page);
+    if (now.place === 'play' && (await turns(mira.page)).length > 0) break;
+    if (hands[now.place]) await hands[now.place](now);
+    else await mira.page.waitForTimeout(15);
+  }
+  const known = (await turns(mira.page)).length;
+  const late = await visitor(browser, mira.page.url(), { width: 1280, height: 800 });
+  await late.page.click('.entrance .ghost');
+  await late.page.waitForFunction((count) => document.querySelectorAll('.side .turn-list > li').length === count, known);
+  assert.equal(await late.page.locator('.side .turn-list > li').first().locator('.tile').count() >= 4, true);
+  for (const { leave } of [late, mira]) await leave();
+});
+
 test('the whole page lives below a base path', { timeout: 90000 }, async () => {
   const below = await house({ GAME_PACE: '0.01', BASE_PATH: '/liap' });
   const url = new URL('/liap/', below.url).href;

@@ -7,7 +7,7 @@ import { changes } from '../../src/http/page/announce.js';
 import { pick } from '../../src/http/page/hand.js';
 import { decisiveRound } from '../../src/http/page/results.js';
 import { stepsOf, turnStep } from '../../src/http/page/replay.js';
-import { askedToRedeal, emptyRoom, leadOf, leaderOf, myTurn, reduce } from '../../src/http/page/state.js';
+import { askedToRedeal, emptyRoom, lacksTurns, leadOf, leaderOf, myTurn, reduce } from '../../src/http/page/state.js';
 import { speak } from '../../src/http/page/words.js';
 
 const NAMES = ['Mira', '12', 'Bot 3', '7'];
@@ -57,6 +57,20 @@ test('a finished turn is remembered once', () => {
   assert.equal(room.players[3].captured, 1);
   assert.equal(room.result.winner, '7');
   assert.equal(reduce(room, phaseChange('preparation', { redeal_multiplier: 1 }, { round: 2 }), 0).turns.length, 0);
+});
+
+test('turns that were missed are found out, asked for, and put in their place', () => {
+  const won = (turn, round = 1) => ({ sequence: turn, type: 'turn_won', round, turn, starter: '7', winner: '7', piles: 2, plays: NAMES.map((player) => ({ player, pieces: ['SOLDIER_RED(2)', 'SOLDIER_RED(2)'], play_type: 'PAIR' })) });
+  const late = run(roomUpdate(), phaseChange('turn', turnInfo({ current_turn_number: 3 })));
+  assert.equal(lacksTurns(late), true);
+  const told = reduce(late, { event: 'recovery_response', data: { events: [won(2), won(1), won(4, 2), { type: 'played', round: 1 }] } }, 0);
+  assert.deepEqual(told.turns.map((turn) => [turn.number, turn.winner, turn.piles, turn.plays.length]), [[1, '7', 2, 4], [2, '7', 2, 4]]);
+  assert.equal(told.turns[0].plays[0].kinds.length, 2);
+  assert.equal(lacksTurns(told), false);
+  assert.equal(reduce(told, { event: 'recovery_response', data: { events: [won(1)] } }, 0), told, 'what is known stays');
+  assert.equal(lacksTurns(run(roomUpdate(), phaseChange('turn', turnInfo({})))), false);
+  const scored = run(roomUpdate(), phaseChange('scoring', { round_scores: {}, total_scores: {}, redeal_multiplier: 1 }, { hand: [] }));
+  assert.equal(lacksTurns(scored), true);
 });
 
 test('a watcher has no turn and no hand', () => {

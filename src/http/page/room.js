@@ -6,12 +6,13 @@ import { resultKey } from './game.js';
 import { closeLobby } from './lobby.js';
 import { forgetSeat, keepSeat, memoryOf } from './seats.js';
 import { click, tone } from './sound.js';
-import { emptyRoom, myTurn, reduce } from './state.js';
+import { emptyRoom, lacksTurns, myTurn, reduce } from './state.js';
 import { connect } from './wire.js';
 
 const NOTE_MS = 5000;
 
 let link = null;
+let asked = null; // the round of which missed turns were asked for, once on each connection
 let wishes = null; // how a new room is to be furnished: {seats, start, asked}
 
 /** Sends a frame to the room; false when there is no connection. */
@@ -23,7 +24,10 @@ export function openRoom(id, seat) {
   closeLobby();
   update({ room: { ...emptyRoom(id, seat?.name ?? null), ...seat?.memory, entropy: seat?.entropy ?? null }, link: 'connecting' });
   link = connect(`ws/${id}`, {
-    hello: () => [['client_ready', greeting(id, seat)], ['get_room_state', {}]],
+    hello() {
+      asked = null;
+      return [['client_ready', greeting(id, seat)], ['get_room_state', {}]];
+    },
     onStatus: (status) => update({ link: status, room: current().room && { ...current().room, pending: null } }),
     onFrame: (frame) => receive(frame, seat),
   });
@@ -58,6 +62,7 @@ function receive(frame, seat) {
   if (said.length) document.getElementById('say').textContent = said.join(' ');
   if (sound && room.plays.length > before.plays.length) click();
   if (sound && myTurn(room) && !myTurn(before)) tone();
+  if (frame.event === 'phase_change' && asked !== room.round && lacksTurns(room) && send('request_recovery', {})) asked = room.round;
   if (wishes && room.you && room.phase === 'waiting') bringIn(room);
 }
 

@@ -53,6 +53,8 @@ export function reduce(room, { event, data }, now) {
       return phaseChange(room, data, now);
     case 'turn_complete':
       return turnComplete(room, data);
+    case 'recovery_response':
+      return recovered(room, data);
     case 'redeal_executed': // after a reload, in phases that do not carry the multiplier
       return data.redeal_multiplier ? { ...room, multiplier: data.redeal_multiplier } : room;
     case 'game_started':
@@ -225,6 +227,23 @@ function turnComplete(room, data) {
     turns: [...room.turns.filter((turn) => turn.number !== result.number), result],
     players: room.players.map((player) => (player && counted.has(player.name) ? { ...player, captured: counted.get(player.name) } : player)),
   };
+}
+
+/** Turns that were won while nobody here was looking. */
+function recovered(room, { events = [] }) {
+  const known = new Set(room.turns.map((turn) => turn.number));
+  const missed = events.filter((event) => event.type === 'turn_won' && event.round === room.round && !known.has(event.turn)).map((event) => ({
+    number: event.turn, winner: event.winner, nextStarter: event.winner, last: false, piles: event.piles,
+    plays: event.plays.map((play) => ({ player: play.player, kinds: play.pieces.map(kindOf), type: play.play_type, count: play.pieces.length, ids: null })),
+  }));
+  return missed.length ? { ...room, turns: [...room.turns, ...missed].sort((a, b) => a.number - b.number) } : room;
+}
+
+/** True when turns of this round were won that are not known here. */
+export function lacksTurns(room) {
+  if (room.phase === 'turn') return room.turns.filter((turn) => turn.number < room.turnNumber).length < room.turnNumber - 1;
+  const piles = room.turns.reduce((sum, turn) => sum + turn.piles, 0);
+  return (room.phase === 'turn_results' || room.phase === 'scoring') && piles < 8;
 }
 
 /** Notes an own hand of eight the first time it is seen, with the number of its deal if every round before is known. */
