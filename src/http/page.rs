@@ -28,6 +28,26 @@ struct Files;
 
 const INDEX: &str = "index.html";
 
+/// A folder of files in the binary that make a page.
+pub(super) struct Folder {
+    get: fn(&str) -> Option<EmbeddedFile>,
+    names: fn() -> Vec<String>,
+    version: OnceLock<String>,
+}
+
+impl Folder {
+    pub(super) const fn new(get: fn(&str) -> Option<EmbeddedFile>, names: fn() -> Vec<String>) -> Self {
+        Self { get, names, version: OnceLock::new() }
+    }
+}
+
+static PAGE: Folder = Folder::new(Files::get, || Files::iter().map(String::from).collect());
+
+/// A file of the page, for another page that uses it.
+pub(super) fn shared(name: &str) -> Option<EmbeddedFile> {
+    Files::get(name)
+}
+
 /// The addresses of the page's places. It finds out by itself which of them it is.
 pub(super) fn place() -> impl Filter<Extract = (), Error = Rejection> + Clone {
     let is_place = |path: Peek| async move {
@@ -43,18 +63,7 @@ pub(super) fn place() -> impl Filter<Extract = (), Error = Rejection> + Clone {
 
 /// The page itself, whatever place in it the address names: it finds that by itself.
 pub(super) fn index(asked: Asked) -> Response {
-    let Some(file) = Files::get(INDEX) else { return Refusal::NotFound.response() };
-    let base = asked.door.options.base_path.as_str();
-    // Addresses in the page are relative to its base. Its files go by a version that changes with them, so browsers
-    // may keep them for ever.
-    let html = String::from_utf8_lossy(&file.data)
-        .replace("<base href=\"/\">", &format!("<base href=\"{base}/\">"))
-        .replace("\"assets/", &format!("\"assets/{}/", version()));
-    let mut response = Response::new(html.into());
-    set(&mut response, CONTENT_TYPE, "text/html; charset=utf-8");
-    set(&mut response, CACHE_CONTROL, "private, no-cache");
-    response.headers_mut().insert(CONTENT_SECURITY_POLICY, STRICT_POLICY);
-    keep_session(response, &asked)
+    keep_session(PAGE.index(asked.door.options.base_path.as_str()), &asked)
 }
 
 /// The same answer; a browser without a session is told to keep one.
@@ -72,17 +81,59 @@ pub(super) fn keep_session(mut response: Response, asked: &Asked) -> Response {
 
 /// A file of the page: `name`, or `version/name`, which never changes.
 pub(super) fn asset(path: Tail, asked: Asked) -> Response {
-    file(path.as_str(), &asked.headers)
+    PAGE.file(path.as_str(), &asked.headers)
 }
 
-fn file(path: &str, headers: &HeaderMap) -> Response {
-    let (name, lasting) = match path.split_once('/') {
-        Some((folder, name)) if folder == version() => (name, true),
-        // A page from before an update asks for files of its own time; it gets those of today, but must not keep them.
-        Some((folder, name)) if is_version(folder) => (name, false),
-        _ => (path, false),
-    };
-    let Some(file) = Files::get(name).filter(|_| name != INDEX) else { return Refusal::NotFound.response() };
+impl Folder {
+    /// The page itself, below a base path.
+    pub(super) fn index(&self, base: &str) -> Response {
+        let Some(file) = (self.get)(INDEX) else { return Refusal::NotFound.response() };
+        // Addresses in the page are relative to its base. Its files go by a version that changes with them, so browsers
+        // may keep them for ever.
+        let html = String::from_utf8_lossy(&file.data)
+            .replace("<base href=\"/\">", &format!("<base href=\"{base}/\">"))
+            .replace("assets/", &format!("assets/{}/", self.version()));
+        let mut response = Response::new(html.into());
+        set(&mut response, CONTENT_TYPE, "text/html; charset=utf-8");
+        set(&mut response, CACHE_CONTROL, "private, no-cache");
+        response.headers_mut().insert(CONTENT_SECURITY_POLICY, STRICT_POLICY);
+        response
+    }
+
+    /// A file: `name`, or `version/name`, which never changes.
+    pub(super) fn file(&self, path: &str, headers: &HeaderMap) -> Response {
+        let (name, lasting) = match path.split_once('/') {
+            Some((folder, name)) if folder == self.version() => (name, true),
+            // A page from before an update asks for files of its own time; it gets those of today, but must not keep
+            // them.
+            Some((folder, name)) if is_version(folder) => (name, false),
+            _ => (path, false),
+        };
+        let found = (self.get)(name).filter(|_| name != INDEX);
+        found.map_or_else(|| Refusal::NotFound.response(), |file| send(name, file, lasting, headers))
+    }
+
+    /// What changes when any file of the page does.
+    fn version(&self) -> Cow<'static, str> {
+        let compute = || {
+            use sha2::{Digest as _, Sha256};
+            let mut names = (self.names)();
+            names.sort();
+            let mut all = Sha256::new();
+            for file in names.iter().filter_map(|name| (self.get)(name)) {
+                all.update(file.metadata.sha256_hash());
+            }
+            let mut digits = hex::encode(all.finalize());
+            digits.truncate(VERSION_DIGITS);
+            digits
+        };
+        // While somebody works on the page its files change under us.
+        if cfg!(debug_assertions) { compute().into() } else { self.version.get_or_init(compute).clone().into() }
+    }
+}
+
+/// Answers with a file, compressed if the browser can unpack it.
+fn send(name: &str, file: EmbeddedFile, lasting: bool, headers: &HeaderMap) -> Response {
     let hash = hex::encode(file.metadata.sha256_hash().get(..8).unwrap_or_default());
     let mime = mime_guess::from_path(name).first_or_octet_stream();
     let packed = accepts_gzip(headers).then(|| gzip(name, &hash, &file)).flatten();
@@ -112,7 +163,7 @@ fn file(path: &str, headers: &HeaderMap) -> Response {
 
 /// Browsers ask for this by themselves.
 pub(super) fn favicon(asked: Asked) -> Response {
-    file("icon.svg", &asked.headers)
+    PAGE.file("icon.svg", &asked.headers)
 }
 
 fn set(response: &mut Response, name: warp::http::HeaderName, value: &str) {
@@ -123,25 +174,6 @@ fn set(response: &mut Response, name: warp::http::HeaderName, value: &str) {
 }
 
 const VERSION_DIGITS: usize = 12;
-
-/// What changes when any file of the page does.
-fn version() -> Cow<'static, str> {
-    static VERSION: OnceLock<String> = OnceLock::new();
-    fn compute() -> String {
-        use sha2::{Digest as _, Sha256};
-        let mut files: Vec<_> = Files::iter().collect();
-        files.sort();
-        let mut all = Sha256::new();
-        for file in files.iter().filter_map(|name| Files::get(name)) {
-            all.update(file.metadata.sha256_hash());
-        }
-        let mut digits = hex::encode(all.finalize());
-        digits.truncate(VERSION_DIGITS);
-        digits
-    }
-    // While somebody works on the page its files change under us.
-    if cfg!(debug_assertions) { compute().into() } else { VERSION.get_or_init(compute).as_str().into() }
-}
 
 fn is_version(text: &str) -> bool {
     text.len() == VERSION_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -202,28 +234,31 @@ mod tests {
         flate2::read::GzDecoder::new(&*packed).read_to_end(&mut unpacked).unwrap();
         assert!(unpacked == *plain.data && packed.len() < unpacked.len() / 2);
 
-        let response = file("main.js", &headers(ACCEPT_ENCODING, "br, gzip;q=0.8"));
+        let response = PAGE.file("main.js", &headers(ACCEPT_ENCODING, "br, gzip;q=0.8"));
         assert_eq!(response.headers()[CONTENT_ENCODING], "gzip");
         for not in ["", "br", "gzip;q=0", "gzip; q=0.0"] {
-            assert!(!file("main.js", &headers(ACCEPT_ENCODING, not)).headers().contains_key(CONTENT_ENCODING), "{not}");
+            assert!(
+                !PAGE.file("main.js", &headers(ACCEPT_ENCODING, not)).headers().contains_key(CONTENT_ENCODING),
+                "{not}"
+            );
         }
     }
 
     #[test]
     fn what_the_browser_has_is_not_sent_again() {
-        let first = file("main.js", &HeaderMap::new());
+        let first = PAGE.file("main.js", &HeaderMap::new());
         let etag = first.headers()[ETAG].to_str().unwrap();
         assert_eq!(first.headers()[CONTENT_TYPE], "text/javascript; charset=utf-8");
-        assert_eq!(file("main.js", &headers(IF_NONE_MATCH, etag)).status(), 304);
-        assert_eq!(file("main.js", &headers(IF_NONE_MATCH, &format!("\"x\", W/{etag}"))).status(), 304);
-        assert_eq!(file("main.js", &headers(IF_NONE_MATCH, "\"x\"")).status(), 200);
+        assert_eq!(PAGE.file("main.js", &headers(IF_NONE_MATCH, etag)).status(), 304);
+        assert_eq!(PAGE.file("main.js", &headers(IF_NONE_MATCH, &format!("\"x\", W/{etag}"))).status(), 304);
+        assert_eq!(PAGE.file("main.js", &headers(IF_NONE_MATCH, "\"x\"")).status(), 200);
     }
 
     #[test]
     fn only_files_of_this_version_are_kept_for_ever() {
-        let cache = |path: &str| file(path, &HeaderMap::new()).headers().get(CACHE_CONTROL).cloned();
+        let cache = |path: &str| PAGE.file(path, &HeaderMap::new()).headers().get(CACHE_CONTROL).cloned();
         let lasting = "public, max-age=31536000, immutable";
-        assert_eq!(cache(&format!("{}/main.js", version())).unwrap(), lasting);
+        assert_eq!(cache(&format!("{}/main.js", PAGE.version())).unwrap(), lasting);
         assert_eq!(cache("0123456789ab/main.js").unwrap(), "no-cache");
         assert_eq!(cache("main.js").unwrap(), "no-cache");
     }
@@ -233,7 +268,7 @@ mod tests {
         for path in
             ["", "../page.rs", "%2e%2e/page.rs", "index.html", "/etc/passwd", "nothing.js", "0123456789ab/../page.rs"]
         {
-            assert_eq!(file(path, &HeaderMap::new()).status(), 404, "{path}");
+            assert_eq!(PAGE.file(path, &HeaderMap::new()).status(), 404, "{path}");
         }
     }
 }

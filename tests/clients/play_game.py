@@ -22,6 +22,9 @@ async def watch(watcher):
         event, data = await watcher.next()
         if event == "phase_change" and data.get("phase") == "game_over":
             return
+        # Now and then a watcher asks what he has missed: no answer to that may hold what is hidden, either.
+        if event == "phase_change" and watcher.rng.random() < 0.1:
+            watcher.send("request_recovery", watcher.rng.choice([{}, {"from_sequence": 1}, {"from_sequence": 20, "to_sequence": 90}]))
 
 
 async def play(player):

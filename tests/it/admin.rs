@@ -91,6 +91,31 @@ fn every_route_refuses_without_the_token() {
 }
 
 #[test]
+fn the_page_holds_no_figure_and_lives_beside_another_client() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("index.html"), "another client").unwrap();
+    let server = Server::start(&[ADMIN, ("STATIC_DIR", folder.path().to_str().unwrap()), ("BASE_PATH", "/liap")]);
+    let page = server.get("/liap/admin");
+    assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
+    assert!(page.text().contains("<base href=\"/liap/\">") && page.header("set-cookie").is_empty());
+    let policy = page.header("content-security-policy");
+    assert!(policy.contains("script-src 'self'") && !policy.contains("unsafe"), "{policy}");
+    let names: Vec<&str> = page.text().split('"').filter(|text| text.starts_with("admin/assets/")).collect();
+    assert!(names.len() >= 4, "{names:?}");
+    for name in names {
+        let file = server.get(&format!("/liap/{name}"));
+        assert_eq!((file.status, file.header("cache-control")), (200, "public, max-age=31536000, immutable"), "{name}");
+    }
+    for shared in ["dom.js", "style.css", "chart.js", "figures.js", "views.js", "api.js"] {
+        assert_eq!(server.get(&format!("/admin/assets/{shared}")).status, 200, "{shared}");
+    }
+    for nothing in ["/admin/assets/index.html", "/admin/assets/state.js", "/admin/assets/../guard.rs"] {
+        assert_eq!(server.get(nothing).status, 404, "{nothing}");
+    }
+    assert_eq!(server.request("POST", "/admin", &[]).status, 405);
+}
+
+#[test]
 fn who_guesses_is_not_listened_to() {
     let server = Server::start(&[ADMIN, ("TRUSTED_PROXIES", "127.0.0.1")]);
     let guess = |token: &str, from: &str| {

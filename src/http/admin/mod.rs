@@ -1,12 +1,13 @@
-//! Administration: figures and actions for whoever shows the token.
+//! Administration: figures and actions for whoever shows the token, and a page that uses them.
 //!
-//! Everything is refused without the token, before it is even looked whether
+//! Everything but the page itself, which holds no figure, is refused without the token, before it is even looked whether
 //! the route exists. What changes something leaves a line in the log under the target `admin`.
 
 mod actions;
 mod events;
 mod figures;
 mod guard;
+mod page;
 mod rooms;
 
 use std::collections::HashMap;
@@ -127,6 +128,12 @@ async fn answer(
 ) -> Result<Response, Refusal> {
     let reads = matches!(method, Method::GET | Method::HEAD);
     let segments: Vec<&str> = tail.trim_end_matches('/').split('/').filter(|segment| !segment.is_empty()).collect();
+    match *segments {
+        [] | ["assets", ..] if !reads => return Err(Refusal::ReadOnly),
+        [] => return Ok(page::index(&asked)),
+        ["assets", ..] => return Ok(page::asset(tail.strip_prefix("assets/").unwrap_or_default(), &asked.headers)),
+        _ => {}
+    }
     asked.door.desk.admit(&asked)?;
 
     let fitting: Vec<&Route> = ROUTES.iter().filter(|route| route.fits(&segments).is_some()).collect();
