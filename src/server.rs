@@ -308,14 +308,18 @@ fn open_tls(options: &http::Options, metrics: &Arc<Metrics>) -> Result<Option<Ar
     Ok(Some(tls))
 }
 
-/// Forgets the rate limits of the gone.
+/// Forgets the rate limits of the gone, and gives the memory of all that is gone back to the system.
 async fn sweep(limiter: Arc<dyn Limiter>) {
     let mut interval = tokio::time::interval(SWEEP_INTERVAL);
     loop {
         interval.tick().await;
         let limiter = Arc::clone(&limiter);
         // A sweep that panicked is told of by the log; the next one may do better.
-        drop(tokio::task::spawn_blocking(move || limiter.sweep()).await);
+        let clean = move || {
+            limiter.sweep();
+            observe::trim_memory();
+        };
+        drop(tokio::task::spawn_blocking(clean).await);
     }
 }
 

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use super::door::Door;
 use crate::limit::{Cost, Key, Kind, Verdict};
@@ -31,8 +32,13 @@ impl Scales {
 
     /// Whether the client may send one frame more.
     pub(super) async fn frame(&self) -> Result<(), Frame> {
+        let profile = self.door.metrics.step_seconds.as_ref().map(|steps| (steps, Instant::now()));
         self.check(Kind::Socket, self.socket, Cost::Ordinary).await?;
-        self.check(Kind::Player, self.player, Cost::Ordinary).await
+        self.check(Kind::Player, self.player, Cost::Ordinary).await?;
+        if let Some((steps, begun)) = profile {
+            steps.with("limit").observe(begun.elapsed().as_secs_f64());
+        }
+        Ok(())
     }
 
     /// Whether the player may have a list.

@@ -491,7 +491,7 @@ impl Link {
         };
         let answer = match (weighed, text) {
             (Ok(()), None) => return Ok(None),
-            (Ok(()), Some(text)) => match decode(&text) {
+            (Ok(()), Some(text)) => match self.door.metrics.step("decode", || decode(&text)) {
                 Ok(message) => {
                     self.patience.allowed();
                     return Ok(Some(message));

@@ -161,6 +161,8 @@ impl Forgotten {
 
 /// How often the server is asked whether it has forgotten.
 const ASKED_EVERY: Duration = Duration::from_secs(1);
+/// How many answers in a row must be the same. Memory is looked at once a second at the most.
+const QUIET_ANSWERS: u32 = 3;
 /// Addresses that clients come from, so that no server runs out of ports.
 const ADDRESSES: usize = 1 << 14;
 /// How long a client waits when it is told to, and how often.
@@ -182,14 +184,14 @@ pub async fn leave(leaving: &Leaving) -> Result<Forgotten, LoadError> {
     Ok(Forgotten { left, span, before, after, settled: began.elapsed() })
 }
 
-/// Waits until the server holds nothing any more, and its memory has been looked at since.
+/// Waits until the server holds nothing any more, and its memory stays as it is.
 async fn settle(leaving: &Leaving) -> Result<Held, LoadError> {
     let until = Instant::now() + leaving.patience;
-    let (mut held, mut last) = (Held::by(leaving.metrics).await?, None);
-    while Instant::now() < until && !(held.is_empty() && last == Some(held)) {
-        last = Some(held);
+    let (mut held, mut quiet) = (Held::by(leaving.metrics).await?, 0);
+    while Instant::now() < until && quiet < QUIET_ANSWERS {
         tokio::time::sleep(ASKED_EVERY).await;
-        held = Held::by(leaving.metrics).await?;
+        let last = std::mem::replace(&mut held, Held::by(leaving.metrics).await?);
+        quiet = if held.is_empty() && last == held { quiet + 1 } else { 0 };
     }
     Ok(held)
 }

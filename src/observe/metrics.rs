@@ -4,6 +4,7 @@
 //! come from closed lists written here, so no load, no name and no id can ever make a new series.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use prometheus::{
     Counter, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -95,8 +96,6 @@ pub mod labels {
     pub const HANDSHAKE: &[&str] = &["accepted", "plain", "late", "failed"];
     /// What a limit counts together.
     pub const LIMIT: &[&str] = &["player", "room", "socket", "new_socket", "http"];
-    /// How well a bot plays.
-    pub const BOT_LEVEL: &[&str] = &["easy", "normal", "hard"];
     /// Parts of the HTTP door.
     pub const ROUTE: &[&str] = &["page", "api", "socket", "health", "admin", "other"];
     /// Classes of HTTP status.
@@ -110,7 +109,7 @@ pub mod labels {
     /// Whether a live game came back after a restart.
     pub const RESTORED: &[&str] = &["restored", "set_aside"];
     /// Steps of a move, measured when profiling.
-    pub const STEP: &[&str] = &["limit", "decode", "queue", "handle", "encode"];
+    pub const STEP: &[&str] = &["limit", "decode", "queue", "handle", "send"];
     /// What health is asked about.
     pub const CHECK: &[&str] =
         &["archive", "s3", "postgresql", "journal", "memory", "limits", "rooms", "redis", "instances", "other"];
@@ -365,7 +364,7 @@ metrics! {
     actions: CountByTwo("action", labels::ACTION, "outcome", labels::OUTCOME) = "liap_actions_total", "Messages of clients that were understood.";
     malformed: Count = "liap_malformed_total", "Messages of clients that were not understood.";
     action_seconds: Times(MOVE_SECONDS) = "liap_action_seconds", "Time from a frame that arrived to its effect on its way to every member.";
-    bot_seconds: TimesBy("level", labels::BOT_LEVEL, THINKING_SECONDS) = "liap_bot_seconds", "Processor time of a bot's decision.";
+    bot_seconds: Times(THINKING_SECONDS) = "liap_bot_seconds", "Time a hard bot thinks; the others take microseconds.";
 
     sockets: Level = "liap_sockets", "WebSockets open now.";
     sockets_opened: Count = "liap_sockets_opened_total", "WebSockets opened.";
@@ -425,6 +424,15 @@ impl Metrics {
     /// What the log counts about itself.
     pub fn log_counters(&self) -> LogCounters {
         LogCounters { lines: self.log_lines.clone(), dropped: self.log_dropped.clone() }
+    }
+
+    /// Does a step of a move, and measures it when profiling.
+    pub fn step<T>(&self, name: &str, work: impl FnOnce() -> T) -> T {
+        let Some(steps) = &self.step_seconds else { return work() };
+        let begun = Instant::now();
+        let done = work();
+        steps.with(name).observe(begun.elapsed().as_secs_f64());
+        done
     }
 
     /// All metrics in the text form of Prometheus.

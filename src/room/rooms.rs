@@ -12,6 +12,7 @@ use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 use serde_json::json;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::happening::{Happening, RoomStage, Vitals};
 use super::{Clock, Image, Input, JoinError, Journal, Newcomer, Options, RestoreError, Room, task};
@@ -30,10 +31,23 @@ const CLOSING_STEP: Duration = Duration::from_millis(10);
 /// How often a free room id is looked for.
 const ID_ATTEMPTS: u32 = 64;
 
+/// An input on its way to a room, and since when.
+#[derive(Debug)]
+pub(super) struct Post {
+    pub(super) input: Input,
+    pub(super) sent: Instant,
+}
+
+impl Post {
+    pub(super) fn now(input: Input) -> Self {
+        Self { input, sent: Instant::now() }
+    }
+}
+
 /// The way to one room.
 #[derive(Debug, Clone)]
 pub struct RoomHandle {
-    inbox: mpsc::Sender<Input>,
+    inbox: mpsc::Sender<Post>,
     summary: watch::Receiver<RoomSummary>,
     vitals: Arc<Vitals>,
 }
@@ -49,7 +63,7 @@ pub enum SendError {
 
 impl RoomHandle {
     pub(super) const fn new(
-        inbox: mpsc::Sender<Input>,
+        inbox: mpsc::Sender<Post>,
         summary: watch::Receiver<RoomSummary>,
         vitals: Arc<Vitals>,
     ) -> Self {
@@ -61,7 +75,7 @@ impl RoomHandle {
     /// # Errors
     /// [`SendError`] if it is over or has too much to do.
     pub fn send(&self, input: Input) -> Result<(), SendError> {
-        self.inbox.try_send(input).map_err(|error| match error {
+        self.inbox.try_send(Post::now(input)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => SendError::Busy,
             mpsc::error::TrySendError::Closed(_) => SendError::Gone,
         })
@@ -73,7 +87,7 @@ impl RoomHandle {
     /// # Errors
     /// [`SendError::Gone`] if the room is over.
     pub async fn deliver(&self, input: Input) -> Result<(), SendError> {
-        self.inbox.send(input).await.map_err(|_| SendError::Gone)
+        self.inbox.send(Post::now(input)).await.map_err(|_| SendError::Gone)
     }
 
     /// The room as lists show it.
@@ -498,6 +512,10 @@ impl Rooms {
 
     pub(super) fn keep(&self, record: GameRecord) -> Kept {
         (self.0.keep)(record)
+    }
+
+    pub(super) fn metrics(&self) -> &Arc<Metrics> {
+        &self.0.metrics
     }
 
     pub(super) fn journal(&self) -> &Journal {

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::happening::Vitals;
-use super::rooms::Shared;
+use super::rooms::{Post, Shared};
 use super::{Connection, ConnectionId, Effect, Input, Life, Room, RoomHandle};
 use crate::game::{Level, Seat, View, choose};
 use crate::protocol::server_message::RoomSummary;
@@ -46,7 +46,7 @@ struct Task {
     summary: watch::Sender<RoomSummary>,
     vitals: Arc<Vitals>,
     /// Our own inbox, for bots that think elsewhere. Weak: the registry keeps a room alive.
-    inbox: mpsc::WeakSender<Input>,
+    inbox: mpsc::WeakSender<Post>,
     shared: Shared,
     /// The journal has missed something: it is told everything again.
     must_retell: bool,
@@ -55,7 +55,7 @@ struct Task {
 }
 
 impl Task {
-    async fn run(mut self, mut inputs: mpsc::Receiver<Input>) {
+    async fn run(mut self, mut inputs: mpsc::Receiver<Post>) {
         let sleep = tokio::time::sleep_until(Instant::now());
         tokio::pin!(sleep);
         // The journal learns of a new room at once; a restored one may have something to do at once.
@@ -72,7 +72,7 @@ impl Task {
             }
             tokio::select! {
                 input = inputs.recv() => match input {
-                    Some(input) => self.take(input),
+                    Some(post) => self.take(post),
                     None => break,
                 },
                 () = &mut sleep, if wake_at.is_some() => {
@@ -100,7 +100,9 @@ impl Task {
         self.shared.forget(id);
     }
 
-    fn take(&mut self, input: Input) {
+    fn take(&mut self, Post { input, sent }: Post) {
+        let taken = Instant::now();
+        let is_action = matches!(input, Input::Said(..));
         let gone = match &input {
             Input::Connected(connection) => {
                 self.connections.push(connection.clone());
@@ -110,11 +112,27 @@ impl Task {
             _ => None,
         };
         let effects = self.room.handle(input, self.shared.clock().now());
+        let handled = Instant::now();
         self.carry_out(effects);
+        if is_action {
+            self.measure(sent, taken, handled);
+        }
         if let Some(gone) = gone {
             self.connections.retain(|connection| connection.id != gone);
         }
         self.vitals.set(self.room.stage(), self.room.round(), self.connections.len());
+    }
+
+    /// Measures what a client has said: since when it was on its way, was taken and was decided; now its effects are on
+    /// theirs.
+    fn measure(&self, sent: Instant, taken: Instant, handled: Instant) {
+        let (metrics, done) = (self.shared.metrics(), Instant::now());
+        metrics.action_seconds.observe((done - sent).as_secs_f64());
+        if let Some(steps) = &metrics.step_seconds {
+            steps.with("queue").observe((taken - sent).as_secs_f64());
+            steps.with("handle").observe((handled - taken).as_secs_f64());
+            steps.with("send").observe((done - handled).as_secs_f64());
+        }
     }
 
     /// The table's own steps can come faster than any socket takes them (at pace 0): they wait a little for those who
@@ -171,17 +189,23 @@ impl Task {
     }
 
     fn think(&self, seat: Seat, ticket: u32, level: Level, view: Box<View>) {
-        let (inbox, thinkers) = (self.inbox.clone(), self.shared.thinkers());
+        let (inbox, thinkers, metrics) =
+            (self.inbox.clone(), self.shared.thinkers(), Arc::clone(self.shared.metrics()));
         tokio::spawn(async move {
             let Ok(_permit) = thinkers.acquire_owned().await else {
                 return;
             };
-            let decide = move || choose(level, &view, &mut Pcg64Mcg::seed_from_u64(getrandom::u64().unwrap_or(0)));
+            let decide = move || {
+                let begun = Instant::now();
+                let action = choose(level, &view, &mut Pcg64Mcg::seed_from_u64(getrandom::u64().unwrap_or(0)));
+                metrics.bot_seconds.observe(begun.elapsed().as_secs_f64());
+                action
+            };
             // A bot that panics is a bug of ours; the table is not stalled by it, because `wake` acts for it.
             let action = tokio::task::spawn_blocking(decide).await;
             if let (Ok(action), Some(inbox)) = (action, inbox.upgrade()) {
                 // A room that is over needs no decisions.
-                drop(inbox.send(Input::Thought { seat, ticket, action }).await);
+                drop(inbox.send(Post::now(Input::Thought { seat, ticket, action })).await);
             }
         });
     }
