@@ -90,6 +90,24 @@ class Frames(unittest.TestCase):
         self.frame["sequence"] = 1
         self.wrong("sequence")
 
+    def test_what_is_told_again_names_a_piece_only_where_a_turn_is_won(self):
+        played = {"sequence": 7, "type": "played", "at": 1.5, "round": 1, "player": "Jon", "piece_count": 1}
+        plays = [{"player": name, "pieces": ["SOLDIER_RED(2)"], "play_type": "SINGLE"} for name in ("Mira", "Jon", "Bot 3", "Bot 4")]
+        won = {"sequence": 8, "type": "turn_won", "at": 2, "round": 1, "turn": 1, "starter": "Jon", "winner": "Jon", "piles": 1, "plays": plays}
+        told = lambda *events: {"event": "recovery_response", "data": {"events": list(events), "first_sequence": 1, "last_sequence": 8}}
+        self.frame = told(played, won)
+        self.judge()
+        for events, reason in [
+            ([played | {"pieces": ["SOLDIER_RED(2)"]}], "fields"),
+            ([played | {"player": "SOLDIER_RED(2)"}], "a piece is named"),
+            ([won | {"plays": plays[:3]}], "plays of"),
+            ([won | {"piles": 2}], "1 pieces where 2"),
+            ([won, played], "the numbers are"),
+            ([played | {"type": "hand"}], "event of type"),
+        ]:
+            self.frame = told(*events)
+            self.wrong(reason)
+
     def test_a_play_face_down_shows_itself(self):
         for change in ({"pieces": ["SOLDIER_RED(2)"]}, {"play_value": 1}, {"play_type": "INVALID"}):
             self.frame = turn_frame()

@@ -157,7 +157,9 @@ class View:
         elif event == "turn_complete":
             self.turn_complete(data)
         elif event == "recovery_response":
-            # A turn still on the table is not among those won; what is, everybody has been shown alike.
+            # The state that follows may be one that was shown already. A turn still on the table is not among those won;
+            # what is, everybody has been shown alike.
+            self.missed()
             for told in data["events"]:
                 if told["type"] == "turn_won":
                     for play in told["plays"]:
