@@ -82,7 +82,7 @@ fn what_is_not_there_is_a_problem_and_what_can_only_be_read_says_so() {
 #[test]
 fn every_answer_protects_the_browser() {
     let server = Server::start(&[]);
-    for path in ["/", "/assets/main.js", "/api/health", "/nothing"] {
+    for path in ["/", "/admin", "/assets/main.js", "/api/health", "/nothing"] {
         let answer = server.get(path);
         assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
         assert_eq!(answer.header("x-frame-options"), "DENY");
@@ -107,7 +107,7 @@ fn every_answer_protects_the_browser() {
 #[test]
 fn the_page_holds_no_script_of_its_own() {
     let server = Server::start(&[]);
-    for place in ["/", "/room/3FA9C1"] {
+    for place in ["/", "/room/3FA9C1", "/admin"] {
         let page = server.get(place);
         let text = page.text().to_ascii_lowercase();
         assert_eq!(page.header("content-type"), "text/html; charset=utf-8", "{place}");
