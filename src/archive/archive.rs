@@ -253,6 +253,13 @@ impl Archive {
         self.shared.summaries.lock().unwrap_or_else(PoisonError::into_inner).forget()
     }
 
+    /// How many of the games that began before this time stay because a sink is owed them.
+    #[must_use]
+    pub fn owed_before(&self, before_ms: u64) -> usize {
+        let ids = self.index(|index| index.older_than(before_ms, 0, usize::MAX));
+        ids.into_iter().filter(|id| self.shared.is_owed(*id)).count()
+    }
+
     /// The store below, for what reads or copies all of it.
     #[must_use]
     pub fn store(&self) -> &Store {

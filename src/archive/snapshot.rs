@@ -24,6 +24,8 @@ pub struct Snapshot {
 #[derive(Debug, Clone, Copy)]
 struct Place {
     id: GameId,
+    /// Its number in the order of storing.
+    seq: u64,
     segment: u32,
     at: u32,
     length: u32,
@@ -102,11 +104,11 @@ impl Snapshot {
             self.damage.missing += frame.first() - *expected;
             *expected = frame.last().saturating_add(1);
             match frame {
-                Frame::Record { id, record, .. } => {
+                Frame::Record { seq, id, record } => {
                     let place = |number: usize| u32::try_from(number).ok();
                     let (at, length) = (place(at + HEADER_BYTES), place(record.len()));
                     if let (Some(segment), Some(at), Some(length)) = (place(self.segments.len()), at, length) {
-                        self.games.push(Place { id, segment, at, length });
+                        self.games.push(Place { id, seq, segment, at, length });
                     }
                 }
                 Frame::Lost { first, last } => self.damage.missing += last - first + 1,
@@ -142,6 +144,17 @@ impl Snapshot {
     /// The ids of all games, oldest first.
     pub fn ids(&self) -> impl DoubleEndedIterator<Item = GameId> + ExactSizeIterator {
         self.games.iter().map(|place| place.id)
+    }
+
+    /// The number of a game in the order of storing.
+    pub(crate) fn number(&self, id: GameId) -> Option<u64> {
+        let found = self.games.binary_search_by_key(&id, |place| place.id).ok()?;
+        self.games.get(found).map(|place| place.seq)
+    }
+
+    /// How many games were stored behind this number.
+    pub(crate) fn count_after(&self, number: u64) -> u64 {
+        self.games.iter().filter(|place| place.seq > number).count() as u64
     }
 
     /// The stored form of a game, if there is such a game.

@@ -47,6 +47,9 @@ mod rules;
 mod secrets;
 /// Settings: every source, every mistake, and the files made from their table.
 mod settings;
+/// Copies of the archive in a bucket, whatever happens to it.
+#[cfg(feature = "s3")]
+mod sinks;
 /// The lobby and tables over real sockets.
 mod sockets;
 /// The archive's store: crashes, damage, full disks.

@@ -66,6 +66,7 @@ struct Figures {
     set_aside: u64,
     /// Since when the oldest game owed has waited, at least.
     waiting: Option<Instant>,
+    idle: bool,
     failing: Option<Failing>,
 }
 
@@ -80,6 +81,8 @@ pub struct SinkStatus {
     pub set_aside: u64,
     /// How long the oldest game owed has waited, at least.
     pub lag: Duration,
+    /// It was given all that it takes, and nothing is to be done.
+    pub idle: bool,
     /// What goes wrong, if anything does.
     pub failing: Option<Failing>,
 }
@@ -106,7 +109,9 @@ impl Courier {
         let folder = shared.store.folder();
         let fault = |source| StoreError::Io { path: folder.to_owned(), source };
         let outbox = Outbox::open(folder, kind, &sink.place(), shared.store.last_number()).map_err(fault)?;
-        let state = Arc::new(State::new(kind, outbox.delivered(), Figures::default()));
+        let pending = shared.store.count_after(outbox.delivered());
+        let figures = Figures { pending, set_aside: outbox.set_aside().len() as u64, ..Figures::default() };
+        let state = Arc::new(State::new(kind, outbox.delivered(), figures));
         let (stop, stopped) = watch::channel(None);
         let round = Round {
             shared: Arc::clone(shared),
@@ -195,9 +200,9 @@ impl State {
 
     /// How it is doing.
     pub(in crate::archive) fn status(&self) -> SinkStatus {
-        let Figures { pending, set_aside, waiting, failing } = self.figures().clone();
+        let Figures { pending, set_aside, waiting, idle, failing } = self.figures().clone();
         let lag = waiting.map_or(Duration::ZERO, |since| since.elapsed());
-        SinkStatus { kind: self.kind, pending, set_aside, lag, failing }
+        SinkStatus { kind: self.kind, pending, set_aside, lag, idle, failing }
     }
 
     /// The sink's part of the server's health. Games go on whatever happens to it.
@@ -297,7 +302,9 @@ impl Round {
             } else if self.wants_to_tidy_up() {
                 self.tidy_up().await
             } else {
+                self.state.figures().idle = true;
                 refused_due = self.wait(self.time_left()).await == Woken::Now;
+                self.state.figures().idle = false;
                 continue;
             };
             match outcome {

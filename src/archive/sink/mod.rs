@@ -18,11 +18,13 @@ mod url;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{GameId, Options};
+use super::{GameId, Options, Store, StoreError};
+use outbox::Outbox;
 
 pub(super) use delivery::{Courier, State};
 pub use delivery::{Failing, SinkStatus};
@@ -237,4 +239,34 @@ pub fn open_in(
         SinkKind::S3 => Err(OpenError::NotInBuild(kind)),
         SinkKind::Postgresql => Err(OpenError::NotInBuild(kind)),
     }
+}
+
+/// How far a sink is, read from the archive in this folder without opening it.
+///
+/// # Errors
+/// The disk refuses.
+pub(crate) fn progress(folder: &Path, kind: SinkKind, sink: &dyn Sink) -> Result<Progress, StoreError> {
+    Progress::look(folder, kind, &sink.place()).map_err(|source| StoreError::Io { path: folder.to_owned(), source })
+}
+
+/// Has everything sent once more that a sink may have already.
+///
+/// # Errors
+/// The disk refuses.
+pub(crate) fn owe_everything(store: &Store, kind: SinkKind, sink: &dyn Sink) -> Result<(), StoreError> {
+    owe_after(store, kind, sink, 0)
+}
+
+/// Takes it that a sink has everything.
+///
+/// # Errors
+/// The disk refuses.
+pub(crate) fn owe_nothing(store: &Store, kind: SinkKind, sink: &dyn Sink) -> Result<(), StoreError> {
+    owe_after(store, kind, sink, store.last_number())
+}
+
+fn owe_after(store: &Store, kind: SinkKind, sink: &dyn Sink, number: u64) -> Result<(), StoreError> {
+    let opened = Outbox::open(store.folder(), kind, &sink.place(), store.last_number());
+    let noted = opened.and_then(|mut outbox| outbox.advance(number));
+    noted.map_err(|source| StoreError::Io { path: store.folder().to_owned(), source })
 }

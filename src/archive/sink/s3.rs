@@ -276,15 +276,24 @@ impl Place {
     }
 }
 
+/// What servers say when they refuse us as such. They do not agree about the status that goes with it.
+const DENIALS: [&str; 7] = [
+    "AccessDenied",
+    "AuthorizationHeaderMalformed",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "NoSuchBucket",
+    "SignatureDoesNotMatch",
+];
+
 /// Whose fault an error is, in few words.
 fn fault(error: &Error) -> SinkError {
     let text = brief(error);
-    match error {
-        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } | Error::NotFound { .. } => {
-            SinkError::Denied(text)
-        }
-        _ => SinkError::Unavailable(text),
-    }
+    let is_denied =
+        matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. } | Error::NotFound { .. })
+            || DENIALS.iter().any(|code| text.starts_with(code));
+    if is_denied { SinkError::Denied(text) } else { SinkError::Unavailable(text) }
 }
 
 /// The heart of an error of this client, which likes to tell long stories: what the server says, or else what failed deepest.

@@ -4,6 +4,7 @@
 //! nothing. What writes opens the archive, which only one process can.
 
 mod backup;
+mod copies;
 mod moving;
 mod replay;
 mod stats;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand};
 
+use crate::archive::sink::SinkKind;
 use crate::archive::{
     Archive, GameId, GameJson, Options, Query, Snapshot, StoreError, Summary, SummaryJson, decode, decode_summary,
     time_from, time_until,
@@ -86,10 +88,36 @@ pub(super) enum Command {
         /// Where to; `-` writes to the standard output.
         file: PathBuf,
     },
-    /// Begin an archive with the games of a backup. There must be no games yet.
+    /// Begin an archive with the games of a backup, or of a copy. There must be no games yet.
     Restore {
         /// The backup.
-        file: PathBuf,
+        #[arg(required_unless_present = "from", conflicts_with = "from")]
+        file: Option<PathBuf>,
+        /// Take the games from where copies are kept: s3 or postgresql.
+        #[arg(long, value_name = "SINK")]
+        from: Option<SinkKind>,
+    },
+    /// Copy games to where copies are kept, as a running server does by itself.
+    Sync {
+        /// Every game once more, not only those that are not there yet.
+        #[arg(long)]
+        all: bool,
+        /// Only there: s3 or postgresql.
+        #[arg(long, value_name = "SINK")]
+        to: Option<SinkKind>,
+    },
+    /// Hold the archive and its copies against each other by their hashes and name every difference; exit code 0 if there
+    /// is none.
+    Compare {
+        /// Only there: s3 or postgresql.
+        #[arg(long, value_name = "SINK")]
+        with: Option<SinkKind>,
+        /// Read every copy whole and play it again.
+        #[arg(long)]
+        deep: bool,
+        /// Other servers copy there too: games that are only there are no difference.
+        #[arg(long)]
+        shared: bool,
     },
 }
 
@@ -157,7 +185,12 @@ pub(super) fn run(command: Command, config: &Config) -> anyhow::Result<ExitCode>
         Command::Verify { deep } => verify::run(&snapshot(&folder)?, deep),
         Command::Prune { older_than, dry_run } => prune(&folder, options, older_than, dry_run),
         Command::Backup { file } => backup::backup(&snapshot(&folder)?, &file),
-        Command::Restore { file } => backup::restore(&folder, &file),
+        Command::Restore { from: Some(sink), .. } => copies::restore(&folder, options, sink),
+        Command::Restore { file, from: None } => backup::restore(&folder, &file.unwrap_or_default()),
+        Command::Sync { all, to } => copies::sync(&folder, options, to, all),
+        Command::Compare { with, deep, shared } => {
+            copies::compare(&folder, options, with, copies::Comparison { deep, shared })
+        }
     }
 }
 
@@ -264,8 +297,16 @@ fn prune(folder: &Path, options: &Options, days: u32, dry_run: bool) -> anyhow::
         let games = snapshot(folder)?.ids().take_while(|id| *id < before).count();
         writeln!(out, "{games} games began more than {days} days ago")?;
     } else {
-        let games = open(folder, options)?.prune(before_ms)?;
+        let archive = open(folder, options)?;
+        if !options.sinks().is_empty() {
+            archive.spare_for(copies::sinks(options, None)?)?;
+        }
+        let games = archive.prune(before_ms)?;
         writeln!(out, "{games} games removed that began more than {days} days ago")?;
+        let owed = archive.owed_before(before_ms);
+        if owed > 0 {
+            writeln!(out, "{owed} stay until they are copied: liap archive sync")?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
