@@ -14,10 +14,10 @@ pub(crate) const SECRET: &str = "a-secret-of-the-tests";
 const BUCKET: &str = "liap";
 const SOON: Duration = Duration::from_secs(20);
 
-/// The program s3s-fs: where `LIAP_TEST_S3S_FS` says, or where `scripts/test` puts it.
-fn program() -> Option<PathBuf> {
-    let place = std::env::var_os("LIAP_TEST_S3S_FS").map(PathBuf::from);
-    let place = place.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-tools/bin/s3s-fs"));
+/// A program that `scripts/test` installs: where the variable says, or where it is put.
+fn program(variable: &str, usual: &str) -> Option<PathBuf> {
+    let place = std::env::var_os(variable).map(PathBuf::from);
+    let place = place.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-tools").join(usual));
     if place.is_file() {
         return Some(place);
     }
@@ -38,12 +38,29 @@ pub(crate) struct S3Server {
 impl S3Server {
     /// Starts one, if the program is there.
     pub(crate) fn start() -> Option<Self> {
-        let program = program()?;
+        let program = program("LIAP_TEST_S3S_FS", "bin/s3s-fs")?;
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join(BUCKET)).unwrap();
-        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let address = free();
         let child = run(&program, root.path(), address);
         Some(Self { program, root, address, child })
+    }
+
+    /// Starts one of another make, which keeps everything in memory.
+    pub(crate) fn start_other() -> Option<Self> {
+        let program = program("LIAP_TEST_MOTO_SERVER", "moto/bin/moto_server")?;
+        let address = free();
+        let mut command = Command::new(&program);
+        command.args(["-H", "127.0.0.1", "-p", &address.port().to_string()]);
+        let child = listening(command, address);
+        let mut connection = TcpStream::connect(address).unwrap();
+        let request =
+            format!("PUT /{BUCKET} HTTP/1.1\r\nhost: {address}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        connection.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        Some(Self { program, root: tempfile::tempdir().unwrap(), address, child })
     }
 
     pub(crate) fn kill(&mut self) {
@@ -114,17 +131,19 @@ pub(crate) fn url_at(address: SocketAddr, prefix: &str) -> String {
     format!("s3://{BUCKET}/{prefix}?endpoint=http://{address}&region=us-east-1")
 }
 
+fn free() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
 fn run(program: &Path, root: &Path, address: SocketAddr) -> Child {
-    let child = Command::new(program)
-        .args(["--host", "127.0.0.1", "--port", &address.port().to_string()])
-        .args(["--access-key", KEY, "--secret-key", SECRET])
-        .arg(root)
-        .env_clear()
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut command = Command::new(program);
+    command.args(["--host", "127.0.0.1", "--port", &address.port().to_string()]);
+    command.args(["--access-key", KEY, "--secret-key", SECRET]).arg(root);
+    listening(command, address)
+}
+
+fn listening(mut command: Command, address: SocketAddr) -> Child {
+    let child = command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let deadline = Instant::now() + SOON;
     while TcpStream::connect(address).is_err() {
         assert!(Instant::now() < deadline, "the server listens");
