@@ -196,7 +196,7 @@ fn connection(mut client: TcpStream, server: SocketAddr, ways: &Arc<AtomicU8>) {
     const FULL: &[u8] = b"HTTP/1.1 507 Insufficient Storage\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     if ways.load(Ordering::SeqCst) == Way::Full as u8 {
         let mut request = [0; 4096];
-        client.read(&mut request).ok();
+        let _some = client.read(&mut request);
         client.write_all(FULL).ok();
         return;
     }
