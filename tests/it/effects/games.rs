@@ -1,0 +1,173 @@
+//! How games go, and what becomes of them.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{health, liap, metric, play, until, whole_games};
+use crate::process::{Server, Socket, room};
+
+pub(super) fn folders() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, archive) = (folder.path().join("data"), folder.path().join("games"));
+    let settings = [("DATA_DIR", data.to_str().unwrap()), ("ARCHIVE_URL", archive.to_str().unwrap())];
+    let server = Server::start(&settings);
+    assert!(data.join("journal").is_dir() && !data.join("archive").exists());
+    assert!(archive.join("segments").is_dir());
+    assert_eq!(fs::read_dir(server.data()).unwrap().count(), 0, "nothing in the folder that was named before");
+}
+
+/// Waits until the game is shown in this phase, and says no to whatever is asked before.
+async fn reaches(table: &mut Socket, phase: &str) {
+    loop {
+        let state = table.hear("phase_change").await;
+        let weak = &state["phase_data"]["weak_players_awaiting"];
+        if weak.as_array().is_some_and(|weak| weak.contains(&json!("Mira"))) {
+            table.say("decline_redeal", json!({ "player_name": "Mira" })).await;
+        }
+        if state["phase"] == phase {
+            return;
+        }
+    }
+}
+
+/// Starts a game with three bots and tells how long it takes until it comes to the declarations.
+fn first_declaration(server: &Server) -> Duration {
+    play(async {
+        let (_, mut table, _) = room(server, "Mira").await;
+        table.say("start_game", json!({})).await;
+        let begun = Instant::now();
+        reaches(&mut table, "declaration").await;
+        begun.elapsed()
+    })
+}
+
+pub(super) fn pace() {
+    let fast = first_declaration(&Server::start(&[("GAME_PACE", "0")]));
+    let slow = first_declaration(&Server::start(&[("GAME_PACE", "0.2")]));
+    assert!(slow > fast + Duration::from_millis(500), "{fast:?} without pauses, {slow:?} with them");
+}
+
+pub(super) fn turn_timeout() {
+    let server = |timeout: &str| Server::start(&[("GAME_PACE", "0.01"), ("TURN_TIMEOUT_SECONDS", timeout)]);
+    let (patient, hasty) = (server("0"), server("1"));
+    play(async {
+        let (_, mut waiting, _) = room(&patient, "Mira").await;
+        let (_, mut played_for, _) = room(&hasty, "Mira").await;
+        waiting.say("start_game", json!({})).await;
+        played_for.say("start_game", json!({})).await;
+        // Nobody can play before all have declared, and Mira does not.
+        reaches(&mut waiting, "declaration").await;
+        reaches(&mut played_for, "turn").await;
+        waiting.say("ping", json!({ "timestamp": 1 })).await;
+        loop {
+            let (event, data) = waiting.hear_any().await;
+            assert!(event != "phase_change" || data["phase"] != "turn", "{data}");
+            if event == "pong" {
+                return;
+            }
+        }
+    });
+}
+
+pub(super) fn finished_games() {
+    let played = |after: &str| {
+        let server = Server::start(&[("GAME_PACE", "0"), ("GC_COMPLETED_GAMES_AFTER", after)]);
+        let games = whole_games(&server);
+        (server, games)
+    };
+    let finished = |server: &Server| metric(server, "liap_rooms{phase=\"over\"}").unwrap();
+    let (at_once, _) = played("0");
+    until("finished games are gone", || finished(&at_once) == 0.0);
+    let (later, games) = played("300");
+    assert!(finished(&later) >= games as f64, "{games} games, of which {} are there", finished(&later));
+}
+
+pub(super) fn groups() {
+    let played = |size: &str, interval: &str| {
+        let server =
+            Server::start(&[("GAME_PACE", "0"), ("ARCHIVE_BATCH_SIZE", size), ("ARCHIVE_FLUSH_INTERVAL", interval)]);
+        whole_games(&server);
+        server
+    };
+    let stored = |server: &Server| metric(server, "liap_archive_stored_total").unwrap();
+    let never = played("100000", "86400");
+    let (full, due) = (played("1", "86400"), played("100000", "1"));
+    until("full groups are stored", || stored(&full) > 0.0 && metric(&full, "liap_archive_pending") == Some(0.0));
+    until("groups that are due are stored", || stored(&due) > 0.0 && metric(&due, "liap_archive_pending") == Some(0.0));
+    assert_eq!(metric(&full, "liap_archive_batches_total"), Some(stored(&full)), "one game each");
+    assert_eq!(stored(&never), 0.0, "neither full nor due");
+}
+
+pub(super) fn no_journal() {
+    let server = Server::start(&[("USE_EVENT_SOURCING", "false")]);
+    assert!(!server.data().join("journal").exists());
+    assert_eq!(health(&server, "journal")["enabled"], false);
+    let server = Server::start(&[]);
+    assert!(server.data().join("journal").is_dir());
+    assert_eq!(health(&server, "journal")["enabled"], true);
+}
+
+pub(super) fn journal_interval() {
+    let waited = |interval: &str| {
+        let server = Server::start(&[("LIVE_JOURNAL_INTERVAL_MS", interval)]);
+        let _table = play(room(&server, "Mira"));
+        until("it is written", || metric(&server, "liap_journal_commit_seconds_count") > Some(0.0));
+        metric(&server, "liap_journal_commit_seconds_sum").unwrap()
+    };
+    let (short, long) = (waited("1"), waited("2000"));
+    assert!(short < 0.9 && (0.9..2.0).contains(&long), "{short} s, {long} s");
+}
+
+pub(super) fn no_archive() {
+    let server = Server::start(&[("USE_GAME_ARCHIVAL", "false")]);
+    assert!(!server.data().join("archive").exists());
+    assert_eq!(health(&server, "archive")["enabled"], false);
+    assert_ne!(server.get("/api/games").status, 200);
+    assert_eq!(Server::start(&[]).get("/api/games").status, 200);
+}
+
+/// A data folder with games of the first of January 2026.
+fn with_games(games: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [
+        &["simulate", "--games", games, "--seed", "4", "--json", "games.jsonl"][..],
+        &["--data-dir", ".", "archive", "import", "games.jsonl"],
+    ] {
+        let output = liap(folder.path(), arguments, &[]);
+        assert!(output.status.success(), "{output:?}");
+    }
+    folder
+}
+
+pub(super) fn retention() {
+    let games = |days: &str| Server::start_on(with_games("20"), &[("ARCHIVE_RETENTION_DAYS", days)]);
+    let short = games("1");
+    until("they are removed", || health(&short, "archive")["games"] == 0);
+    assert_eq!(health(&games("0"), "archive")["games"], 20);
+}
+
+pub(super) fn summaries() {
+    // What is not kept in memory is read again, and cannot be once it is damaged.
+    let found_after_damage = |size: &str| {
+        let server =
+            Server::start_on(with_games("5"), &[("GAME_SUMMARY_CACHE_SIZE", size), ("ARCHIVE_RETENTION_DAYS", "0")]);
+        let found = || server.get("/api/games").json()["games"].as_array().map_or(0, Vec::len);
+        assert_eq!(found(), 5);
+        damage(&server.data().join("archive/segments"));
+        found()
+    };
+    assert_eq!((found_after_damage("1000"), found_after_damage("0")), (5, 0));
+}
+
+/// Overwrites every file of a folder, in place.
+fn damage(folder: &Path) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let length = fs::metadata(&path).unwrap().len();
+        let mut file = fs::File::options().write(true).open(&path).unwrap();
+        std::io::copy(&mut std::io::Read::take(std::io::repeat(0x55), length), &mut file).unwrap();
+    }
+}
