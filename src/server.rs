@@ -31,7 +31,7 @@ use crate::room::{self, Journal, Keep, Recovered, Rooms};
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {error}; is another server running there? PORT chooses another port")]
+    #[error("cannot listen on {address}: {error}; {}", listen_hint(error))]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -69,6 +69,16 @@ impl ServerError {
     #[must_use]
     pub fn is_configuration(&self) -> bool {
         matches!(self, Self::StaticDir(_) | Self::Tls(_))
+    }
+}
+
+/// What most likely helps.
+fn listen_hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "`liap doctor` says who is there, PORT or METRICS_PORT chooses another port",
+        io::ErrorKind::AddrNotAvailable => "HOST or METRICS_HOST must be an address of this machine",
+        io::ErrorKind::PermissionDenied => "ports below 1024 are not for everybody; leave them to a proxy",
+        _ => "`liap doctor` may say more",
     }
 }
 

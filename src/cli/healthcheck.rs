@@ -30,9 +30,7 @@ pub(super) fn run(config: &Config, address: Option<&str>) -> anyhow::Result<Exit
     };
     let is_secure = config.http.tls_cert.is_some();
     let scheme = if is_secure { "https" } else { "http" };
-    let connection = connect(address, is_secure, config.health.timeout);
-    let (status, body) = connection
-        .and_then(|stream| get(stream, address, &path))
+    let (status, body) = ask(address, is_secure, &path, config.health.timeout)
         .with_context(|| format!("no answer from {scheme}://{address}{path}"))?;
     super::complain(body.trim_end());
     match status {
@@ -42,12 +40,22 @@ pub(super) fn run(config: &Config, address: Option<&str>) -> anyhow::Result<Exit
 }
 
 /// The address under which a listener on this machine can be reached.
-fn reachable(host: IpAddr) -> IpAddr {
+pub(super) fn reachable(host: IpAddr) -> IpAddr {
     match host {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) => IpAddr::V6(Ipv6Addr::LOCALHOST),
         host => host,
     }
+}
+
+/// One question to a server, and its answer: a status and a body.
+pub(super) fn ask(
+    address: SocketAddr,
+    is_secure: bool,
+    path: &str,
+    timeout: Duration,
+) -> anyhow::Result<(u16, String)> {
+    get(connect(address, is_secure, timeout)?, address, path)
 }
 
 /// What carries the question.

@@ -1,9 +1,12 @@
 //! The command line: one file for each command.
 
 mod archive;
+mod completions;
 mod config;
+mod doctor;
 mod healthcheck;
 mod load;
+mod man;
 mod parallel;
 mod progress;
 mod serve;
@@ -15,7 +18,8 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap::{Args, Parser, Subcommand, ValueHint};
 
 use crate::config::{ConfigError, Form, Sources};
 use crate::server::ServerError;
@@ -36,10 +40,13 @@ enum Command {
     Serve,
     /// Show the settings in force and where each came from.
     Config {
-        /// Print the documentation of all settings instead: toml, env or markdown.
-        #[arg(long, value_name = "FORM")]
+        /// Print the documentation of all settings instead.
+        #[arg(long, value_name = "FORM", value_parser = PossibleValuesParser::new(["toml", "env", "markdown"])
+            .try_map(|form| form.parse::<Form>()))]
         reference: Option<Form>,
     },
+    /// Look whether this machine and these settings are fit for a server; exit code 0 if nothing is wrong.
+    Doctor(doctor::Arguments),
     /// Ask a running server whether it is well; exit code 0 if it is.
     Healthcheck {
         /// What to ask, instead of the server these settings describe.
@@ -56,8 +63,18 @@ enum Command {
     /// Compute the deals of completed games again; exit code 0 if all are as they must be, 1 if not.
     VerifyDeal {
         /// Games as JSON, one object or many; `-` reads the standard input.
-        #[arg(value_name = "FILE")]
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
         file: PathBuf,
+    },
+    /// Print what a shell needs to complete these commands.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page of the program, or of one of its commands.
+    Man {
+        /// The command, such as `archive list`.
+        command: Vec<String>,
     },
 }
 
@@ -65,7 +82,7 @@ enum Command {
 #[derive(Debug, Args)]
 struct SettingFlags {
     /// File of settings; the environment and other flags come on top.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
     config: Option<PathBuf>,
     /// Address to listen on.
     #[arg(long, global = true, value_name = "ADDRESS")]
@@ -74,7 +91,7 @@ struct SettingFlags {
     #[arg(long, global = true, value_name = "PORT")]
     port: Option<String>,
     /// Folder for everything that must survive a restart.
-    #[arg(long, global = true, value_name = "FOLDER")]
+    #[arg(long, global = true, value_name = "FOLDER", value_hint = ValueHint::DirPath)]
     data_dir: Option<String>,
     /// Any setting by its name; may be repeated.
     #[arg(long = "set", global = true, value_name = "NAME=VALUE", value_parser = name_and_value)]
@@ -122,7 +139,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            complain(&format!("liap: {error:#}"));
+            complain(&format!("liap: {}", told(&error)));
             let is_configuration = error.is::<ConfigError>()
                 || error.downcast_ref::<ServerError>().is_some_and(ServerError::is_configuration);
             if is_configuration { ExitCode::from(CONFIGURATION) } else { ExitCode::FAILURE }
@@ -137,13 +154,28 @@ impl Cli {
             Command::Serve => serve::run(sources.load()?),
             Command::Config { reference: Some(form) } => config::print_reference(form),
             Command::Config { reference: None } => config::print_effective(&sources.load()?),
+            Command::Doctor(arguments) => doctor::run(&arguments, &sources),
             Command::Healthcheck { address } => healthcheck::run(&sources.load()?.config, address.as_deref()),
             Command::Archive(command) => archive::run(command, &sources.load()?.config),
             Command::Load(arguments) => load::load(&arguments),
             Command::Simulate(arguments) => simulate::run(&arguments),
             Command::VerifyDeal { file } => verify_deal::run(&file),
+            Command::Completions { shell } => completions::run(shell),
+            Command::Man { command } => man::run(&command),
         }
     }
+}
+
+/// An error with its causes, but for those that the text before them names already.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(if text.is_empty() { "" } else { ": " });
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 /// Says something to the person at the terminal, outside the log.

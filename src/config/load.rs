@@ -47,6 +47,14 @@ impl Sources {
     /// # Errors
     /// Every mistake that was found, each with its setting, its source and what is allowed.
     pub fn load(&self) -> Result<Loaded, ConfigError> {
+        match self.gather() {
+            (loaded, mistakes) if mistakes.is_empty() => Ok(loaded),
+            (_, mistakes) => Err(ConfigError { mistakes }),
+        }
+    }
+
+    /// The same for whoever wants to go on: what is wrong keeps its built-in value, and every mistake is named.
+    pub fn gather(&self) -> (Loaded, Vec<Mistake>) {
         let mut mistakes = Vec::new();
         let mut warnings = Vec::new();
 
@@ -73,6 +81,8 @@ impl Sources {
             }
         }
 
+        warnings.extend(self.environment.iter().filter_map(|(name, value)| misspelt(name, value)));
+
         let mut config = Config::default();
         let mut layers = BTreeMap::new();
         for setting in SETTINGS {
@@ -98,7 +108,7 @@ impl Sources {
             config.check(&layers, &mut mistakes);
         }
 
-        if mistakes.is_empty() { Ok(Loaded { config, layers, warnings }) } else { Err(ConfigError { mistakes }) }
+        (Loaded { config, layers, warnings }, mistakes)
     }
 
     fn environment_layer(&self) -> LayerData {
@@ -125,6 +135,7 @@ impl Sources {
                 Ok(_) if self.environment.get(setting.name).is_some_and(|v| !v.trim().is_empty()) => {
                     format!("{} is set as well; give only one of them", setting.name)
                 }
+                Ok(text) if text.trim().is_empty() => "is empty; write the secret into it".to_owned(),
                 Ok(text) => {
                     data.insert(setting, text.trim());
                     continue;
@@ -371,7 +382,7 @@ fn file_layer(path: &Path, mistakes: &mut Vec<Mistake>) -> LayerData {
     let paths = || SETTINGS.iter().map(|s| format!("{}.{}", s.group.name(), s.key()));
     for (group, keys) in groups {
         let Value::Dict(_, keys) = keys else {
-            wrong(group.clone(), unknown(&group, paths()));
+            wrong(group.clone(), unknown(&group.to_ascii_lowercase(), paths()));
             continue;
         };
         for (key, value) in keys {
@@ -380,7 +391,7 @@ fn file_layer(path: &Path, mistakes: &mut Vec<Mistake>) -> LayerData {
                 Some(setting) => data.insert(setting, value),
                 None => {
                     let path = format!("{group}.{key}");
-                    let problem = unknown(&path, paths());
+                    let problem = unknown(&path.to_ascii_lowercase(), paths());
                     wrong(path, problem);
                 }
             }
@@ -406,6 +417,27 @@ fn unknown(name: &str, known: impl Iterator<Item = String>) -> String {
             || "is no setting; `liap config` lists them all".to_owned(),
             |(_, candidate)| format!("is no setting; did you mean {candidate}?"),
         )
+}
+
+/// What to say about a variable that is no setting but looks much like one. The environment is full of names that have
+/// nothing to do with us, so this is a warning and no mistake.
+fn misspelt(name: &str, value: &str) -> Option<String> {
+    let plain = name.strip_prefix("LIAP_").unwrap_or(name);
+    let is_own = plain != name && Setting::find(plain).is_some();
+    let is_near = |setting: &&Setting| {
+        let distance = strsim::damerau_levenshtein(name, setting.name);
+        (1..=1 + setting.name.len() / 12).contains(&distance) && setting.name.len() >= 4
+    };
+    if Setting::find(name).is_some() || name.starts_with("LIAP_CONFIG") || value.trim().is_empty() {
+        return None;
+    }
+    // Kubernetes tells every container about a service called liap in variables like LIAP_PORT.
+    let meant = if is_own && !value.starts_with("tcp://") {
+        Some(plain)
+    } else {
+        SETTINGS.iter().find(is_near).map(|it| it.name)
+    };
+    meant.map(|meant| format!("{name} in the environment is no setting; did you mean {meant}?"))
 }
 
 /// The text of a value from a file. Numbers and flags may be written bare, lists as arrays.

@@ -202,8 +202,10 @@ fn file_name(number: u64) -> String {
     format!("{number:010}.journal")
 }
 
+type Numbered = Vec<(u64, PathBuf)>;
+
 /// The journal's files and their numbers, oldest first.
-pub(super) fn files(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+pub(super) fn files(folder: &Path) -> io::Result<Numbered> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -216,19 +218,51 @@ pub(super) fn files(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(files)
 }
 
+impl Recovered {
+    /// What a journal in `folder` holds, without changing or locking anything: also while a server writes it. Then its
+    /// last bytes may be of a frame that is only half written yet.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn inspect(folder: &Path) -> io::Result<Self> {
+        // A writer that begins a new file removes the one that we are about to read.
+        const ATTEMPTS: usize = 5;
+        let mut attempt = 1;
+        loop {
+            match read_files(folder) {
+                Ok((_, found, _)) => return Ok(found),
+                Err(error) if error.kind() == io::ErrorKind::NotFound && attempt < ATTEMPTS => attempt += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
 /// Reads all files and sets damaged ones aside. Returns what the whole rooms come to and the last file's number.
 fn read_folder(folder: &Path) -> io::Result<(BTreeMap<RoomId, Account>, Recovered, u64)> {
+    let (accounts, mut recovered, files) = read_files(folder)?;
+    if recovered.damaged_bytes > 0 || !recovered.broken.is_empty() {
+        let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+        for (_, path) in &files {
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("journal");
+            let aside = folder.join(format!("damaged-{stamp}-{name}.aside"));
+            // A copy: the original goes only when the new file is safely there.
+            fs::copy(path, &aside)?;
+            recovered.set_aside.push(aside);
+        }
+    }
+    Ok((accounts, recovered, files.last().map_or(0, |(number, _)| *number)))
+}
+
+/// Reads all files. Returns what the whole rooms come to, and which files there were.
+fn read_files(folder: &Path) -> io::Result<(BTreeMap<RoomId, Account>, Recovered, Numbered)> {
     let mut reading = Reading::default();
     let mut recovered = Recovered::default();
-    let mut last = 0;
-    let mut paths = Vec::new();
-    for (number, path) in files(folder)? {
+    let files = files(folder)?;
+    for (_, path) in &files {
         // Each file begins with everything. Where an older one is left, the end came before it was removed.
         reading.rooms.clear();
-        let damaged = reading.read_file(&fs::read(&path)?);
-        recovered.damaged_bytes += damaged;
-        last = number;
-        paths.push(path);
+        recovered.damaged_bytes += reading.read_file(&fs::read(path)?);
     }
     let mut accounts = BTreeMap::new();
     for (room, found) in reading.rooms {
@@ -245,17 +279,7 @@ fn read_folder(folder: &Path) -> io::Result<(BTreeMap<RoomId, Account>, Recovere
             Err(reason) => recovered.broken.push((room, reason)),
         }
     }
-    if recovered.damaged_bytes > 0 || !recovered.broken.is_empty() {
-        let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-        for path in paths {
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("journal");
-            let aside = folder.join(format!("damaged-{stamp}-{name}.aside"));
-            // A copy: the original goes only when the new file is safely there.
-            fs::copy(&path, &aside)?;
-            recovered.set_aside.push(aside);
-        }
-    }
-    Ok((accounts, recovered, last))
+    Ok((accounts, recovered, files))
 }
 
 /// What has been read so far.

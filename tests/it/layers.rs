@@ -19,7 +19,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("http", &["room", "protocol", "limit", "archive", "observe", "game", "relief"]),
         ("config", &["room", "http", "limit", "archive", "observe", "redis"]),
         ("server", &["room", "http", "limit", "archive", "observe", "redis", "config", "relief"]),
-        ("cli", &["server", "config", "archive", "game", "load", "observe", "http", "protocol"]),
+        ("cli", &["server", "config", "archive", "game", "load", "observe", "http", "protocol", "room", "redis"]),
     ])
 }
 

@@ -19,12 +19,18 @@ mod archive;
 mod archive_commands;
 /// `scripts/backup`, beside a running server, and the way back.
 mod backup;
+/// Completions, manual pages, and what is written about the commands.
+mod command_line;
 /// What describes us to programs, held against what we do: `OpenAPI` and `AsyncAPI`.
 mod described;
 /// Disks that are full or refuse while games run.
 mod disk;
+/// `liap doctor`, on sound and on unsound machines.
+mod doctor;
 /// What the documents say, where it can be held against the code.
 mod documents;
+/// Every setting, seen from outside.
+mod effects;
 /// Completed games as JSON: pages, filters, players, errors.
 mod games;
 /// Routes, headers and files, asked for from outside.
@@ -35,6 +41,8 @@ mod layers;
 mod leaks;
 /// Alerts and dashboards, held against the metrics that really exist.
 mod monitoring;
+/// What operators read, held against the program.
+mod operations;
 /// The server as a process, for whoever tests it from outside.
 mod process;
 /// Records of completed games: stored, decoded, shown, read back, altered and damaged.

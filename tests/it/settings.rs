@@ -253,8 +253,29 @@ fn a_file_with_unknown_keys_is_refused_with_a_suggestion() {
             "room.entirely_unknown_thing (file FILE): is no setting; `liap config` lists them all",
         ]
     );
+    assert_eq!(mistakes(load_file("PORT = 1")), ["PORT (file FILE): is no setting; did you mean http.port?"]);
     let found = mistakes(load_file("[http\nport = 1"));
     assert!(found[0].starts_with("--config (file FILE): is not TOML: "), "{found:?}");
+}
+
+#[test]
+fn a_misspelt_variable_draws_a_warning() {
+    for (name, meant) in [
+        ("GAME_PASE", "GAME_PACE"),
+        ("PROT", "PORT"),
+        ("LOGLEVEL", "LOG_LEVEL"),
+        ("LIAP_PORT", "PORT"),
+        ("RATE_LIMIT_PER_PLAYERS_PER_MINUTES", "RATE_LIMIT_PER_PLAYER_PER_MINUTE"),
+    ] {
+        let expected = format!("{name} in the environment is no setting; did you mean {meant}?");
+        assert_eq!(load(&[(name, "7")]).unwrap().warnings, [expected], "{name}");
+    }
+    let others =
+        ["HOSTNAME", "HOME", "PATH", "PWD", "USER", "LANG", "TERM", "SHELL", "LIAP_CONFIG", "LIAP_BIN", "EDITOR"];
+    let others: Vec<(&str, &str)> =
+        others.map(|name| (name, "7")).into_iter().chain([("LIAP_PORT", "tcp://10.0.0.1:80")]).collect();
+    let loaded = Sources { environment: environment(&others), ..Sources::default() }.load();
+    assert_eq!(loaded.unwrap().warnings, [""; 0]);
 }
 
 #[test]
@@ -348,6 +369,9 @@ fn a_secret_keeps_its_digits_and_is_never_shown() {
 
     let both = mistakes(load(&[("ADMIN_TOKEN_FILE", path), ("ADMIN_TOKEN", "another-token")]));
     assert!(both[0].contains("give only one"), "{both:?}");
+    std::fs::write(folder.path().join("empty"), "\n").unwrap();
+    let empty = mistakes(load(&[("ADMIN_TOKEN_FILE", folder.path().join("empty").to_str().unwrap())]));
+    assert!(empty[0].contains("is empty"), "{empty:?}");
     let missing = mistakes(load(&[("ADMIN_TOKEN_FILE", "/nowhere/token")]));
     assert!(missing[0].starts_with("ADMIN_TOKEN_FILE = \"/nowhere/token\" (environment): cannot be read"));
     let short = mistakes(load(&[("ADMIN_TOKEN", "hush")]));
