@@ -385,3 +385,57 @@ async fn a_server_short_of_memory_refuses_new_rooms_and_harms_no_game() {
     table.hear("phase_change").await;
     assert_eq!(ask(&server, "GET", &format!("/admin/rooms/{id}")).json()["stage"], "playing");
 }
+
+#[tokio::test]
+async fn nothing_of_a_hand_a_session_or_a_token_is_told() {
+    let server = Server::start(&[ADMIN, ("GAME_PACE", "0.01"), ("LOG_LEVEL", "trace"), ("LOG_FORMAT", "json")]);
+    let mut lobby = Socket::open(&server, "lobby").await;
+    lobby.say("create_room", json!({ "player_name": "Mira" })).await;
+    let created = lobby.hear("room_created").await;
+    let (id, seat_token) = (created["room_id"].as_str().unwrap(), created["seat_token"].as_str().unwrap());
+    let session = lobby.cookie.unwrap().split(';').next().unwrap().to_owned();
+    let mut table = Socket::open_with(&server, id, &[("Cookie", &session)]).await.unwrap();
+    table.enter(id, "Mira").await;
+    table.hear("room_update").await;
+    table.say("start_game", json!({})).await;
+    let hand = loop {
+        let state = table.hear("phase_change").await;
+        if state["phase"] == "preparation" && !state["phase_data"]["weak_players_awaiting"].is_null() {
+            table.say("decline_redeal", json!({ "player_name": "Mira" })).await;
+        }
+        if state["phase"] == "declaration" && state["phase_data"]["current_declarer"] == "Mira" {
+            break state["players"]["Mira"]["hand"].clone();
+        }
+    };
+    assert_eq!(hand.as_array().unwrap().len(), 8);
+    table.say("declare", json!({ "player_name": "Mira", "value": 3 })).await;
+    table.say("play", json!({ "player_name": "Mira", "piece_indices": [0] })).await;
+    table.say("nonsense", json!({ "player_name": "Mira", "seat_token": seat_token })).await;
+    table.hear("error").await;
+    server.request("GET", "/admin/status", &[("Authorization", "Bearer planted-guess-9876543210")]);
+    server.request("GET", "/admin/status", &[("Cookie", &session)]);
+    ask(&server, "POST", "/admin/gc");
+
+    let mut outputs: Vec<(String, String)> = ["status", "rooms", "archive", "events?limit=1000", "drain", "log-level"]
+        .iter()
+        .map(|path| (format!("/admin/{path}"), ask(&server, "GET", &format!("/admin/{path}")).text().to_owned()))
+        .collect();
+    outputs.push(("a room".to_owned(), ask(&server, "GET", &format!("/admin/rooms/{id}")).text().to_owned()));
+    for path in ["/health", "/api/rooms", "/api/games", "/admin", "/admin/nothing", "/nothing"] {
+        outputs.push((path.to_owned(), server.get(path).text().to_owned()));
+    }
+    outputs.push(("/metrics".to_owned(), request(server.metrics.unwrap(), "GET", "/metrics", &[]).text().to_owned()));
+    ask(&server, "POST", &format!("/admin/rooms/{id}/close"));
+    table.hear("room_closed").await;
+    let log = server.logged("\"action\":\"close_room\"");
+    assert!(log.len() >= 4, "the wrong token, what was done, and from where: {log:?}");
+    outputs.extend(log.into_iter().map(|line| ("the log".to_owned(), line)));
+
+    let session = session.split_once('=').unwrap().1;
+    let pieces = ["GENERAL_", "ADVISOR_", "ELEPHANT_", "CHARIOT_", "HORSE_", "CANNON_", "SOLDIER_"];
+    for (of, text) in &outputs {
+        for secret in [TOKEN, "planted-guess-9876543210", session, seat_token].iter().chain(&pieces) {
+            assert!(!text.contains(secret), "{of} tells {secret}: {text}");
+        }
+    }
+}

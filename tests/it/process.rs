@@ -85,9 +85,9 @@ impl Server {
         Self { child, address, scheme, metrics, said, lines, settings, data }
     }
 
-    /// Waits for a line of the log that holds this text.
-    pub(crate) fn logged(&self, text: &str) {
-        wait_for(&self.lines, text);
+    /// Waits for a line of the log that holds this text, and returns what was said up to it.
+    pub(crate) fn logged(&self, text: &str) -> Vec<String> {
+        wait_for(&self.lines, text)
     }
 
     /// Everything it has said, of a server that has ended.

@@ -66,7 +66,7 @@ impl Desk {
         failures.count(address, now);
         drop(failures);
         log::warn!(target: "liap::admin", "a wrong token was shown");
-        log::debug!(target: "liap::admin", address:% = asked.client.address; "from where");
+        log::debug!(target: "liap::admin", address:% = asked.client.address; "where the wrong token came from");
         self.relief.events.note_often(EventKind::AdminRefused, "token");
         Err(Refusal::WrongToken)
     }

@@ -202,7 +202,7 @@ async fn read(body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Result
 /// Leaves a trace of what an administrator did, in the log and among the events.
 fn audit(asked: &Asked, action: &'static str, what: Value) {
     log::info!(target: "liap::admin", action, what:% = what; "an administrator has acted: {action}");
-    log::debug!(target: "liap::admin", address:% = asked.client.address; "from where");
+    log::debug!(target: "liap::admin", address:% = asked.client.address; "where the administrator is");
     let mut fields = json!({ "action": action });
     if let (Some(fields), Value::Object(what)) = (fields.as_object_mut(), what) {
         fields.extend(what);
