@@ -72,6 +72,24 @@ pub(super) fn turn_timeout() {
     });
 }
 
+pub(super) fn events_of_a_game() {
+    let kept = |most: &str| {
+        let server =
+            Server::start(&[("GAME_PACE", "0.01"), ("TURN_TIMEOUT_SECONDS", "1"), ("MAX_EVENTS_PER_GAME", most)]);
+        play(async {
+            let (_, mut table, _) = room(&server, "Mira").await;
+            table.say("start_game", json!({})).await;
+            reaches(&mut table, "turn").await;
+            table.say("request_recovery", json!({ "from_sequence": 1 })).await;
+            let missed = table.hear("recovery_response").await;
+            (missed["first_sequence"].as_u64().unwrap(), missed["last_sequence"].as_u64().unwrap())
+        })
+    };
+    let (first, last) = kept("2");
+    assert!(last > 2 && last - first == 1, "only the last two are kept: {first} to {last}");
+    assert_eq!(kept("1000").0, 1, "all of them");
+}
+
 pub(super) fn finished_games() {
     let played = |after: &str| {
         let server = Server::start(&[("GAME_PACE", "0"), ("GC_COMPLETED_GAMES_AFTER", after)]);
