@@ -20,6 +20,12 @@ pub struct Options {
     pub url_s3: ArchiveUrl,
     /// The place for PostgreSQL, where `url` is not.
     pub url_postgresql: ArchiveUrl,
+    /// Another name for the place for PostgreSQL, where neither of the two is given.
+    pub database_url: ArchiveUrl,
+    /// Connections to PostgreSQL that are kept, used or not.
+    pub database_pool_min: usize,
+    /// Connections to PostgreSQL at most.
+    pub database_pool_max: usize,
     /// How many completed games are written, or copied, in one group at most.
     pub batch_size: usize,
     /// The longest time a completed game waits for its group to fill.
@@ -57,8 +63,21 @@ impl Options {
 
     /// Where copies of this kind are, if that is said at all.
     pub fn sink_url(&self, kind: SinkKind) -> Option<&ArchiveUrl> {
+        self.named_url(kind).map(|(_, url)| url)
+    }
+
+    /// The same, with the setting that says it.
+    fn named_url(&self, kind: SinkKind) -> Option<(&'static str, &ArchiveUrl)> {
         let own = self.own_url(kind);
-        if !own.is_empty() { Some(own) } else { Some(&self.url).filter(|url| kind.is_kind_of(url)) }
+        if !own.is_empty() {
+            Some((url_setting(kind), own))
+        } else if kind.is_kind_of(&self.url) {
+            Some(("ARCHIVE_URL", &self.url))
+        } else if kind == SinkKind::Postgresql && !self.database_url.is_empty() {
+            Some(("DATABASE_URL", &self.database_url))
+        } else {
+            None
+        }
     }
 
     fn own_url(&self, kind: SinkKind) -> &ArchiveUrl {
@@ -86,10 +105,9 @@ impl Options {
                 Err(OpenError::NoUrl(_)) => {
                     mistakes.push((url_setting(kind), format!("must be like {}", kind.example())));
                 }
-                Err(OpenError::Settings { reason, .. }) if self.own_url(kind).is_empty() => {
-                    mistakes.push(("ARCHIVE_URL", reason));
+                Err(OpenError::Settings { reason, .. }) => {
+                    mistakes.push((self.named_url(kind).map_or("ARCHIVE_URL", |(name, _)| name), reason));
                 }
-                Err(OpenError::Settings { reason, .. }) => mistakes.push((url_setting(kind), reason)),
             }
         }
         for kind in SinkKind::ALL.into_iter().filter(|kind| !self.own_url(*kind).is_empty()) {
@@ -99,6 +117,12 @@ impl Options {
                 mistakes
                     .push(("ARCHIVE_URL", format!("must be left out, or a folder, as {} is given", url_setting(kind))));
             }
+        }
+        if !self.database_url.is_empty() && !sinks.contains(&SinkKind::Postgresql) {
+            mistakes.push(("DATABASE_URL", "has no use unless ARCHIVE_BACKEND is postgresql".to_owned()));
+        }
+        if self.database_pool_min > self.database_pool_max {
+            mistakes.push(("DATABASE_POOL_MIN", "must not be more than DATABASE_POOL_MAX".to_owned()));
         }
         if !matches!(self.url.scheme(), None | Some("file")) && !sinks.iter().any(|kind| kind.is_kind_of(&self.url)) {
             let known = SinkKind::ALL.into_iter().find(|kind| kind.is_kind_of(&self.url));
@@ -128,6 +152,9 @@ impl Default for Options {
             url: ArchiveUrl::default(),
             url_s3: ArchiveUrl::default(),
             url_postgresql: ArchiveUrl::default(),
+            database_url: ArchiveUrl::default(),
+            database_pool_min: 1,
+            database_pool_max: 4,
             batch_size: 100,
             flush_interval: Duration::from_secs(60),
             retention_days: 90,

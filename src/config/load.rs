@@ -8,8 +8,8 @@ use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::settings::ABSENT;
 use super::{Config, SETTINGS, Setting};
+use crate::archive::sink::SinkKind;
 
 /// Where settings come from, lowest first: built-in values, a file, the environment, flags.
 #[derive(Clone, Default)]
@@ -56,7 +56,6 @@ impl Sources {
     /// The same for whoever wants to go on: what is wrong keeps its built-in value, and every mistake is named.
     pub fn gather(&self) -> (Loaded, Vec<Mistake>) {
         let mut mistakes = Vec::new();
-        let mut warnings = Vec::new();
 
         let mut figment = Figment::new();
         if let Some(path) = &self.file {
@@ -65,23 +64,6 @@ impl Sources {
         figment = figment.merge(self.environment_layer());
         figment = figment.merge(self.secret_files_layer(&mut mistakes));
         figment = figment.merge(self.flags_layer(&mut mistakes));
-
-        for absent in ABSENT {
-            match self.environment.get(absent.name) {
-                Some(value) if !value.trim().is_empty() && absent.stops => mistakes.push(Mistake {
-                    setting: absent.name.to_owned(),
-                    value: None,
-                    layer: Some(Layer::Environment),
-                    problem: absent.answer.to_owned(),
-                }),
-                Some(value) if !value.trim().is_empty() => {
-                    warnings.push(format!("{} has no effect: {}", absent.name, absent.answer));
-                }
-                _ => {}
-            }
-        }
-
-        warnings.extend(self.environment.iter().filter_map(|(name, value)| misspelt(name, value)));
 
         let mut config = Config::default();
         let mut layers = BTreeMap::new();
@@ -108,6 +90,8 @@ impl Sources {
             config.check(&layers, &mut mistakes);
         }
 
+        let mut warnings = idle(&layers);
+        warnings.extend(self.environment.iter().filter_map(|(name, value)| misspelt(name, value)));
         (Loaded { config, layers, warnings }, mistakes)
     }
 
@@ -167,6 +151,20 @@ impl Sources {
         }
         data
     }
+}
+
+/// What was set although its part is not in this build: it may be meant for another.
+fn idle(layers: &BTreeMap<&'static str, Layer>) -> Vec<String> {
+    let parts = [
+        ("Redis", crate::redis::is_compiled_in(), ["REDIS_POOL_MIN", "REDIS_POOL_MAX"]),
+        ("PostgreSQL", SinkKind::Postgresql.is_compiled_in(), ["DATABASE_POOL_MIN", "DATABASE_POOL_MAX"]),
+    ];
+    let absent = parts.into_iter().filter(|(_, is_there, _)| !is_there);
+    absent
+        .flat_map(|(part, _, names)| names.map(|name| (part, name)))
+        .filter(|(_, name)| layers.contains_key(name))
+        .map(|(part, name)| format!("{name} has no effect: {part} is not in this build"))
+        .collect()
 }
 
 /// The settings in force, and where each came from.

@@ -186,6 +186,12 @@ pub static SETTINGS: &[Setting] = &[
         |c| Slot::Word(&mut c.archive.url_s3, "s3://bucket/prefix/, or empty")),
     secret(Group::Archive, "ARCHIVE_URL_POSTGRESQL", "The database, where ARCHIVE_BACKENDS names postgresql.",
         |c| Slot::Word(&mut c.archive.url_postgresql, "postgresql://user:password@host/database, or empty")),
+    secret(Group::Archive, "DATABASE_URL", "Another name for the URL of the database; what is in ARCHIVE_URL counts first.",
+        |c| Slot::Word(&mut c.archive.database_url, "postgresql://user:password@host/database, or empty")),
+    plain(Group::Archive, "DATABASE_POOL_MIN", "Connections to the database that are kept open, used or not.",
+        |c| Slot::Whole(&mut c.archive.database_pool_min, 0, 1_000)),
+    plain(Group::Archive, "DATABASE_POOL_MAX", "Connections to the database at most; each copies a share of the games.",
+        |c| Slot::Whole(&mut c.archive.database_pool_max, 1, 1_000)),
     plain(Group::Archive, "ARCHIVE_BATCH_SIZE", "Completed games written, or copied, in one group at most.",
         |c| Slot::Whole(&mut c.archive.batch_size, 1, 100_000)),
     plain(Group::Archive, "ARCHIVE_FLUSH_INTERVAL", "Longest time a completed game waits for its group to fill, in seconds.",
@@ -249,23 +255,4 @@ pub static SETTINGS: &[Setting] = &[
         |c| Slot::Time(&mut c.memory.check_interval, Seconds, 1, 3_600)),
     plain(Group::Observe, "MEMORY_ALERT_THRESHOLD", "Share of the memory limit, in percent, from which on memory is tight.",
         |c| Slot::Whole(&mut c.memory.alert_percent, 10, 95)),
-];
-
-/// A setting known from other installations whose part is not in this build.
-pub(super) struct Absent {
-    pub(super) name: &'static str,
-    /// What is missing, and what to do instead.
-    pub(super) answer: &'static str,
-    /// Whether a value other than empty stops the start: somebody counts on it.
-    pub(super) stops: bool,
-}
-
-/// Settings that are understood but have nothing to act on here. Names that only tune such a part draw a
-/// warning; those that choose it stop the start.
-#[rustfmt::skip]
-pub(super) static ABSENT: &[Absent] = &[
-    Absent { name: "DATABASE_URL", stops: true,
-        answer: "a database for live games is not in this build; leave it empty, and games are kept in DATA_DIR" },
-    Absent { name: "DATABASE_POOL_MIN", stops: false, answer: "PostgreSQL is not in this build" },
-    Absent { name: "DATABASE_POOL_MAX", stops: false, answer: "PostgreSQL is not in this build" },
 ];

@@ -43,6 +43,9 @@ mod leaks;
 mod monitoring;
 /// What operators read, held against the program.
 mod operations;
+/// Completed games in PostgreSQL.
+#[cfg(feature = "postgres")]
+mod postgres;
 /// The server as a process, for whoever tests it from outside.
 mod process;
 /// Records of completed games: stored, decoded, shown, read back, altered and damaged.

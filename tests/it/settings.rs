@@ -80,6 +80,9 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("ARCHIVE_BACKENDS", "s3,postgresql"),
     ("ARCHIVE_URL_S3", "s3://games/liap/"),
     ("ARCHIVE_URL_POSTGRESQL", "postgresql://mira:hush@localhost/liap"),
+    ("DATABASE_URL", "postgresql://mira:hush@localhost/liap"),
+    ("DATABASE_POOL_MIN", "3"),
+    ("DATABASE_POOL_MAX", "100"),
     ("ARCHIVE_BATCH_SIZE", "1"),
     ("ARCHIVE_FLUSH_INTERVAL", "5"),
     ("ARCHIVE_RETENTION_DAYS", "0"),
@@ -162,6 +165,7 @@ fn others(name: &str) -> Option<&'static [(&'static str, &'static str)]> {
         "ARCHIVE_BACKENDS" => (&SinkKind::ALL, PLACES),
         "ARCHIVE_URL_S3" => (&[SinkKind::S3], &[("ARCHIVE_BACKENDS", "s3")]),
         "ARCHIVE_URL_POSTGRESQL" => (&[SinkKind::Postgresql], &[("ARCHIVE_BACKENDS", "postgresql")]),
+        "DATABASE_URL" => (&[SinkKind::Postgresql], &[("ARCHIVE_BACKEND", "postgresql")]),
         _ => (&[], &[]),
     };
     kinds.iter().all(|kind| kind.is_compiled_in()).then_some(others)
@@ -307,9 +311,14 @@ fn settings_must_fit_together_and_into_this_build() {
     assert!(!mistakes(load(&[("REDIS_URL", "http://:hush@localhost")]))[0].contains("hush"));
     wrong(&[("REDIS_POOL_MIN", "11")], "must not be above REDIS_POOL_MAX");
     wrong(&[("REDIS_CA_FILE", "/nowhere")], "must be a file");
+    wrong(&[("DATABASE_URL", "postgresql://mira:hush@localhost/liap")], "has no use unless ARCHIVE_BACKEND is");
+    wrong(&[("DATABASE_POOL_MIN", "5")], "must not be more than DATABASE_POOL_MAX");
 
-    let loaded = load(&[("DATABASE_POOL_MAX", "10"), ("DATABASE_URL", "")]).unwrap();
-    assert_eq!(loaded.warnings, ["DATABASE_POOL_MAX has no effect: PostgreSQL is not in this build"]);
+    let tuned = load(&[("REDIS_POOL_MAX", "50"), ("DATABASE_POOL_MAX", "100")]).unwrap().warnings;
+    let absent = |part: &str| tuned.iter().any(|warning| warning.contains(part));
+    assert_eq!(absent("REDIS_POOL_MAX has no effect: Redis is not in this build"), !liap::redis::is_compiled_in());
+    let is_compiled_in = SinkKind::Postgresql.is_compiled_in();
+    assert_eq!(absent("DATABASE_POOL_MAX has no effect: PostgreSQL is not in this build"), !is_compiled_in);
     assert!(load(&[("PORT", "0"), ("METRICS_PORT", "0")]).is_ok());
 }
 
@@ -353,6 +362,26 @@ fn copies_of_the_archive_go_where_they_can() {
         assert_eq!(from_file.config.archive.sink_url(kind).unwrap().reveal(), url);
         assert!(!setting("ARCHIVE_URL").value(&from_file.config).contains("hush"));
     }
+}
+
+#[test]
+fn a_database_may_go_by_its_usual_name() {
+    const URL: &str = "postgresql://mira:hush@localhost/liap";
+    let database = [("ARCHIVE_BACKEND", "postgresql"), ("DATABASE_URL", URL)];
+    if !SinkKind::Postgresql.is_compiled_in() {
+        assert!(mistakes(load(&database))[0].contains("not in this build"));
+        return;
+    }
+    let url = |pairs: &[(&str, &str)]| {
+        let archive = load(pairs).unwrap().config.archive;
+        archive.sink_url(SinkKind::Postgresql).unwrap().reveal().to_owned()
+    };
+    assert_eq!(url(&database), URL);
+    assert_eq!(url(&[database[0], database[1], ("ARCHIVE_URL", "/srv/games")]), URL);
+    let other = "postgresql://mira@elsewhere/liap";
+    assert_eq!(url(&[database[0], database[1], ("ARCHIVE_URL", other)]), other);
+    let wrong = mistakes(load(&[database[0], ("DATABASE_URL", "mysql://mira:hush@localhost/liap")]));
+    assert!(wrong[0].starts_with("DATABASE_URL") && !wrong[0].contains("hush"), "{wrong:?}");
 }
 
 #[test]

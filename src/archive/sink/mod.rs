@@ -11,6 +11,8 @@ mod aws_files;
 mod delivery;
 mod game;
 mod outbox;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "s3")]
 mod s3;
 mod url;
@@ -68,7 +70,7 @@ impl SinkKind {
     pub const fn is_compiled_in(self) -> bool {
         match self {
             Self::S3 => cfg!(feature = "s3"),
-            Self::Postgresql => false,
+            Self::Postgresql => cfg!(feature = "postgres"),
         }
     }
 
@@ -237,6 +239,9 @@ pub fn open_in(
         SinkKind::S3 => s3::S3::open(url, environment).map(|sink| Arc::new(sink) as _).map_err(wrong),
         #[cfg(not(feature = "s3"))]
         SinkKind::S3 => Err(OpenError::NotInBuild(kind)),
+        #[cfg(feature = "postgres")]
+        SinkKind::Postgresql => postgres::Postgres::open(url, options).map(|sink| Arc::new(sink) as _).map_err(wrong),
+        #[cfg(not(feature = "postgres"))]
         SinkKind::Postgresql => Err(OpenError::NotInBuild(kind)),
     }
 }

@@ -1,0 +1,374 @@
+//! Copies in PostgreSQL: a row a game, with its public form as JSON, and a row an event.
+//!
+//! Whatever is done is one transaction, and nothing of ours stays in a connection when it ends: no named statement, no setting.
+//! So the pooler in between may give every transaction another connection (pgbouncer's transaction mode).
+
+mod connect;
+mod rows;
+mod schema;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use deadpool_postgres::{Client, Pool, PoolError, TimeoutType};
+use futures_util::future::try_join_all;
+use tokio::time::{Instant, timeout};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Error, Transaction};
+
+use super::{Answer, ArchiveUrl, Content, Delivery, Digest, Held, Refusal, Sink, SinkError};
+use crate::archive::{GameId, Options};
+use rows::{Events, Games};
+
+/// The longest any question takes, whatever the database does.
+const PATIENCE: Duration = Duration::from_secs(25);
+/// The longest one statement may take there.
+const STATEMENT_PATIENCE: Duration = Duration::from_secs(15);
+/// Games of one transaction: some thousand rows.
+const GAMES_AT_ONCE: usize = 25;
+/// Old games removed by one transaction.
+const REMOVED_AT_ONCE: i64 = 200;
+/// A connection not used for so long is closed, unless it is one of those that are always kept.
+const IDLE: Duration = Duration::from_secs(120);
+/// Ids of ours, for there may be games of others in the same table.
+const OURS: &str = "game_id ~ '^[0-7][0-9A-HJKMNP-TV-Z]{25}$'";
+
+/// Games in a database.
+pub(super) struct Postgres {
+    pool: Pool,
+    kept: usize,
+    place: String,
+    schema: schema::Schema,
+}
+
+impl Postgres {
+    /// Reads the settings; nothing is sent yet.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub(super) fn open(url: &ArchiveUrl, options: &Options) -> Result<Self, String> {
+        let place = connect::Place::parse(url.reveal())?;
+        let name = place.to_string();
+        let most = options.database_pool_max.max(1);
+        let kept = options.database_pool_min.min(most);
+        Ok(Self { pool: place.pool(most)?, kept, place: name, schema: schema::Schema::default() })
+    }
+
+    /// A connection to a database that has what we need.
+    async fn client(&self) -> Result<Client, SinkError> {
+        let mut client = self.pool.get().await.map_err(no_client)?;
+        if let Err(error) = self.schema.ensure(&mut client).await {
+            // Whatever state it is in goes with it.
+            drop(Client::take(client));
+            return Err(error);
+        }
+        Ok(client)
+    }
+
+    /// Does something in one transaction. A connection that has failed is not used again.
+    async fn transact<T>(&self, act: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, Error>) -> Result<T, Failure> {
+        let mut client = self.client().await.map_err(Failure::Told)?;
+        let done = async {
+            let transaction = client.transaction().await?;
+            let patience = format!("SET LOCAL statement_timeout = {}", STATEMENT_PATIENCE.as_millis());
+            transaction.batch_execute(&patience).await?;
+            let done = act(&transaction).await?;
+            transaction.commit().await?;
+            Ok(done)
+        }
+        .await;
+        if let Err(error) = &done {
+            drop(Client::take(client));
+            self.schema.doubt(error);
+        }
+        done.map_err(Failure::Database)
+    }
+
+    async fn copy(&self, games: &[Delivery]) -> Result<Vec<Refusal>, SinkError> {
+        // In the order of their ids, so that no two who copy the same games wait for each other.
+        let mut sorted: Vec<&Delivery> = games.iter().collect();
+        sorted.sort_unstable_by_key(|game| game.id);
+        sorted.dedup_by_key(|game| game.id);
+        let parts: Vec<&[&Delivery]> = sorted.chunks(GAMES_AT_ONCE).collect();
+        // Each connection that may be had takes its share of the parts.
+        let lanes = self.pool.status().max_size.min(parts.len()).max(1);
+        let lane = async |lane: usize| {
+            let mut refused = Vec::new();
+            for part in parts.iter().skip(lane).step_by(lanes) {
+                refused.append(&mut self.copy_part(part).await?);
+            }
+            Ok::<_, SinkError>(refused)
+        };
+        let refused = try_join_all((0..lanes).map(lane)).await?;
+        Ok(refused.into_iter().flatten().collect())
+    }
+
+    async fn copy_part(&self, part: &[&Delivery]) -> Result<Vec<Refusal>, SinkError> {
+        match self.copy_together(part).await {
+            Ok(refused) => Ok(refused),
+            Err(Failure::Database(error)) if is_about_content(&error) => {
+                // One of them cannot be stored; the others shall not suffer for it.
+                let mut refused = Vec::new();
+                for game in part {
+                    match self.copy_together(&[game]).await {
+                        Ok(mut one) => refused.append(&mut one),
+                        Err(Failure::Database(error)) if is_about_content(&error) => {
+                            refused.push(Refusal { id: game.id, reason: text(&error) });
+                        }
+                        Err(failure) => return Err(failure.into()),
+                    }
+                }
+                Ok(refused)
+            }
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    /// Copies these games, with their events, or none of them.
+    async fn copy_together(&self, part: &[&Delivery]) -> Result<Vec<Refusal>, Failure> {
+        let mut games = Games::default();
+        let mut events = Events::default();
+        for &game in part {
+            let count = events.add(game);
+            games.add(game, count);
+            // Each costs a fraction of a millisecond, which is for others to use.
+            tokio::task::yield_now().await;
+        }
+        self.transact(async |transaction| {
+            let fresh = games.insert(transaction).await?;
+            if fresh.len() == games.len() {
+                events.insert(transaction, &fresh).await?;
+                return Ok(Vec::new());
+            }
+            let known = games.compare(transaction, &fresh).await?;
+            let mut wanting = fresh;
+            for one in known.iter().filter(|one| one.is_same && !one.is_whole) {
+                // Somebody has removed events. Whatever is left of them goes, and all of them come.
+                rows::remove_events(transaction, &one.id).await?;
+                wanting.push(one.id.clone());
+            }
+            events.insert(transaction, &wanting).await?;
+            let others: HashSet<&str> = known.iter().filter(|one| !one.is_same).map(|one| one.id.as_str()).collect();
+            let is_refused = |game: &&&Delivery| others.contains(game.id.to_string().as_str());
+            let reason = "another game of this id is there";
+            Ok(part.iter().filter(is_refused).map(|game| Refusal { id: game.id, reason: reason.to_owned() }).collect())
+        })
+        .await
+    }
+
+    async fn held(&self, after: Option<GameId>, limit: NonZeroUsize) -> Result<Vec<Held>, SinkError> {
+        // Only where what is there is not what was written, all of it is sent.
+        let page = format!(
+            "SELECT game_id, \
+                CASE WHEN is_unchanged THEN content_digest END, \
+                CASE WHEN is_unchanged THEN NULL ELSE game_data::text END, \
+                event_count = (SELECT count(*) FROM archive.game_events e WHERE e.game_id = page.game_id) IS NOT FALSE \
+             FROM (SELECT game_id, game_data, content_digest, event_count, \
+                    data_digest = sha256(convert_to(game_data::text, 'UTF8')) IS TRUE AND content_digest IS NOT NULL \
+                        AS is_unchanged \
+                FROM archive.completed_games WHERE game_id > $1 AND {OURS} ORDER BY game_id COLLATE \"C\" LIMIT $2) page \
+             ORDER BY game_id COLLATE \"C\""
+        );
+        let after = after.map(|id| id.to_string()).unwrap_or_default();
+        let limit = i64::try_from(limit.get()).unwrap_or(i64::MAX);
+        let rows = self
+            .transact(async |transaction| {
+                transaction.query_typed(&page, &[(&after, Type::TEXT), (&limit, Type::INT8)]).await
+            })
+            .await?;
+        let mut held = Vec::with_capacity(rows.len());
+        for row in rows {
+            let read = || -> Result<Held, Error> {
+                let digest: Option<Vec<u8>> = row.try_get(1)?;
+                let json: Option<String> = row.try_get(2)?;
+                let is_whole: bool = row.try_get(3)?;
+                let digest = digest.and_then(|digest| digest.try_into().ok()).map(Digest::from_bytes);
+                let content = match (is_whole, digest, json) {
+                    // No game's: what should be there is not.
+                    (false, ..) | (true, None, None) => Content::Digest(Digest::from_bytes([0; 32])),
+                    (true, Some(digest), _) => Content::Digest(digest),
+                    (true, None, Some(json)) => Content::Json(json),
+                };
+                let id: String = row.try_get(0)?;
+                Ok(Held { id: id.parse().unwrap_or(GameId::MIN), content })
+            };
+            held.push(read().map_err(Failure::Database)?);
+        }
+        Ok(held)
+    }
+
+    async fn whole(&self, id: GameId) -> Result<Option<Content>, SinkError> {
+        let ask = "SELECT game_data::text FROM archive.completed_games WHERE game_id = $1";
+        let id = id.to_string();
+        let row =
+            self.transact(async |transaction| transaction.query_typed_opt(ask, &[(&id, Type::TEXT)]).await).await?;
+        let json = row.map(|row| row.try_get(0)).transpose().map_err(Failure::Database)?;
+        Ok(json.map(Content::Json))
+    }
+
+    async fn remove_before(&self, before: GameId) -> Result<u64, SinkError> {
+        let choose = format!(
+            "SELECT game_id FROM archive.completed_games WHERE game_id < $1 AND {OURS} ORDER BY game_id COLLATE \"C\" LIMIT $2"
+        );
+        let before = before.to_string();
+        let mut removed = 0;
+        let until = Instant::now() + PATIENCE.saturating_sub(STATEMENT_PATIENCE);
+        loop {
+            let gone = self
+                .transact(async |transaction| {
+                    let rows = transaction
+                        .query_typed(&choose, &[(&before, Type::TEXT), (&REMOVED_AT_ONCE, Type::INT8)])
+                        .await?;
+                    let ids = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, Error>>()?;
+                    for table in ["game_events", "completed_games"] {
+                        let delete = format!("DELETE FROM archive.{table} WHERE game_id = ANY($1)");
+                        transaction.execute_typed(&delete, &[(&ids, Type::TEXT_ARRAY)]).await?;
+                    }
+                    Ok(ids.len() as u64)
+                })
+                .await?;
+            removed += gone;
+            if gone == 0 {
+                return Ok(removed);
+            }
+            if Instant::now() > until {
+                return Err(SinkError::Unavailable(format!("{removed} old games were removed, and there are more")));
+            }
+        }
+    }
+
+    /// Closes connections that nobody has used for long, and makes sure of those that are always kept.
+    async fn tidy_up(&self) -> Result<(), SinkError> {
+        let mut kept = 0;
+        self.pool.retain(|_, metrics| {
+            kept += 1;
+            kept <= self.kept || metrics.last_used() < IDLE
+        });
+        let open = self.pool.status().size;
+        // Held all at once, so that the pool cannot answer with the same one again.
+        let missing = self.kept.saturating_sub(open);
+        if missing > 0 {
+            let wanted = open.saturating_add(missing).min(self.pool.status().max_size);
+            try_join_all((0..wanted).map(|_| self.pool.get())).await.map_err(no_client)?;
+        }
+        Ok(())
+    }
+}
+
+impl Sink for Postgres {
+    fn place(&self) -> String {
+        self.place.clone()
+    }
+
+    fn check(&self) -> Answer<'_, ()> {
+        Box::pin(bounded(async {
+            self.tidy_up().await?;
+            let is_read_only = self
+                .transact(async |transaction| {
+                    let row =
+                        transaction.query_typed_one("SELECT current_setting('transaction_read_only')", &[]).await?;
+                    row.try_get::<_, String>(0)
+                })
+                .await?;
+            if is_read_only == "on" {
+                return Err(SinkError::Denied("the database can only be read".to_owned()));
+            }
+            Ok(())
+        }))
+    }
+
+    fn deliver<'a>(&'a self, games: &'a [Delivery]) -> Answer<'a, Vec<Refusal>> {
+        Box::pin(bounded(self.copy(games)))
+    }
+
+    fn page(&self, after: Option<GameId>, limit: NonZeroUsize) -> Answer<'_, Vec<Held>> {
+        Box::pin(bounded(self.held(after, limit)))
+    }
+
+    fn fetch(&self, id: GameId) -> Answer<'_, Option<Content>> {
+        Box::pin(bounded(self.whole(id)))
+    }
+
+    fn remove(&self, before_ms: u64) -> Answer<'_, u64> {
+        Box::pin(bounded(self.remove_before(GameId::first_at(before_ms))))
+    }
+}
+
+impl fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Postgres").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+/// A database that does not answer at all, stopped or behind a cut cable, is given up.
+async fn bounded<T>(act: impl Future<Output = Result<T, SinkError>>) -> Result<T, SinkError> {
+    let seconds = PATIENCE.as_secs();
+    timeout(PATIENCE, act)
+        .await
+        .unwrap_or_else(|_| Err(SinkError::Unavailable(format!("the database has not answered within {seconds} s"))))
+}
+
+/// Why a transaction has failed.
+#[derive(Debug)]
+enum Failure {
+    /// There was no connection, or the database is not made for us.
+    Told(SinkError),
+    /// The database, or the way to it.
+    Database(Error),
+}
+
+impl From<Failure> for SinkError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Told(error) => error,
+            Failure::Database(error) => sink_error(&error),
+        }
+    }
+}
+
+fn no_client(error: PoolError) -> SinkError {
+    match error {
+        PoolError::Backend(error) => sink_error(&error),
+        PoolError::Timeout(TimeoutType::Wait) => SinkError::Unavailable("all connections are in use".to_owned()),
+        PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle) => {
+            SinkError::Unavailable("the database does not answer".to_owned())
+        }
+        error => SinkError::Unavailable(error.to_string()),
+    }
+}
+
+fn sink_error(error: &Error) -> SinkError {
+    let needs_somebody = error.code().is_some_and(|code| {
+        // Authorization, and what only its owner can change.
+        code.code().starts_with("28")
+            || [SqlState::INSUFFICIENT_PRIVILEGE, SqlState::INVALID_CATALOG_NAME, SqlState::READ_ONLY_SQL_TRANSACTION]
+                .contains(code)
+    });
+    if needs_somebody { SinkError::Denied(text(error)) } else { SinkError::Unavailable(text(error)) }
+}
+
+/// Whether the database has looked at what was sent and does not want it.
+fn is_about_content(error: &Error) -> bool {
+    error.code().is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.code().starts_with(class)))
+}
+
+/// What is wrong, without the details, in which the database quotes what it was sent.
+fn text(error: &Error) -> String {
+    match error.as_db_error() {
+        Some(told) => format!("{} ({})", told.message(), told.code().code()),
+        None => {
+            let error: &dyn std::error::Error = error;
+            let mut text = error.to_string();
+            let mut source = error.source();
+            while let Some(cause) = source {
+                text.push_str(": ");
+                text.push_str(&cause.to_string());
+                source = cause.source();
+            }
+            text
+        }
+    }
+}

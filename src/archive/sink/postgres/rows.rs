@@ -1,0 +1,163 @@
+//! Games and their events as the columns of the two tables, sent as arrays: one statement, however many rows.
+
+use jiff::Timestamp;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Error, Transaction};
+
+use crate::archive::sink::Delivery;
+use crate::archive::{GameJson, tell};
+
+/// Columns of `completed_games`.
+#[derive(Debug, Default)]
+pub(super) struct Games {
+    ids: Vec<String>,
+    rooms: Vec<String>,
+    data: Vec<String>,
+    completed: Vec<Timestamp>,
+    seconds: Vec<Option<i32>>,
+    winners: Vec<Option<String>>,
+    scores: Vec<String>,
+    digests: Vec<Vec<u8>>,
+    event_counts: Vec<i32>,
+}
+
+/// A game that was there already.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) id: String,
+    /// Whether it is the game that we have.
+    pub(super) is_same: bool,
+    /// Whether all its events are there.
+    pub(super) is_whole: bool,
+}
+
+/// The text of a game is read once: without `MATERIALIZED` it would be read wherever it is used.
+const INSERT_GAMES: &str = "\
+    WITH sent AS MATERIALIZED ( \
+        SELECT game_id, room_id, data::jsonb AS game_data, completed_at, seconds, winner, scores::jsonb AS scores, digest, \
+            event_count, n \
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::int4[], $6::text[], $7::text[], $8::bytea[], \
+            $9::int4[]) WITH ORDINALITY \
+            AS u(game_id, room_id, data, completed_at, seconds, winner, scores, digest, event_count, n)) \
+    INSERT INTO archive.completed_games (game_id, room_id, game_data, completed_at, game_duration_seconds, winner_name, \
+        final_scores, content_digest, data_digest, event_count) \
+    SELECT game_id, room_id, game_data, completed_at, seconds, winner, scores, digest, \
+        sha256(convert_to(game_data::text, 'UTF8')), event_count \
+    FROM sent ORDER BY n \
+    ON CONFLICT DO NOTHING RETURNING game_id";
+
+const COMPARE_GAMES: &str = "\
+    SELECT g.game_id, g.game_data = u.data::jsonb, \
+        u.event_count = (SELECT count(*) FROM archive.game_events e WHERE e.game_id = g.game_id) \
+    FROM unnest($1::text[], $2::text[], $3::int4[]) AS u(game_id, data, event_count) \
+    JOIN archive.completed_games g ON g.game_id = u.game_id";
+
+impl Games {
+    pub(super) fn add(&mut self, delivery: &Delivery, event_count: usize) {
+        let game: &GameJson = &delivery.game;
+        self.ids.push(delivery.id.to_string());
+        self.rooms.push(game.room_id.clone());
+        self.data.push(delivery.line.clone());
+        self.completed.push(time(&game.completed_at));
+        self.seconds.push(i32::try_from(game.duration_seconds).ok());
+        self.winners.push(game.winner_name.clone());
+        self.scores.push(format!("{:?}", game.final_scores));
+        self.digests.push(delivery.digest.to_bytes().to_vec());
+        self.event_counts.push(i32::try_from(event_count).unwrap_or(i32::MAX));
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Inserts those that are not there, and returns their ids.
+    pub(super) async fn insert(&self, transaction: &Transaction<'_>) -> Result<Vec<String>, Error> {
+        let columns: [(&(dyn ToSql + Sync), Type); 9] = [
+            (&self.ids, Type::TEXT_ARRAY),
+            (&self.rooms, Type::TEXT_ARRAY),
+            (&self.data, Type::TEXT_ARRAY),
+            (&self.completed, Type::TIMESTAMPTZ_ARRAY),
+            (&self.seconds, Type::INT4_ARRAY),
+            (&self.winners, Type::TEXT_ARRAY),
+            (&self.scores, Type::TEXT_ARRAY),
+            (&self.digests, Type::BYTEA_ARRAY),
+            (&self.event_counts, Type::INT4_ARRAY),
+        ];
+        let rows = transaction.query_typed(INSERT_GAMES, &columns).await?;
+        rows.iter().map(|row| row.try_get(0)).collect()
+    }
+
+    /// Holds the games that were there already, all but `fresh`, against what is there.
+    pub(super) async fn compare(&self, transaction: &Transaction<'_>, fresh: &[String]) -> Result<Vec<Known>, Error> {
+        let all = self.ids.iter().zip(&self.data).zip(&self.event_counts);
+        let known = all.filter(|((id, _), _)| !fresh.contains(id));
+        let ((ids, data), counts): ((Vec<&String>, Vec<&String>), Vec<i32>) = known.unzip();
+        let columns: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&ids, Type::TEXT_ARRAY), (&data, Type::TEXT_ARRAY), (&counts, Type::INT4_ARRAY)];
+        let rows = transaction.query_typed(COMPARE_GAMES, &columns).await?;
+        rows.iter()
+            .map(|row| Ok(Known { id: row.try_get(0)?, is_same: row.try_get(1)?, is_whole: row.try_get(2)? }))
+            .collect()
+    }
+}
+
+/// Columns of `game_events`.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    games: Vec<String>,
+    kinds: Vec<&'static str>,
+    data: Vec<String>,
+    times: Vec<Timestamp>,
+}
+
+const INSERT_EVENTS: &str = "\
+    INSERT INTO archive.game_events (game_id, event_type, event_data, event_timestamp) \
+    SELECT game_id, kind, data::jsonb, at \
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) WITH ORDINALITY AS u(game_id, kind, data, at, n) \
+    WHERE game_id = ANY($5::text[]) ORDER BY n";
+
+impl Events {
+    /// Takes all events of a game, and says how many there are.
+    pub(super) fn add(&mut self, delivery: &Delivery) -> usize {
+        let id = delivery.id.to_string();
+        let started = time(&delivery.game.started_at);
+        let before = self.games.len();
+        for event in tell(&delivery.game) {
+            self.games.push(id.clone());
+            self.kinds.push(event.kind);
+            self.data.push(event.json.to_string());
+            let after = jiff::SignedDuration::from_millis(i64::try_from(event.at_ms).unwrap_or(i64::MAX));
+            self.times.push(started.checked_add(after).unwrap_or(Timestamp::MAX));
+        }
+        self.games.len() - before
+    }
+
+    /// Inserts the events of these games, in the order in which they happened.
+    pub(super) async fn insert(&self, transaction: &Transaction<'_>, games: &[String]) -> Result<(), Error> {
+        if games.is_empty() {
+            return Ok(());
+        }
+        let columns: [(&(dyn ToSql + Sync), Type); 5] = [
+            (&self.games, Type::TEXT_ARRAY),
+            (&self.kinds, Type::TEXT_ARRAY),
+            (&self.data, Type::TEXT_ARRAY),
+            (&self.times, Type::TIMESTAMPTZ_ARRAY),
+            (&games, Type::TEXT_ARRAY),
+        ];
+        transaction.execute_typed(INSERT_EVENTS, &columns).await?;
+        Ok(())
+    }
+}
+
+/// Removes the events of a game. Until the transaction ends, others who would do the same wait.
+pub(super) async fn remove_events(transaction: &Transaction<'_>, game: &str) -> Result<(), Error> {
+    let lock = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
+    transaction.query_typed(lock, &[(&game, Type::TEXT)]).await?;
+    transaction.execute_typed("DELETE FROM archive.game_events WHERE game_id = $1", &[(&game, Type::TEXT)]).await?;
+    Ok(())
+}
+
+/// A time of ours; what is beyond all calendars counts as their end.
+fn time(text: &str) -> Timestamp {
+    text.parse().unwrap_or(Timestamp::MAX)
+}

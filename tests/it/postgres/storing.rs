@@ -1,0 +1,212 @@
+//! What is stored, and what of it is found to be wrong.
+
+use liap::archive::sink::{Content, Digest};
+use liap::archive::{GameId, tell};
+use serde_json::Value;
+
+use super::server::Postgres;
+use super::{all_of, assert_holds, delivery, games, other_id, records, server, server_and_sink, sink};
+
+/// Both ways to make the tables make the same, in whichever order they are gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_script_makes_the_same_schema_as_the_server_itself() {
+    let Some(programs) = server::programs() else { return };
+    let server = Postgres::start(&programs).await;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/init-archive.sql");
+    for database in ["scripted", "earlier"] {
+        server.sql("postgres", &format!("CREATE DATABASE {database}")).await;
+    }
+    server.program("psql", "scripted", &["--quiet", "--set=ON_ERROR_STOP=1", "--file", script]);
+    let schema = |database: &str| {
+        let arguments = ["--schema-only", "--schema=archive", "--exclude-table=archive.schema_history"];
+        let dump = server.program("pg_dump", database, &arguments);
+        assert!(dump.contains("CREATE TABLE archive.completed_games"), "{dump}");
+        // Newer servers protect a dump with a word that is another one each time.
+        let lines = dump.lines().filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"));
+        lines.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    sink(&server.url("owner:pass", "games")).check().await.unwrap();
+    assert_eq!(schema("games"), schema("scripted"));
+
+    // The script again on what the server has made, and the server on what the script has made.
+    server.program("psql", "games", &["--quiet", "--set=ON_ERROR_STOP=1", "--file", script]);
+    sink(&server.url("owner:pass", "scripted")).check().await.unwrap();
+    assert_eq!(schema("games"), schema("scripted"));
+    // What was there already is left alone, so there is no history of it.
+    let history = "SELECT to_regclass('archive.schema_history') IS NULL";
+    assert_eq!(server.ask("scripted", history).await, "t");
+    assert_eq!(server.ask("games", history).await, "f");
+
+    // Tables of an earlier version grow.
+    server.program("psql", "earlier", &["--quiet", "--set=ON_ERROR_STOP=1", "--file", script]);
+    server.sql("earlier", "ALTER TABLE archive.completed_games DROP COLUMN event_count, DROP COLUMN data_digest").await;
+    sink(&server.url("owner:pass", "earlier")).check().await.unwrap();
+    let columns = "SELECT count(*) FROM pg_attribute WHERE attrelid = 'archive.completed_games'::regclass \
+        AND attnum > 0 AND NOT attisdropped";
+    assert_eq!(server.ask("earlier", columns).await, "11");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn games_are_stored_whole_and_the_questions_of_the_guide_have_answers() {
+    let Some((server, sink)) = server_and_sink().await else { return };
+    let games = games(1, 60);
+    assert_eq!(sink.deliver(&games).await, Ok(Vec::new()));
+    assert_holds(&server, &*sink, &games).await;
+
+    let client = server.client("games").await;
+    for game in games.iter().take(5) {
+        let row = client
+            .query_one(
+                "SELECT game_data, room_id, completed_at::text, game_duration_seconds, winner_name, final_scores \
+                 FROM archive.completed_games WHERE game_id = $1",
+                &[&game.id.to_string()],
+            )
+            .await
+            .unwrap();
+        let json: Value = serde_json::from_str(&game.line).unwrap();
+        assert_eq!(row.get::<_, Value>(0), json);
+        assert_eq!(row.get::<_, String>(1), game.game.room_id);
+        assert_eq!(row.get::<_, Option<i32>>(3), Some(i32::try_from(game.game.duration_seconds).unwrap()));
+        assert_eq!(row.get::<_, Option<String>>(4), game.game.winner_name);
+        assert_eq!(row.get::<_, Value>(5), json["final_scores"]);
+
+        let rows = client
+            .query(
+                "SELECT event_type, event_data, \
+                    (extract(epoch FROM event_timestamp - $2::text::timestamptz) * 1000)::int8 \
+                 FROM archive.game_events WHERE game_id = $1 ORDER BY id",
+                &[&game.id.to_string(), &game.game.started_at],
+            )
+            .await
+            .unwrap();
+        let stored: Vec<(String, Value, i64)> = rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
+        let told: Vec<(String, Value, i64)> = tell(&game.game)
+            .into_iter()
+            .map(|event| (event.kind.to_owned(), event.json, event.at_ms.try_into().unwrap()))
+            .collect();
+        assert_eq!(stored, told);
+    }
+
+    let winner = games[0].game.winner_name.clone();
+    let room = &games[0].game.room_id;
+    assert_eq!(server.ask("games", "SELECT count(*) FROM archive.completed_games;").await, "60");
+    let by_room = format!("SELECT game_id FROM archive.completed_games WHERE room_id = '{room}'");
+    assert_eq!(server.ask("games", &by_room).await, games[0].id.to_string());
+    if let Some(winner) = winner {
+        let by_winner = format!("SELECT count(*) > 0 FROM archive.completed_games WHERE winner_name = '{winner}'");
+        assert_eq!(server.ask("games", &by_winner).await, "t");
+    }
+    let size = server.ask("games", "SELECT pg_size_pretty(pg_database_size('games'));").await;
+    assert!(size.ends_with("MB") || size.ends_with("kB"), "{size}");
+    let since =
+        "SELECT count(*) FROM archive.completed_games WHERE completed_at >= '2026-01-01' AND archived_at <= now()";
+    assert_eq!(server.ask("games", since).await, "60");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_there_already_is_left_as_it_is() {
+    let Some((server, sink)) = server_and_sink().await else { return };
+    let games = games(2, 60);
+    assert_eq!(sink.deliver(&games[..40]).await, Ok(Vec::new()));
+    let archived = server.ask("games", "SELECT max(archived_at) FROM archive.completed_games").await;
+    // Half of a part is there, half is not; and one comes twice in one batch.
+    let mut again = games[30..].to_vec();
+    again.push(games[35].clone());
+    assert_eq!(sink.deliver(&again).await, Ok(Vec::new()));
+    assert_eq!(sink.deliver(&games).await, Ok(Vec::new()));
+    assert_holds(&server, &*sink, &games).await;
+    let question = format!("SELECT count(*) FROM archive.completed_games WHERE archived_at <= '{archived}'");
+    assert_eq!(server.ask("games", &question).await, "40");
+    assert_eq!(sink.deliver(&[]).await, Ok(Vec::new()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_servers_may_copy_the_same_games_at_once() {
+    let Some((server, _)) = server_and_sink().await else { return };
+    let games = games(3, 150);
+    let reversed: Vec<_> = games.iter().rev().cloned().collect();
+    // Each makes the tables too, if it is first.
+    let sinks: Vec<_> = (0..4).map(|_| sink(&server.url("owner:pass", "games"))).collect();
+    let answers = tokio::join!(
+        sinks[0].deliver(&games),
+        sinks[1].deliver(&reversed),
+        sinks[2].deliver(&games[50..]),
+        sinks[3].deliver(&reversed[50..]),
+    );
+    assert_eq!(answers, (Ok(Vec::new()), Ok(Vec::new()), Ok(Vec::new()), Ok(Vec::new())));
+    assert_holds(&server, &*sinks[0], &games).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_game_with_another_content_is_noticed_and_refused() {
+    let Some((server, sink)) = server_and_sink().await else { return };
+    let games = games(4, 10);
+    assert_eq!(sink.deliver(&games).await, Ok(Vec::new()));
+    let id = games[3].id;
+    let alter = format!(
+        "UPDATE archive.completed_games SET game_data = jsonb_set(game_data, '{{final_scores,0}}', '99') WHERE game_id = '{id}'"
+    );
+    server.sql("games", &alter).await;
+    let refused = sink.deliver(&games).await.unwrap();
+    assert_eq!(refused.iter().map(|refusal| refusal.id).collect::<Vec<_>>(), [id]);
+    let held = all_of(&*sink).await;
+    let Content::Json(json) = &held[3].content else { panic!("all of it is shown, but {:?}", held[3]) };
+    assert_eq!(serde_json::from_str::<Value>(json).unwrap()["final_scores"][0], 99);
+    assert_eq!(held.iter().filter(|held| matches!(held.content, Content::Digest(_))).count(), 9);
+    assert_eq!(sink.fetch(id).await, Ok(Some(Content::Json(json.clone()))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_events_are_noticed_and_come_back() {
+    let Some((server, sink)) = server_and_sink().await else { return };
+    let games = games(5, 30);
+    assert_eq!(sink.deliver(&games).await, Ok(Vec::new()));
+    let some = format!("DELETE FROM archive.game_events WHERE game_id = '{}' AND event_type = 'played'", games[7].id);
+    server.sql("games", &some).await;
+    let held = all_of(&*sink).await;
+    assert_eq!(held[7].content, Content::Digest(Digest::from_bytes([0; 32])));
+    server.sql("games", "TRUNCATE archive.game_events").await;
+    assert!(all_of(&*sink).await.iter().all(|held| held.content == Content::Digest(Digest::from_bytes([0; 32]))));
+    // The game itself can still be had.
+    assert!(matches!(sink.fetch(games[7].id).await, Ok(Some(Content::Json(_)))));
+
+    // From two sides at once, and still each event once.
+    let other = super::sink(&server.url("owner:pass", "games"));
+    assert_eq!(tokio::join!(sink.deliver(&games), other.deliver(&games)), (Ok(Vec::new()), Ok(Vec::new())));
+    assert_holds(&server, &*sink, &games).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_database_cannot_take_is_named_and_holds_up_nothing() {
+    let Some((server, sink)) = server_and_sink().await else { return };
+    let mut records = records(6, 20);
+    // Longer than its column, and with a character that JSON in PostgreSQL cannot have.
+    records[4].room_id = "R".repeat(60);
+    records[9].room_id = "nul\0".to_owned();
+    let games: Vec<_> = records.iter().map(delivery).collect();
+    let refused = sink.deliver(&games).await.unwrap();
+    let ids: Vec<GameId> = refused.iter().map(|refusal| refusal.id).collect();
+    assert_eq!(ids, [games[4].id, games[9].id]);
+    assert!(refused[0].reason.contains("too long"), "{refused:?}");
+    let good: Vec<_> = games.iter().filter(|game| !ids.contains(&game.id)).cloned().collect();
+    assert_holds(&server, &*sink, &good).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_games_go_with_their_events_and_those_of_others_stay() {
+    let Some((server, sink)) = server_and_sink().await else { return };
+    let games = games(7, 500);
+    for part in games.chunks(100) {
+        assert_eq!(sink.deliver(part).await, Ok(Vec::new()));
+    }
+    let foreign = "INSERT INTO archive.completed_games (game_id, room_id, game_data, completed_at) \
+        VALUES ('legacy-17', 'ABC', '{}', '2019-01-01'), ('0-of-another-program', 'ABC', '{}', '2019-01-01')";
+    server.sql("games", foreign).await;
+    assert_eq!(all_of(&*sink).await.len(), 500, "only ours are seen");
+    let before = games[450].id.unix_ms();
+    assert_eq!(sink.remove(before).await, Ok(450));
+    assert_eq!(sink.remove(before).await, Ok(0));
+    server.sql("games", "DELETE FROM archive.completed_games WHERE game_data = '{}'").await;
+    assert_holds(&server, &*sink, &games[450..]).await;
+    assert_eq!(sink.fetch(other_id(&games)).await, Ok(None));
+}

@@ -1,0 +1,147 @@
+//! The ways to a server: through pgbouncer, by TLS, as a user who owns nothing, with few connections or many.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use liap::archive::sink::SinkError;
+
+use super::server::{Pgbouncer, Postgres};
+use super::{SOON, assert_holds, deliver_at_last, games, server, server_and_sink, sink, sink_with};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_transaction_may_have_another_connection() {
+    let Some((server, direct)) = server_and_sink().await else { return };
+    let Some(program) = Pgbouncer::program() else { return };
+    let games = games(20, 300);
+    // Fewer connections than transactions at once, so that they are passed from hand to hand.
+    let bouncer = Pgbouncer::start(&program, &server, 2);
+    let url = format!("postgresql://owner:pass@127.0.0.1:{}/games", bouncer.port);
+    let sinks: Vec<_> = (0..3).map(|_| sink(&url)).collect();
+    // The tables are made through it too, by whoever is first.
+    let (a, b, c) = tokio::join!(
+        deliver_at_last(&*sinks[0], &games[..200]),
+        deliver_at_last(&*sinks[1], &games[100..]),
+        deliver_at_last(&*sinks[2], &games),
+    );
+    assert_eq!((a, b, c), (0, 0, 0), "nothing fails for being shared");
+    assert_holds(&server, &*direct, &games).await;
+    for sink in &sinks {
+        sink.check().await.unwrap();
+        assert_eq!(super::all_of(&**sink).await.len(), 300);
+    }
+    assert_eq!(sinks[0].remove(games[100].id.unix_ms()).await, Ok(100));
+    // Nothing of ours stays in a connection.
+    let left = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'";
+    assert_eq!(server.ask("games", left).await, "0");
+    drop(bouncer);
+    let answer = sinks[0].check().await;
+    assert!(matches!(answer, Err(SinkError::Unavailable(_))), "{answer:?}");
+}
+
+/// The role that `scripts/init-archive-role` makes, which owns nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_without_any_right_to_change_tables_will_do() {
+    let Some(programs) = server::programs() else { return };
+    let server = Postgres::start(&programs).await;
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let script = repository.join("scripts/init-archive.sql");
+    server.program("psql", "games", &["--quiet", "--set=ON_ERROR_STOP=1", "--file", script.to_str().unwrap()]);
+    let password = server.file("archive_password", "hush'\\\"$x\n");
+    let made = Command::new("sh")
+        .arg(repository.join("scripts/init-archive-role"))
+        .env("ARCHIVE_PASSWORD_FILE", password)
+        .envs([("POSTGRES_USER", "owner"), ("POSTGRES_DB", "games"), ("PGPASSWORD", "pass"), ("PGHOST", "127.0.0.1")])
+        .env("PGPORT", server.port.to_string())
+        .env("PATH", format!("{}:{}", programs.display(), std::env::var("PATH").unwrap()))
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+
+    let sink = sink(&server.url("liap:hush%27%5C%22$x", "games"));
+    let games = games(21, 60);
+    sink.check().await.unwrap();
+    assert_eq!(sink.deliver(&games).await, Ok(Vec::new()));
+    assert_holds(&server, &*sink, &games).await;
+    assert_eq!(sink.remove(games[10].id.unix_ms()).await, Ok(10));
+    let client = server.client("games").await;
+    for forbidden in ["DROP TABLE archive.game_events", "UPDATE archive.completed_games SET room_id = 'X'"] {
+        client.batch_execute("SET ROLE liap").await.unwrap();
+        assert!(client.batch_execute(forbidden).await.is_err(), "{forbidden}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_encrypted_and_verified_as_the_url_says() {
+    let Some(programs) = server::programs() else { return };
+    let server = Postgres::start(&programs).await;
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let certificate = server.file("server.crt", &certified.cert.pem());
+    server.file("server.key", &certified.signing_key.serialize_pem());
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let other = server.file("other.crt", &other.cert.pem());
+    // Nobody comes in without.
+    server.file("pg_hba.conf", "hostssl all all 127.0.0.1/32 scram-sha-256\n");
+    server.client("games").await.batch_execute("ALTER SYSTEM SET ssl = on").await.unwrap();
+    server.reload();
+
+    let games = games(22, 5);
+    let url = |host: &str, query: &str| format!("postgresql://owner:pass@{host}:{}/games?{query}", server.port);
+    let trusted = format!("sslmode=verify-full&sslrootcert={}", certificate.display());
+    let deadline = Instant::now() + SOON;
+    while sink(&url("localhost", "sslmode=require")).check().await.is_err() {
+        assert!(Instant::now() < deadline, "it offers TLS");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    for query in ["sslmode=require", "sslmode=prefer", "", &trusted] {
+        assert_eq!(sink(&url("localhost", query)).deliver(&games).await, Ok(Vec::new()), "{query}");
+    }
+    for (host, query) in [
+        ("localhost", "sslmode=disable".to_owned()),
+        // Not by anybody whom the world trusts; by somebody else; for another name.
+        ("localhost", "sslmode=verify-full".to_owned()),
+        ("localhost", format!("sslmode=verify-full&sslrootcert={}", other.display())),
+        ("localhost", format!("sslmode=require&sslrootcert={}", other.display())),
+        ("127.0.0.1", trusted.clone()),
+    ] {
+        let answer = sink(&url(host, &query)).deliver(&games).await;
+        assert!(answer.is_err(), "{host} {query}: {answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_many_connections_are_kept_and_no_more_are_made() {
+    let Some((server, owner)) = server_and_sink().await else { return };
+    owner.check().await.unwrap();
+    drop(owner);
+    let count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'liap'";
+    let deadline = Instant::now() + SOON;
+    while server.ask("games", count).await != "0" {
+        assert!(Instant::now() < deadline, "a sink that is gone leaves none");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let sink = sink_with(&server.url("owner:pass", "games"), 3, 5);
+    assert_eq!(server.ask("games", count).await, "0", "none before one is needed");
+    sink.check().await.unwrap();
+    assert_eq!(server.ask("games", count).await, "3");
+
+    let games = games(23, 300);
+    let watching = tokio::spawn({
+        let client = server.client("games").await;
+        async move {
+            let mut most = 0;
+            loop {
+                most = most.max(client.query_one(count, &[]).await.unwrap().get::<_, i64>(0));
+                if most > 5 {
+                    return most;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    });
+    let answers = tokio::join!(sink.deliver(&games), sink.deliver(&games), sink.check());
+    assert_eq!(answers, (Ok(Vec::new()), Ok(Vec::new()), Ok(())));
+    assert!(!watching.is_finished(), "more than allowed");
+    watching.abort();
+    assert_holds(&server, &*sink, &games).await;
+}
