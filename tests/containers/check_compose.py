@@ -15,8 +15,7 @@ from ruamel.yaml import YAML
 
 # What Liap hands on to the libraries of its services, as their own documentation has it.
 OTHERS = {
-    "AWS_ENDPOINT_URL", "AWS_ALLOW_HTTP", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
-    "AWS_SHARED_CREDENTIALS_FILE",
+    "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SHARED_CREDENTIALS_FILE",
 }
 # Where the rest of the machine expects to find things.
 PORTS_OF_THE_HOST = {"dev": {8000: "liap", 9090: "metrics of liap"}}
