@@ -1,5 +1,7 @@
 //! What is stored, and what of it is found to be wrong.
 
+use std::process::Command;
+
 use liap::archive::sink::{Content, Digest};
 use liap::archive::{GameId, tell};
 use serde_json::Value;
@@ -209,4 +211,83 @@ async fn old_games_go_with_their_events_and_those_of_others_stay() {
     server.sql("games", "DELETE FROM archive.completed_games WHERE game_data = '{}'").await;
     assert_holds(&server, &*sink, &games[450..]).await;
     assert_eq!(sink.fetch(other_id(&games)).await, Ok(None));
+}
+
+/// What every sink must do, here as anywhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_conforms() {
+    let Some((server, sink)) = server_and_sink().await else { return };
+    crate::sinks::conforms(&*sink).await;
+    assert_eq!(server.ask("games", "SELECT count(*) FROM archive.game_events").await, "0");
+}
+
+/// As a person does it, with the program.
+#[tokio::test(flavor = "multi_thread")]
+async fn games_are_sent_compared_and_brought_back_by_hand() {
+    let Some((server, _)) = server_and_sink().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let url = server.url("owner:pass", "games");
+    let liap = |data: &str, arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_liap"))
+            .args(arguments)
+            .current_dir(folder.path())
+            .env_clear()
+            .envs([("DATA_DIR", data), ("ARCHIVE_BACKEND", "postgresql"), ("DATABASE_URL", &url)])
+            .env("ARCHIVE_RETENTION_DAYS", "0")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(!said.contains("owner:pass"), "{said}");
+        (output.status.code(), said)
+    };
+    let ok = |(code, said): (Option<i32>, String)| {
+        assert_eq!(code, Some(0), "{said}");
+        said
+    };
+    ok(liap("one", &["simulate", "--games", "120", "--seed", "3", "--json", "games.jsonl"]));
+    ok(liap("one", &["archive", "import", "games.jsonl"]));
+    ok(liap("one", &["archive", "sync", "--all"]));
+    ok(liap("one", &["archive", "compare", "--deep"]));
+    assert_eq!(server.ask("games", "SELECT count(*) FROM archive.completed_games").await, "120");
+
+    // A game is missing there, one is another, one has lost its events.
+    let ids: Vec<String> = (0..3)
+        .map(|n| format!("(SELECT game_id FROM archive.completed_games ORDER BY 1 OFFSET {n} LIMIT 1)"))
+        .collect();
+    let gone = server.ask("games", &format!("SELECT {}", ids[0])).await;
+    server.sql("games", &format!("DELETE FROM archive.game_events WHERE game_id IN ({}, {})", ids[0], ids[2])).await;
+    server
+        .sql(
+            "games",
+            &format!(
+                "UPDATE archive.completed_games SET game_data = game_data || '{{\"rules\":9}}' WHERE game_id = {}",
+                ids[1]
+            ),
+        )
+        .await;
+    let (altered, lost) = (
+        server.ask("games", &format!("SELECT {}", ids[1])).await,
+        server.ask("games", &format!("SELECT {}", ids[2])).await,
+    );
+    server.sql("games", &format!("DELETE FROM archive.completed_games WHERE game_id = '{gone}'")).await;
+    let (code, said) = liap("one", &["archive", "compare"]);
+    assert_eq!(code, Some(1), "{said}");
+    for id in [&gone, &altered, &lost] {
+        assert!(said.contains(id.as_str()), "{id} in {said}");
+    }
+    // What is altered is for somebody to look at; all else is as it should be.
+    let (code, said) = liap("one", &["archive", "sync", "--all"]);
+    assert_eq!(code, Some(1), "{said}");
+    let (code, said) = liap("one", &["archive", "compare"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains(&altered) && !said.contains(&gone) && !said.contains(&lost), "{said}");
+    server.sql("games", &format!("DELETE FROM archive.game_events WHERE game_id = '{altered}'")).await;
+    server.sql("games", &format!("DELETE FROM archive.completed_games WHERE game_id = '{altered}'")).await;
+    ok(liap("one", &["archive", "sync", "--all"]));
+    ok(liap("one", &["archive", "compare"]));
+
+    ok(liap("two", &["archive", "restore", "--from", "postgresql"]));
+    ok(liap("two", &["archive", "export", "again.jsonl"]));
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    assert!(read("again.jsonl") == read("games.jsonl"), "what comes back is what was sent");
 }
