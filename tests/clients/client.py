@@ -79,7 +79,8 @@ class Browser:
         headers = []
         if self.keeps_cookies:
             # Only a browser sends an Origin.
-            headers.append(("Origin", "http://{}:{}".format(*ws.address(self.url)[:2])))
+            scheme = "https" if ws.security(self.url) else "http"
+            headers.append(("Origin", "{}://{}:{}".format(scheme, *ws.address(self.url)[:2])))
             if self.cookies:
                 headers.append(("Cookie", "; ".join(f"{name}={value}" for name, value in self.cookies.items())))
         return headers
@@ -101,8 +102,8 @@ class Browser:
                         report.violation("browser", f"liap_session without {must}: {attributes}")
                 if not any(attribute.startswith("path=") for attribute in lower):
                     report.violation("browser", f"liap_session without Path: {attributes}")
-                if "secure" in lower:
-                    report.violation("browser", "liap_session is Secure on plain http and would be lost")
+                if ("secure" in lower) != bool(ws.security(self.url)):
+                    report.violation("browser", f"liap_session must be Secure by https and only there: {attributes}")
                 if len(content) < 22:
                     report.violation("browser", "liap_session is shorter than 128 bits")
 
@@ -503,7 +504,7 @@ async def set_up_game(url, report, *, humans=4, cookies=True, entropy=False, see
 
 def arguments(parser):
     """Options that all scripts share."""
-    parser.add_argument("--url", required=True, help="http://127.0.0.1:PORT of the server")
+    parser.add_argument("--url", required=True, help="http://127.0.0.1:PORT of the server, or https")
     parser.add_argument("--pace", type=float, default=0.01, help="the server's GAME_PACE (default 0.01)")
     parser.add_argument("--patience", type=float, default=30.0, help="seconds without a frame that count as a stall")
     parser.add_argument("--seed", type=int, default=None, help="seed of the clients' choices")
