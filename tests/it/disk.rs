@@ -13,7 +13,8 @@ use crate::process::{Server, request};
 
 /// The archive pauses for at most five seconds between two attempts.
 const PATIENCE: Duration = Duration::from_secs(60);
-const SETTINGS: [(&str, &str); 5] = [
+/// Games that are archived soon after they were played.
+pub(crate) const SETTINGS: [(&str, &str); 5] = [
     ("GAME_PACE", "0"),
     ("USE_RATE_LIMITING", "false"),
     ("MAX_SOCKETS_PER_ADDRESS", "20000"),
@@ -22,7 +23,7 @@ const SETTINGS: [(&str, &str); 5] = [
 ];
 
 /// Whole games of one person and three bots, at a few tables.
-fn play(server: &Server) -> Report {
+pub(crate) fn play(server: &Server) -> Report {
     let load = Load { server: server.address, rooms: 6, people: 1, span: Duration::from_secs(3), target: Target::Liap };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(run(&load)).unwrap()
@@ -98,6 +99,13 @@ fn play_through(server: Server, data: &Path, fill: impl Fn(&Server), free: impl 
     assert!(verify.status.success(), "{verify:?}");
 }
 
+/// Lets the server write so many bytes to a file and no more.
+#[cfg(target_os = "linux")]
+pub(crate) fn limit_files(server: &Server, bytes: &str) {
+    let (pid, limit) = (server.pid().to_string(), format!("--fsize={bytes}:unlimited"));
+    assert!(Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap().success());
+}
+
 /// A limit on the size of files, which ends a process that does not know better.
 #[test]
 #[cfg(target_os = "linux")]
@@ -105,15 +113,11 @@ fn games_go_on_where_nothing_can_be_written() {
     let data = tempfile::tempdir().unwrap();
     let mut settings = SETTINGS.to_vec();
     settings.push(("DATA_DIR", data.path().to_str().unwrap()));
-    let limit = |server: &Server, bytes: &str| {
-        let (pid, limit) = (server.pid().to_string(), format!("--fsize={bytes}:unlimited"));
-        assert!(Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap().success());
-    };
     play_through(
         Server::start(&settings),
         data.path(),
-        |server| limit(server, "0"),
-        |server| limit(server, "unlimited"),
+        |server| limit_files(server, "0"),
+        |server| limit_files(server, "unlimited"),
     );
 }
 
