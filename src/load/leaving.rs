@@ -161,8 +161,8 @@ impl Forgotten {
 
 /// How often the server is asked whether it has forgotten.
 const ASKED_EVERY: Duration = Duration::from_secs(1);
-/// How many answers in a row must be the same. Memory is looked at once a second at the most.
-const QUIET_ANSWERS: u32 = 3;
+/// How often the server gives free memory back, and a little longer.
+const TIDIES_EVERY: Duration = Duration::from_secs(63);
 /// Addresses that clients come from, so that no server runs out of ports.
 const ADDRESSES: usize = 1 << 14;
 /// How long a client waits when it is told to, and how often.
@@ -184,16 +184,23 @@ pub async fn leave(leaving: &Leaving) -> Result<Forgotten, LoadError> {
     Ok(Forgotten { left, span, before, after, settled: began.elapsed() })
 }
 
-/// Waits until the server holds nothing any more, and its memory stays as it is.
+/// Waits until the server holds nothing any more and has tidied up after that.
 async fn settle(leaving: &Leaving) -> Result<Held, LoadError> {
     let until = Instant::now() + leaving.patience;
-    let (mut held, mut quiet) = (Held::by(leaving.metrics).await?, 0);
-    while Instant::now() < until && quiet < QUIET_ANSWERS {
+    let mut empty_since = None;
+    loop {
+        let held = Held::by(leaving.metrics).await?;
+        let since = *empty_since.get_or_insert_with(Instant::now);
+        if !held.is_empty() {
+            empty_since = None;
+        } else if since.elapsed() >= TIDIES_EVERY {
+            return Ok(held);
+        }
+        if Instant::now() >= until {
+            return Ok(held);
+        }
         tokio::time::sleep(ASKED_EVERY).await;
-        let last = std::mem::replace(&mut held, Held::by(leaving.metrics).await?);
-        quiet = if held.is_empty() && last == held { quiet + 1 } else { 0 };
     }
-    Ok(held)
 }
 
 async fn open_and_leave(leaving: &Leaving, rooms: usize) -> Result<BTreeMap<&'static str, usize>, LoadError> {
