@@ -15,6 +15,8 @@
 //!
 //! [`limit`] says who may go how fast; [`observe`] is log, metrics, health and memory. Neither reads a message.
 //!
+//! [`directory`] knows on which of several servers a room is.
+//!
 //! [`http`] is the door: connections, routes, sockets, the page. It decides nothing about games.
 //!
 //! [`relief`] gives memory back when it is tight, without harming a game.
@@ -25,6 +27,7 @@
 pub mod archive;
 pub mod cli;
 pub mod config;
+pub mod directory;
 pub mod game;
 pub mod http;
 pub mod limit;

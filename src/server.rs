@@ -18,6 +18,7 @@ use tokio::time::Instant;
 
 use crate::archive::{self, Archive, Told};
 use crate::config::Config;
+use crate::directory::{self, Directory};
 use crate::http::{self, Desk, Door, Secret, Tls};
 use crate::limit::{self, Kind, Limiter};
 use crate::observe::{
@@ -145,6 +146,7 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle) -> Result<
     let archive = open_archive(&config, &metrics)?;
     let (journal, recovered) = open_journal(&config, &metrics)?;
     let memory = observe::watch_memory(config.memory, Arc::clone(&metrics))?;
+    let ids = config.room.ids;
     let events = Events::new(config.room.event_buffer_size);
     let keep = keep(archive.clone(), events.clone());
     let rooms = Rooms::new(config.room, journal.clone(), keep, Arc::clone(&metrics), events.clone());
@@ -161,7 +163,9 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle) -> Result<
         tokio::spawn(watch_archive(archive, events.clone()));
     }
 
-    let house = House { limiter, redis, memory, archive, journal, broken, rooms, metrics };
+    let directory = directory::open(&config.directory, ids, &rooms, redis.as_ref(), &metrics);
+
+    let house = House { limiter, redis, directory, memory, archive, journal, broken, rooms, metrics };
     let health = Arc::new(house.health(&config.health));
     if let Some((listener, address)) = scraping {
         tokio::spawn(http::serve_metrics(listener, house.scrape()));
@@ -169,10 +173,11 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle) -> Result<
     }
     let base = config.http.base_path.clone();
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let House { limiter, archive, journal, rooms, metrics, .. } = house;
+    let House { limiter, directory, archive, journal, rooms, metrics, .. } = house;
     let token = config.http.admin_token.clone().map_or_else(|| invent_token(config.log.file.is_some()), Ok)?;
     let desk = Desk::new(&token, relief);
-    let door = Door::new(config.http, limiter, metrics, Arc::clone(&health), rooms.clone(), archive.clone(), desk);
+    let door =
+        Door::new(config.http, limiter, metrics, Arc::clone(&health), Arc::clone(&directory), archive.clone(), desk);
     let accepting = tokio::spawn(http::serve(listener, tls, Arc::clone(&door))?);
 
     health.set_phase(ServerPhase::Ready);
@@ -191,6 +196,7 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle) -> Result<
     let stopped = async {
         // The loop that accepts has nothing to say at its end.
         drop(accepting.await);
+        directory.leave().await;
         let left = rooms.stop(patience).await;
         if left > 0 {
             log::warn!("{left} tables have not stopped in time");
@@ -220,6 +226,7 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle) -> Result<
 struct House {
     limiter: Arc<dyn Limiter>,
     redis: Option<Redis>,
+    directory: Arc<dyn Directory>,
     memory: watch::Receiver<MemoryState>,
     archive: Option<Archive>,
     journal: Journal,
@@ -253,8 +260,13 @@ impl House {
                 ready(Check::healthy().with("keys", keys))
             })
             .check("rooms", move || ready(Check::healthy().with("rooms", rooms.len())));
-        match self.redis.clone() {
+        let health = match self.redis.clone() {
             Some(redis) => health.check("redis", move || ready(redis.check())),
+            None => health,
+        };
+        let directory = Arc::clone(&self.directory);
+        match directory.check() {
+            Some(_) => health.check("instances", move || ready(directory.check().unwrap_or_default())),
             None => health,
         }
     }

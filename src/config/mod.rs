@@ -16,6 +16,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::archive;
+use crate::directory;
 use crate::http;
 use crate::limit;
 use crate::observe;
@@ -45,6 +46,8 @@ pub struct Config {
     pub archive: archive::Options,
     /// How fast anybody may go.
     pub limit: limit::Options,
+    /// How this one of several servers is known.
+    pub directory: directory::Options,
     /// Where Redis is, if several servers share one.
     pub redis: redis::Options,
     /// What is logged.
@@ -68,6 +71,7 @@ impl Default for Config {
             journal: room::JournalOptions::default(),
             archive: archive::Options::default(),
             limit: limit::Options::default(),
+            directory: directory::Options::default(),
             redis: redis::Options::default(),
             log: observe::LogOptions::default(),
             metrics: observe::MetricsOptions::default(),

@@ -218,6 +218,10 @@ pub static SETTINGS: &[Setting] = &[
 
     secret(Group::Redis, "REDIS_URL", "Redis through which several servers share limits and the list of rooms.",
         |c| Slot::SecretWord(&mut c.redis.url, "redis://, rediss:// or redis+sentinel://, or empty; only in builds that have Redis")),
+    plain(Group::Redis, "INSTANCE_ID", "First digit of the ids of this server's rooms, where several servers stand behind one proxy.",
+        |c| Slot::Word(&mut c.room.ids, "one of 0 to 9 and A to F, or empty")),
+    plain(Group::Redis, "INSTANCE_URL", "Public address of this server alone. Empty where all have one name.",
+        |c| Slot::Word(&mut c.directory.url, "an address like https://one.example.org, or empty")),
     plain(Group::Redis, "REDIS_POOL_MIN", "Connections to Redis that are kept open.",
         |c| Slot::Whole(&mut c.redis.pool_min, 1, 1_000)),
     plain(Group::Redis, "REDIS_POOL_MAX", "Connections to Redis that are opened at most.",

@@ -6,6 +6,7 @@ use super::Options;
 use super::admin::Desk;
 use super::places::Places;
 use crate::archive::Archive;
+use crate::directory::Directory;
 use crate::limit::{Kind, Limiter};
 use crate::observe::{EventKind, Health, Metrics};
 use crate::room::Rooms;
@@ -18,6 +19,8 @@ pub struct Door {
     pub(super) metrics: Arc<Metrics>,
     pub(super) health: Arc<Health>,
     pub(super) rooms: Rooms,
+    /// Where rooms are.
+    pub(super) directory: Arc<dyn Directory>,
     /// Completed games, if they are kept.
     pub(super) archive: Option<Archive>,
     /// Connections that speak HTTP: they have not become a WebSocket, or not yet.
@@ -47,7 +50,7 @@ impl Door {
         limiter: Arc<dyn Limiter>,
         metrics: Arc<Metrics>,
         health: Arc<Health>,
-        rooms: Rooms,
+        directory: Arc<dyn Directory>,
         archive: Option<Archive>,
         desk: Desk,
     ) -> Arc<Self> {
@@ -61,7 +64,8 @@ impl Door {
             limiter,
             metrics,
             health,
-            rooms,
+            rooms: directory.rooms().clone(),
+            directory,
             archive,
             desk,
         })

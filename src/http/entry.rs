@@ -15,6 +15,7 @@ use super::client::{Client, Peer};
 use super::door::Door;
 use super::error::Refusal;
 use super::headers;
+use crate::directory::Whereabouts;
 use crate::limit::{Cost, Key, Kind, Verdict};
 use crate::observe::CorrelationId;
 
@@ -82,10 +83,23 @@ impl Entry {
         if !is_free && let Err(refusal) = self.admit(&client).await {
             return (part, refusal.response());
         }
+        if let Some(to) = self.elsewhere(request.uri().path()) {
+            return (part, redirect(StatusCode::TEMPORARY_REDIRECT, &to));
+        }
         request.extensions_mut().insert(client);
         match TowerToHyperService::new(warp::service(self.routes)).call(request).await {
             Ok(response) => (part, response),
             Err(never) => match never {},
+        }
+    }
+
+    /// Where the page of a room is that is on another server with an address of its own.
+    fn elsewhere(&self, path: &str) -> Option<String> {
+        let (place, id) = path.strip_prefix('/')?.split_once('/')?;
+        let id = id.parse().ok().filter(|_| matches!(place, "room" | "game"))?;
+        match self.door.directory.whereabouts(id) {
+            Whereabouts::Elsewhere { url: Some(url), .. } => Some(format!("{url}/{place}/{id}")),
+            Whereabouts::Elsewhere { url: None, .. } | Whereabouts::Here => None,
         }
     }
 

@@ -60,6 +60,12 @@ pub(super) enum Refusal {
     /// No place for another socket.
     #[error(transparent)]
     Full(#[from] Full),
+    /// The room is on another server.
+    #[error("this room is on another server; the reverse proxy should have asked that one")]
+    Elsewhere {
+        /// Whether that one is alive.
+        is_alive: bool,
+    },
     /// The server stops, or has not finished starting.
     #[error("the server is not ready")]
     NotReady,
@@ -80,7 +86,10 @@ impl Refusal {
             Self::NotAnUpgrade => StatusCode::UPGRADE_REQUIRED,
             Self::ForeignOrigin => StatusCode::FORBIDDEN,
             Self::TooMany { .. } | Self::Full(Full::ForAddress) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Full(Full::InAll) | Self::NotReady | Self::TooManyFollowers => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Elsewhere { is_alive: true } => StatusCode::MISDIRECTED_REQUEST,
+            Self::Full(Full::InAll) | Self::Elsewhere { is_alive: false } | Self::NotReady | Self::TooManyFollowers => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -123,10 +132,15 @@ impl Refusal {
                     set(HeaderName::from_static("ratelimit-policy"), value);
                 }
             }
-            Self::Full(_) | Self::NotReady | Self::TooManyFollowers => {
+            Self::Full(_) | Self::Elsewhere { is_alive: false } | Self::NotReady | Self::TooManyFollowers => {
                 set(RETRY_AFTER, HeaderValue::from_static("5"));
             }
-            Self::NotFound | Self::TooLarge | Self::BadRequest(_) | Self::ForeignOrigin | Self::Internal => {}
+            Self::NotFound
+            | Self::TooLarge
+            | Self::BadRequest(_)
+            | Self::ForeignOrigin
+            | Self::Elsewhere { is_alive: true }
+            | Self::Internal => {}
         }
         response
     }

@@ -178,7 +178,7 @@ async fn lobby(link: &mut Link, scales: &Scales, session: SessionKey) -> Ended {
             },
             ClientMessage::JoinRoom { room_id, player_name } => {
                 let joined = match room_id {
-                    Some(id) => rooms.join(id, Some(session), player_name.clone()).await,
+                    Some(id) => door.directory.join(id, session, player_name.clone()).await,
                     None => Err(room::JoinError::NotFound),
                 };
                 match joined {
@@ -604,7 +604,8 @@ mod tests {
             events,
         };
         let desk = Desk::new(&Secret::new("x"), relief);
-        let door = Door::new(Options::default(), limiter, metrics, health, rooms, None, desk);
+        let directory = crate::directory::alone(&rooms);
+        let door = Door::new(Options::default(), limiter, metrics, health, directory, None, desk);
         let listener = super::super::listen(([127, 0, 0, 1], 0).into()).unwrap();
         let stream = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let guest = Guest::new(door, SessionKey::of("x"), Key::from_number(1), "lobby".to_owned());

@@ -16,6 +16,7 @@ use super::places::{Full, Place};
 use super::session::Session;
 use super::socket::{self, Guest};
 use super::transport::Transport;
+use crate::directory::Whereabouts;
 use crate::limit::{Cost, Key, Kind, Verdict};
 use crate::observe::CorrelationId;
 
@@ -45,6 +46,11 @@ async fn accept(destination: String, upgrade: Option<OnUpgrade>, asked: Asked) -
     }
     if !door.health.phase().serves_players() {
         return Err(Refusal::NotReady);
+    }
+    if let Ok(id) = destination.parse()
+        && let Whereabouts::Elsewhere { is_alive, .. } = door.directory.whereabouts(id)
+    {
+        return Err(Refusal::Elsewhere { is_alive });
     }
     let address = Key::from_address(client.address);
     if let Verdict::Denied { retry_after } = door.limiter.check(Kind::NewSocket, address, Cost::Ordinary).await {
@@ -135,6 +141,7 @@ fn reason(refusal: &Refusal) -> &'static str {
         Refusal::TooMany { .. } => "limited",
         Refusal::NotReady => "stopping",
         Refusal::NotAnUpgrade | Refusal::BadRequest(_) => "malformed",
+        Refusal::Elsewhere { .. } => "elsewhere",
         _ => "other",
     }
 }

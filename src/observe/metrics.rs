@@ -91,7 +91,7 @@ pub mod labels {
         &["client", "lost", "silent", "slow", "abuse", "too_large", "not_text", "replaced", "stopping", "other"];
     /// Why a socket was not opened.
     pub const SOCKET_REFUSED: &[&str] =
-        &["origin", "full", "address_full", "limited", "stopping", "malformed", "other"];
+        &["origin", "full", "address_full", "limited", "elsewhere", "stopping", "malformed", "other"];
     /// What became of a new connection, where there is TLS.
     pub const HANDSHAKE: &[&str] = &["accepted", "plain", "late", "failed"];
     /// What a limit counts together.

@@ -15,5 +15,5 @@ pub mod table_message;
 pub use client_message::{ClientMessage, DecodeError, decode};
 pub use error_code::{CloseReason, ErrorType};
 pub use frame::{Broadcast, Frame};
-pub use name::{NameError, PlayerName, RoomId, RoomIdError, SeatToken, SessionKey};
+pub use name::{InstanceId, InstanceIdError, NameError, PlayerName, RoomId, RoomIdError, SeatToken, SessionKey};
 pub use table_event::{TableEvent, WonTurn, recovery_response};

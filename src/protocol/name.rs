@@ -86,6 +86,53 @@ impl RoomId {
     }
 }
 
+impl RoomId {
+    /// Which of several servers the room lives on.
+    #[must_use]
+    pub const fn instance(self) -> InstanceId {
+        InstanceId((self.0 >> 20) as u8)
+    }
+
+    /// The id with another first digit: that of this server.
+    #[must_use]
+    pub const fn on(self, instance: InstanceId) -> Self {
+        Self((instance.0 as u32) << 20 | self.0 & 0xF_FFFF)
+    }
+}
+
+/// One of up to 16 servers that share their players: the first digit of the ids of its rooms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct InstanceId(u8);
+
+/// The text is not one hexadecimal digit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("one of several servers is known by one hexadecimal digit")]
+pub struct InstanceIdError;
+
+impl InstanceId {
+    /// Every id there can be.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..16).map(Self)
+    }
+}
+
+impl FromStr for InstanceId {
+    type Err = InstanceIdError;
+    fn from_str(text: &str) -> Result<Self, InstanceIdError> {
+        let mut digits = text.chars();
+        match (digits.next().and_then(|digit| digit.to_digit(16)), digits.next()) {
+            (Some(digit), None) => u8::try_from(digit).map(Self).map_err(|_| InstanceIdError),
+            _ => Err(InstanceIdError),
+        }
+    }
+}
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:X}", self.0)
+    }
+}
+
 impl FromStr for RoomId {
     type Err = RoomIdError;
     fn from_str(text: &str) -> Result<Self, RoomIdError> {
@@ -157,6 +204,14 @@ impl SeatToken {
         Self(hex::encode(random))
     }
 
+    /// A new token; `None` if the operating system gives no randomness.
+    #[must_use]
+    pub fn random() -> Option<Self> {
+        let mut random = [0; 16];
+        getrandom::fill(&mut random).ok()?;
+        Some(Self::new(random))
+    }
+
     /// The text for the client.
     #[must_use]
     pub fn reveal(&self) -> &str {
@@ -197,6 +252,18 @@ mod tests {
         assert_eq!(RoomId::from_number(0xAB).to_string(), "0000AB");
         for bad in ["", "3FA9C", "3FA9C11", "lobby1", "+FA9C1"] {
             assert!(bad.parse::<RoomId>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_room_id_tells_its_server() {
+        let id = |text: &str| text.parse::<RoomId>().unwrap();
+        let instance = |text: &str| text.parse::<InstanceId>();
+        assert_eq!(id("3FA9C1").instance().to_string(), "3");
+        assert_eq!(id("3FA9C1").on(instance("e").unwrap()), id("EFA9C1"));
+        assert!(InstanceId::all().all(|one| id("FFFFFF").on(one).instance() == one));
+        for bad in ["", "G", "10", "-1", " 1"] {
+            assert_eq!(instance(bad), Err(InstanceIdError), "{bad:?}");
         }
     }
 

@@ -9,7 +9,7 @@ use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{Cmd, Pipeline, RedisError as ClientError, Value};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, interval, sleep, timeout};
 
 use super::target::{NoConnection, Target};
 use super::{Options, RedisError};
@@ -331,6 +331,7 @@ impl Pool {
     async fn look_after(&self) {
         let mut is_up = self.is_up.subscribe();
         let mut last_crowded = Instant::now();
+        let mut looks = interval(LOOK_EVERY);
         loop {
             // Nobody is left to tell if the handle is gone.
             let gone = async { drop(is_up.wait_for(|is_up| !is_up).await) };
@@ -338,12 +339,13 @@ impl Pool {
                 () = gone => return,
                 () = self.crowded.notified() => {
                     last_crowded = Instant::now();
-                    // None more is no harm: those there are go on.
-                    if let Ok(lane) = self.open_lane().await {
-                        self.change_lanes(|lanes| lanes.push(lane));
+                    // None more is no harm, those there are go on; but it is not tried again at once.
+                    match self.open_lane().await {
+                        Ok(lane) => self.change_lanes(|lanes| lanes.push(lane)),
+                        Err(_) => sleep(FIRST_PAUSE).await,
                     }
                 }
-                () = sleep(LOOK_EVERY) => {
+                _ = looks.tick() => {
                     let lanes = self.lanes().clone();
                     for lane in lanes {
                         match self.probe(&lane).await {

@@ -80,6 +80,9 @@ pub enum JoinError {
     /// The server takes nobody new.
     #[error("The server is about to restart, please try again in a minute")]
     Stopping,
+    /// It is on another server, which does not answer.
+    #[error("The room cannot be reached at the moment, please try again")]
+    Unreachable,
 }
 
 /// What a room wants done, in this order.

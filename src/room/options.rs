@@ -1,4 +1,8 @@
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
+
+use crate::protocol::{InstanceId, InstanceIdError, RoomId};
 
 /// How rooms behave and how many of them there may be.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +25,8 @@ pub struct Options {
     pub event_buffer_size: usize,
     /// How many events of one game are kept in memory for catching up. The record is never cut.
     pub max_events_per_game: usize,
+    /// Which ids new rooms get.
+    pub ids: RoomIds,
 }
 
 impl Default for Options {
@@ -34,6 +40,44 @@ impl Default for Options {
             gc_completed_games_after: Duration::from_secs(300),
             event_buffer_size: 10_000,
             max_events_per_game: 1_000,
+            ids: RoomIds::Any,
+        }
+    }
+}
+
+/// Which ids new rooms get.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RoomIds {
+    /// Any: all rooms are on this server.
+    #[default]
+    Any,
+    /// Those of this one of several servers.
+    Of(InstanceId),
+}
+
+impl RoomIds {
+    /// The id made from a random number.
+    pub(super) const fn make(self, random: u32) -> RoomId {
+        match self {
+            Self::Any => RoomId::from_number(random),
+            Self::Of(instance) => RoomId::from_number(random).on(instance),
+        }
+    }
+}
+
+impl FromStr for RoomIds {
+    type Err = InstanceIdError;
+
+    fn from_str(text: &str) -> Result<Self, InstanceIdError> {
+        if text.is_empty() { Ok(Self::Any) } else { text.parse().map(Self::Of) }
+    }
+}
+
+impl fmt::Display for RoomIds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => Ok(()),
+            Self::Of(instance) => instance.fmt(f),
         }
     }
 }

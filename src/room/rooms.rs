@@ -23,7 +23,7 @@ use crate::protocol::server_message::{self, ListReason, RoomSummary};
 use crate::protocol::{Frame, PlayerName, RoomId, SeatToken, SessionKey};
 
 /// The lobby shows no more rooms than this, newest first.
-const LISTED_MAX: usize = 200;
+pub const LISTED_MAX: usize = 200;
 /// Changes of the list within this time reach the lobby as one.
 const LIST_SETTLES: Duration = Duration::from_millis(20);
 /// How often it is looked whether rooms that close are gone.
@@ -194,6 +194,8 @@ struct Registry {
     list_version: watch::Sender<u64>,
     /// The list as last encoded.
     list: Mutex<EncodedList>,
+    /// Rooms of other servers, as they are shown in the lobby.
+    elsewhere: Mutex<Vec<RoomSummary>>,
     /// New rooms are refused: the server is stopping.
     is_stopping: AtomicBool,
     /// New rooms are refused: memory is short.
@@ -231,6 +233,7 @@ impl Rooms {
             thinkers: Arc::new(Semaphore::new(cores)),
             list_version: watch::Sender::new(0),
             list: Mutex::default(),
+            elsewhere: Mutex::default(),
             is_stopping: AtomicBool::new(false),
             is_memory_low: AtomicBool::new(false),
         }))
@@ -263,9 +266,9 @@ impl Rooms {
         if super::room::is_bot_name(&name) {
             return Err(CreateError::NameReserved);
         }
-        let token = random_token().ok_or(CreateError::NoRandomness)?;
+        let token = SeatToken::random().ok_or(CreateError::NoRandomness)?;
         for _ in 0..ID_ATTEMPTS {
-            let id = RoomId::from_number(getrandom::u32().map_err(|_| CreateError::NoRandomness)?);
+            let id = registry.options.ids.make(getrandom::u32().map_err(|_| CreateError::NoRandomness)?);
             let Entry::Vacant(place) = registry.rooms.entry(id) else {
                 continue;
             };
@@ -321,19 +324,26 @@ impl Rooms {
         session: Option<SessionKey>,
         name: PlayerName,
     ) -> Result<Seated, JoinError> {
+        let token = SeatToken::random().ok_or(JoinError::Busy)?;
+        let seat = self.seat(room_id, Newcomer { session, name, token: token.key() }).await?;
+        Ok(Seated { room_id, seat, token })
+    }
+
+    /// Seats somebody whose token only he knows.
+    ///
+    /// # Errors
+    /// [`JoinError`] says why there is no seat.
+    pub async fn seat(&self, room_id: RoomId, who: Newcomer) -> Result<Seat, JoinError> {
         if self.0.is_stopping.load(Ordering::Relaxed) {
             return Err(JoinError::Stopping);
         }
         let room = self.find(room_id).ok_or(JoinError::NotFound)?;
-        let token = random_token().ok_or(JoinError::Busy)?;
         let (reply, answer) = oneshot::channel();
-        let who = Newcomer { session, name, token: token.key() };
         room.send(Input::Join { who, reply }).map_err(|error| match error {
             SendError::Busy => JoinError::Busy,
             SendError::Gone => JoinError::NotFound,
         })?;
-        let seat = answer.await.unwrap_or(Err(JoinError::NotFound))?;
-        Ok(Seated { room_id, seat, token })
+        answer.await.unwrap_or(Err(JoinError::NotFound))
     }
 
     /// The way to a room, if it lives.
@@ -444,6 +454,18 @@ impl Rooms {
     /// The rooms the lobby shows: those that have not started, newest first, and no more than it can show.
     #[must_use]
     pub fn listed(&self) -> Vec<RoomSummary> {
+        let mut rooms = self.listed_here();
+        let elsewhere = self.0.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+        if !elsewhere.is_empty() {
+            rooms.extend(elsewhere.iter().cloned());
+            newest_first(&mut rooms);
+        }
+        rooms
+    }
+
+    /// Those of them that are on this server.
+    #[must_use]
+    pub fn listed_here(&self) -> Vec<RoomSummary> {
         let handles: Vec<RoomHandle> = self.0.rooms.iter().map(|room| room.clone()).collect();
         // Summaries are copied only of those that are shown: there may be thousands more.
         let mut waiting: Vec<(String, &RoomHandle)> = handles
@@ -455,6 +477,16 @@ impl Rooms {
             .collect();
         waiting.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
         waiting.into_iter().take(LISTED_MAX).map(|(_, room)| room.summary()).filter(|room| !room.started).collect()
+    }
+
+    /// Shows rooms of other servers in the lobby from now on, instead of those shown before.
+    pub fn set_elsewhere(&self, rooms: Vec<RoomSummary>) {
+        let mut elsewhere = self.0.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+        if *elsewhere != rooms {
+            *elsewhere = rooms;
+            drop(elsewhere);
+            self.list_changed();
+        }
     }
 
     /// Tells when the list of rooms has changed.
@@ -545,8 +577,7 @@ impl LobbyWatch {
     }
 }
 
-fn random_token() -> Option<SeatToken> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random).ok()?;
-    Some(SeatToken::new(random))
+fn newest_first(rooms: &mut Vec<RoomSummary>) {
+    rooms.sort_by(|a, b| b.created_at.cmp(&a.created_at));
+    rooms.truncate(LISTED_MAX);
 }

@@ -65,7 +65,7 @@ impl Human {
 }
 
 /// The colours of persons (protocol, section 5).
-pub(super) const COLORS: [&str; 8] = ["blue", "purple", "orange", "red", "green", "teal", "pink", "yellow"];
+pub const COLORS: [&str; 8] = ["blue", "purple", "orange", "red", "green", "teal", "pink", "yellow"];
 
 /// A bot's name: its seat's number.
 pub(super) const fn bot_name(seat: Seat) -> &'static str {

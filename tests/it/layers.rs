@@ -14,11 +14,12 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("limit", &["observe", "redis"]),
         ("archive", &["game", "observe"]),
         ("room", &["game", "protocol", "archive", "observe"]),
+        ("directory", &["game", "protocol", "room", "redis", "observe"]),
         ("load", &[]),
         ("relief", &["room", "limit", "archive", "observe"]),
-        ("http", &["room", "protocol", "limit", "archive", "observe", "game", "relief"]),
-        ("config", &["room", "http", "limit", "archive", "observe", "redis"]),
-        ("server", &["room", "http", "limit", "archive", "observe", "redis", "config", "relief"]),
+        ("http", &["room", "protocol", "limit", "archive", "observe", "game", "relief", "directory"]),
+        ("config", &["room", "http", "limit", "archive", "observe", "redis", "directory"]),
+        ("server", &["room", "http", "limit", "archive", "observe", "redis", "directory", "config", "relief"]),
         ("cli", &["server", "config", "archive", "game", "load", "observe", "http", "protocol", "room", "redis"]),
     ])
 }

@@ -35,10 +35,14 @@ mod effects;
 mod games;
 /// Routes, headers and files, asked for from outside.
 mod http;
+/// Several servers, one Redis, one proxy.
+mod instances;
 /// Which folder may use which.
 mod layers;
 /// What rooms leave behind that nobody wants any more.
 mod leaks;
+/// Limits in the process and in Redis: one suite for both, and what Redis may do.
+mod limiters;
 /// Alerts and dashboards, held against the metrics that really exist.
 mod monitoring;
 /// What operators read, held against the program.
@@ -56,6 +60,8 @@ mod requests;
 mod rules;
 /// Secrets planted in a run, and searched for in everything that comes out of it.
 mod secrets;
+/// Real servers of the tests' own, as `scripts/test` provides them.
+mod services;
 /// Settings: every source, every mistake, and the files made from their table.
 mod settings;
 /// Copies of the archive in a bucket, whatever happens to it.

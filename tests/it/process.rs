@@ -15,6 +15,8 @@ use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
+/// Without pauses, and without limits.
+pub(crate) const FAST: (&str, &str) = ("GAME_PACE", "0");
 /// Longer than anything here takes on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(15);
 
@@ -261,8 +263,13 @@ impl Socket {
 
     /// Opens a socket with headers of one's own. The error is the status of a refusal.
     pub(crate) async fn open_with(server: &Server, place: &str, headers: &[(&str, &str)]) -> Result<Self, u16> {
-        let stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
-        Self::upgrade(stream, server, place, headers).await
+        Self::open_at(server.address, place, headers).await
+    }
+
+    /// Opens a socket at an address, such as that of a proxy.
+    pub(crate) async fn open_at(address: SocketAddr, place: &str, headers: &[(&str, &str)]) -> Result<Self, u16> {
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        Self::upgrade_at(stream, address, place, headers).await
     }
 }
 
@@ -274,7 +281,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
         place: &str,
         headers: &[(&str, &str)],
     ) -> Result<Self, u16> {
-        let mut request = format!("ws://{}/ws/{place}", server.address).into_client_request().unwrap();
+        Self::upgrade_at(stream, server.address, place, headers).await
+    }
+
+    async fn upgrade_at(stream: S, address: SocketAddr, place: &str, headers: &[(&str, &str)]) -> Result<Self, u16> {
+        let mut request = format!("ws://{address}/ws/{place}").into_client_request().unwrap();
         for (name, value) in headers {
             request.headers_mut().append(HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap());
         }

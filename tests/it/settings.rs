@@ -95,6 +95,8 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("RATE_LIMIT_HTTP_PER_MINUTE", "10"),
     ("RATE_LIMIT_MAX_KEYS", "1000"),
     ("REDIS_URL", "redis://:hush@cache:6380/1"),
+    ("INSTANCE_ID", "A"),
+    ("INSTANCE_URL", "https://one.example.org"),
     ("REDIS_POOL_MIN", "2"),
     ("REDIS_POOL_MAX", "50"),
     ("REDIS_TIMEOUT_MS", "5"),

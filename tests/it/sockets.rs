@@ -5,10 +5,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
-use crate::process::{Server, Socket, room};
-
-/// No pauses at the tables.
-const FAST: (&str, &str) = ("GAME_PACE", "0");
+use crate::process::{FAST, Server, Socket, room};
 
 #[tokio::test]
 async fn the_lobby_lists_rooms_and_says_when_they_change() {

@@ -1,0 +1,34 @@
+use std::future::ready;
+use std::pin::Pin;
+
+use super::{Directory, Joining, Whereabouts};
+use crate::observe::Check;
+use crate::protocol::{PlayerName, RoomId, SessionKey};
+use crate::room::Rooms;
+
+/// All rooms there are are here.
+#[derive(Debug)]
+pub(super) struct Alone(pub(super) Rooms);
+
+impl Directory for Alone {
+    fn rooms(&self) -> &Rooms {
+        &self.0
+    }
+
+    fn whereabouts(&self, _id: RoomId) -> Whereabouts {
+        Whereabouts::Here
+    }
+
+    fn join(&self, id: RoomId, session: SessionKey, name: PlayerName) -> Joining {
+        let rooms = self.0.clone();
+        Box::pin(async move { rooms.join(id, Some(session), name).await })
+    }
+
+    fn check(&self) -> Option<Check> {
+        None
+    }
+
+    fn leave(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(ready(()))
+    }
+}

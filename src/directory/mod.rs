@@ -1,0 +1,100 @@
+//! Which server a room lives on, when several share a Redis and stand behind one proxy.
+//!
+//! The first digit of a room id is the server's own ([`InstanceId`]), so whoever reads an id knows where to go without
+//! asking anybody: the proxy too. What is shared is what changes: which servers are alive, and which rooms can be joined.
+//! Each server writes that about itself under a lease. One that dies is missed when its lease runs out, with its own rooms
+//! and no others; they come back with it, from its journal.
+
+mod alone;
+mod options;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+mod wire;
+
+use std::fmt::Debug;
+use std::pin::Pin;
+use std::sync::Arc;
+
+pub use options::{NotAPublicUrl, Options, PublicUrl};
+
+use crate::observe::{Check, Metrics};
+use crate::protocol::{InstanceId, PlayerName, RoomId, SessionKey};
+use crate::redis::Redis;
+use crate::room::{JoinError, RoomIds, Rooms, Seated};
+
+/// Knows where rooms are.
+pub trait Directory: Debug + Send + Sync {
+    /// The rooms of this server.
+    fn rooms(&self) -> &Rooms;
+
+    /// Where a room is, by its id. Waits for nobody.
+    fn whereabouts(&self, id: RoomId) -> Whereabouts;
+
+    /// Takes a seat in a room, wherever it is.
+    fn join(&self, id: RoomId, session: SessionKey, name: PlayerName) -> Joining;
+
+    /// How it is; `None` if there are no other servers.
+    fn check(&self) -> Option<Check>;
+
+    /// Tells the others that this server goes. Takes moments.
+    fn leave(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+/// Resolves to the seat that was taken, within a bounded time.
+pub type Joining = Pin<Box<dyn Future<Output = Result<Seated, JoinError>> + Send>>;
+
+/// Where a room is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whereabouts {
+    /// On this server, or nowhere.
+    Here,
+    /// On another one.
+    Elsewhere {
+        /// Whether it is alive.
+        is_alive: bool,
+        /// Its own public address, if it has one that is not ours.
+        url: Option<PublicUrl>,
+    },
+}
+
+/// The directory that fits: shared if there is a Redis, and a digit that makes this server one of several.
+pub fn open(
+    options: &Options,
+    ids: RoomIds,
+    rooms: &Rooms,
+    redis: Option<&Redis>,
+    metrics: &Arc<Metrics>,
+) -> Arc<dyn Directory> {
+    match (ids, redis) {
+        (RoomIds::Of(instance), Some(redis)) => shared(options, instance, rooms, redis, metrics),
+        _ => alone(rooms),
+    }
+}
+
+/// The directory of a server that shares with nobody.
+pub fn alone(rooms: &Rooms) -> Arc<dyn Directory> {
+    Arc::new(alone::Alone(rooms.clone()))
+}
+
+#[cfg(feature = "redis")]
+fn shared(
+    options: &Options,
+    instance: InstanceId,
+    rooms: &Rooms,
+    redis: &Redis,
+    metrics: &Arc<Metrics>,
+) -> Arc<dyn Directory> {
+    Arc::new(redis::Shared::open(options, instance, rooms.clone(), redis.clone(), Arc::clone(metrics)))
+}
+
+#[cfg(not(feature = "redis"))]
+fn shared(
+    _options: &Options,
+    _instance: InstanceId,
+    _rooms: &Rooms,
+    redis: &Redis,
+    _metrics: &Arc<Metrics>,
+) -> Arc<dyn Directory> {
+    match *redis {}
+}

@@ -1,0 +1,376 @@
+//! The directory that several servers share.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use redis::pipe;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::wire::{Card, Heard, Word, list, rooms};
+use super::{Directory, Joining, Options, PublicUrl, Whereabouts};
+use crate::game::Seat;
+use crate::observe::{Check, Metrics};
+use crate::protocol::server_message::RoomSummary;
+use crate::protocol::{InstanceId, PlayerName, RoomId, SeatToken, SessionKey};
+use crate::redis::{Redis, Trouble};
+use crate::room::{JoinError, Newcomer, Rooms, Seated};
+
+/// A server that has not been heard of for so long is gone.
+const LEASE: Duration = Duration::from_secs(10);
+/// How often a server is heard of when nothing changes.
+const RENEW: Duration = Duration::from_secs(3);
+/// Changes of a list reach the others no more often.
+const SETTLES: Duration = Duration::from_millis(200);
+/// How long a server is remembered that is gone: as long as the existing client remembers a room.
+const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
+/// The longest wait for what nobody at a table waits for.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The longest wait for another server's answer about a seat.
+const JOIN_WITHIN: Duration = Duration::from_secs(3);
+/// Questions to other servers that may be under way, and questions of theirs that are worked on at once.
+const CALLS: usize = 1_024;
+const ANSWERS: usize = 64;
+/// Before the next attempt to listen.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Changes are called out here.
+const CHANGES: &str = "liap:rooms";
+
+/// The directory kept in Redis.
+#[derive(Debug)]
+pub(super) struct Shared {
+    inner: Arc<Inner>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[derive(Debug)]
+struct Inner {
+    me: InstanceId,
+    url: PublicUrl,
+    /// This start of this server.
+    start: String,
+    rooms: Rooms,
+    redis: Redis,
+    metrics: Arc<Metrics>,
+    /// Every server that was ever heard of; nothing before the first look.
+    others: Mutex<Option<HashMap<InstanceId, Other>>>,
+    /// Another server has our digit.
+    is_doubled: AtomicBool,
+    calls: Mutex<Calls>,
+    answers: Arc<Semaphore>,
+}
+
+/// What is known of another server.
+#[derive(Debug, Clone)]
+struct Other {
+    is_alive: bool,
+    url: Option<PublicUrl>,
+}
+
+#[derive(Debug, Default)]
+struct Calls {
+    last: u64,
+    waiting: HashMap<u64, oneshot::Sender<Result<Seat, JoinError>>>,
+}
+
+fn card_key(instance: InstanceId) -> String {
+    format!("liap:instance:{instance}")
+}
+
+fn rooms_key(instance: InstanceId) -> String {
+    format!("liap:rooms:{instance}")
+}
+
+fn channel(instance: InstanceId) -> String {
+    format!("liap:to:{instance}")
+}
+
+impl Shared {
+    pub(super) fn open(options: &Options, me: InstanceId, rooms: Rooms, redis: Redis, metrics: Arc<Metrics>) -> Self {
+        let start = format!("{:016x}{:08x}", getrandom::u64().unwrap_or(0), std::process::id());
+        let inner = Arc::new(Inner {
+            me,
+            url: options.url.clone(),
+            start,
+            rooms,
+            redis,
+            metrics,
+            others: Mutex::default(),
+            is_doubled: AtomicBool::new(false),
+            // An answer to a question from before a restart must fit none of today's.
+            calls: Mutex::new(Calls { last: getrandom::u64().unwrap_or(0), ..Calls::default() }),
+            answers: Arc::new(Semaphore::new(ANSWERS)),
+        });
+        inner.metrics.instances.set(1);
+        let task = tokio::spawn(Arc::clone(&inner).run());
+        Self { inner, task }
+    }
+}
+
+impl Directory for Shared {
+    fn rooms(&self) -> &Rooms {
+        &self.inner.rooms
+    }
+
+    fn whereabouts(&self, id: RoomId) -> Whereabouts {
+        self.inner.whereabouts(id)
+    }
+
+    fn join(&self, id: RoomId, session: SessionKey, name: PlayerName) -> Joining {
+        let inner = Arc::clone(&self.inner);
+        Box::pin(async move {
+            match inner.whereabouts(id) {
+                Whereabouts::Here => inner.rooms.join(id, Some(session), name).await,
+                Whereabouts::Elsewhere { .. } => inner.join_elsewhere(id, session, name).await,
+            }
+        })
+    }
+
+    fn check(&self) -> Option<Check> {
+        let others = self.inner.others();
+        let check = if self.inner.is_doubled.load(Ordering::Relaxed) {
+            Check::degraded(format!("another server has INSTANCE_ID {} too", self.inner.me))
+        } else if self.inner.redis.is_up() {
+            Check::healthy()
+        } else {
+            Check::degraded("the other servers are out of sight; the lobby shows the rooms of this one")
+        };
+        let alive = others.iter().flatten().filter(|(_, other)| other.is_alive).count() + 1;
+        Some(check.with("id", self.inner.me.to_string()).with("alive", alive))
+    }
+
+    fn leave(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.task.abort();
+        let inner = &self.inner;
+        Box::pin(async move {
+            let mut commands = pipe();
+            commands.del(rooms_key(inner.me)).ignore().publish(CHANGES, inner.me.to_string()).ignore();
+            // Without, the lease runs out.
+            inner.redis.exchange::<()>(&commands, PATIENCE).await.ok();
+        })
+    }
+}
+
+impl Inner {
+    fn others(&self) -> MutexGuard<'_, Option<HashMap<InstanceId, Other>>> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn whereabouts(&self, id: RoomId) -> Whereabouts {
+        // A room from before this server had a digit is here whatever its id says.
+        if id.instance() == self.me || self.rooms.find(id).is_some() {
+            return Whereabouts::Here;
+        }
+        let others = self.others();
+        match others.as_ref().map(|others| others.get(&id.instance())) {
+            Some(Some(Other { is_alive, url })) => Whereabouts::Elsewhere {
+                is_alive: *is_alive,
+                url: url.clone().filter(|url| *is_alive && *url != self.url),
+            },
+            // Nobody has this digit, so there is no such room.
+            Some(None) if self.redis.is_up() => Whereabouts::Here,
+            _ => Whereabouts::Elsewhere { is_alive: false, url: None },
+        }
+    }
+
+    /// Asks the server whose room it is.
+    async fn join_elsewhere(&self, id: RoomId, session: SessionKey, name: PlayerName) -> Result<Seated, JoinError> {
+        let token = SeatToken::random().ok_or(JoinError::Busy)?;
+        let who = Newcomer { session: Some(session), name, token: token.key() };
+        let (call, answer) = self.expect_answer().ok_or(JoinError::Busy)?;
+        let word = Word::join(call.number, self.me, id, &who);
+        let heard_by = self.tell(id.instance(), &word).await.unwrap_or(0);
+        if heard_by == 0 {
+            return Err(JoinError::Unreachable);
+        }
+        let seat = timeout(JOIN_WITHIN, answer).await;
+        let seat = seat.ok().and_then(Result::ok).ok_or(JoinError::Unreachable)??;
+        Ok(Seated { room_id: id, seat, token })
+    }
+
+    /// A number for a question and the way its answer will come; `None` if too many are under way.
+    fn expect_answer(&self) -> Option<(Call<'_>, oneshot::Receiver<Result<Seat, JoinError>>)> {
+        let (sender, answer) = oneshot::channel();
+        let mut calls = self.calls();
+        if calls.waiting.len() >= CALLS {
+            return None;
+        }
+        calls.last = calls.last.wrapping_add(1);
+        let number = calls.last;
+        calls.waiting.insert(number, sender);
+        Some((Call { inner: self, number }, answer))
+    }
+
+    /// Tells another server something; says how many have heard it.
+    async fn tell(&self, to: InstanceId, word: &Word) -> Result<u32, Trouble> {
+        let mut commands = pipe();
+        commands.publish(channel(to), word.text());
+        let (heard_by,): (u32,) = self.redis.exchange(&commands, PATIENCE).await?;
+        Ok(heard_by)
+    }
+
+    /// Renews the lease and listens to the others, for as long as this server lives.
+    async fn run(self: Arc<Self>) {
+        let mut up = self.redis.watch();
+        loop {
+            if timeout(LEASE, up.wait_for(|is_up| *is_up)).await.is_err() {
+                self.forget_others();
+            }
+            if up.wait_for(|is_up| *is_up).await.is_err() {
+                return;
+            }
+            let gone = async { drop(up.wait_for(|is_up| !is_up).await) };
+            tokio::select! {
+                () = gone => {}
+                ended = Arc::clone(&self).share() => if let Err(trouble) = ended {
+                    log::debug!("the directory of rooms is out of reach: {}", trouble.name());
+                },
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Shares until something goes wrong.
+    async fn share(self: Arc<Self>) -> Result<(), Trouble> {
+        let mut listening = self.redis.subscribe().await?;
+        let channels = [channel(self.me), CHANGES.to_owned()];
+        let subscribed = timeout(PATIENCE, listening.subscribe(&channels[..])).await;
+        subscribed.map_err(|_| Trouble::Slow)?.map_err(|_| Trouble::Failed)?;
+        let mut messages = listening.into_on_message();
+        let mut lobby = self.rooms.watch_lobby();
+        let mut said = String::new();
+        let mut is_first = true;
+        let mut last = Instant::now();
+        let mut next = last;
+        loop {
+            tokio::select! {
+                message = messages.next() => {
+                    let message = message.ok_or(Trouble::Failed)?;
+                    let Ok(text) = message.get_payload::<String>() else { continue };
+                    if message.get_channel_name() != CHANGES {
+                        Arc::clone(&self).hear(&text);
+                    } else if text != self.me.to_string() {
+                        next = next.min(last + SETTLES);
+                    }
+                }
+                () = lobby.changed() => next = next.min(last + SETTLES),
+                () = sleep_until(next) => {
+                    said = self.renew(said, is_first).await?;
+                    is_first = false;
+                    last = Instant::now();
+                    next = last + RENEW;
+                }
+            }
+        }
+    }
+
+    /// Writes what there is to say about this server, and reads what the others have written. Gives back what was
+    /// said; others are told only if it has changed.
+    async fn renew(&self, said: String, is_first: bool) -> Result<String, Trouble> {
+        let card = Card { start: self.start.clone(), url: self.url.to_string() };
+        let card = serde_json::to_string(&card).unwrap_or_default();
+        let text = list(&self.rooms.listed_here());
+        let mut commands = pipe();
+        commands.cmd("SET").arg(card_key(self.me)).arg(card).arg("EX").arg(REMEMBERED.as_secs()).arg("GET");
+        commands.cmd("SET").arg(rooms_key(self.me)).arg(&text).arg("PX").arg(LEASE.as_millis() as u64).ignore();
+        commands.cmd("MGET").arg(InstanceId::all().map(card_key).collect::<Vec<_>>());
+        commands.cmd("MGET").arg(InstanceId::all().map(rooms_key).collect::<Vec<_>>());
+        if text != said {
+            commands.publish(CHANGES, self.me.to_string()).ignore();
+        }
+        type Texts = Vec<Option<String>>;
+        let (before, cards, lists): (Option<String>, Texts, Texts) = self.redis.exchange(&commands, PATIENCE).await?;
+
+        // What stood there before the first time was written before the last restart.
+        let stranger = before.as_deref().and_then(Card::read).is_some_and(|card| card.start != self.start);
+        let is_doubled = stranger && !is_first;
+        if is_doubled && !self.is_doubled.load(Ordering::Relaxed) {
+            log::error!("another server has INSTANCE_ID {} too: rooms of both will be lost to players", self.me);
+        }
+        self.is_doubled.store(is_doubled, Ordering::Relaxed);
+
+        let mut others = self.gone_others();
+        let mut elsewhere = Vec::new();
+        for ((instance, card), list) in InstanceId::all().zip(cards).zip(lists) {
+            let Some(card) = card.as_deref().and_then(Card::read).filter(|_| instance != self.me) else { continue };
+            others.insert(instance, Other { is_alive: list.is_some(), url: card.url() });
+            elsewhere.extend(list.as_deref().map(|list| rooms(instance, list)).unwrap_or_default());
+        }
+        self.see(others, elsewhere);
+        Ok(text)
+    }
+
+    fn see(&self, others: HashMap<InstanceId, Other>, elsewhere: Vec<RoomSummary>) {
+        let alive = others.values().filter(|other| other.is_alive).count() + 1;
+        self.metrics.instances.set(i64::try_from(alive).unwrap_or(i64::MAX));
+        self.metrics.rooms_elsewhere.set(i64::try_from(elsewhere.len()).unwrap_or(i64::MAX));
+        *self.others() = Some(others);
+        self.rooms.set_elsewhere(elsewhere);
+    }
+
+    /// What was known of the others has run out.
+    fn forget_others(&self) {
+        if self.others().is_some() {
+            self.see(self.gone_others(), Vec::new());
+        }
+    }
+
+    /// The others as if all of them were gone: their rooms are no less theirs.
+    fn gone_others(&self) -> HashMap<InstanceId, Other> {
+        let others = self.others();
+        others.iter().flatten().map(|(id, other)| (*id, Other { is_alive: false, ..other.clone() })).collect()
+    }
+
+    /// Takes what another server says.
+    fn hear(self: Arc<Self>, text: &str) {
+        match Word::read(text) {
+            Some(Heard::Answer { call, outcome }) => {
+                let waiting = self.calls().waiting.remove(&call);
+                if let Some(waiting) = waiting {
+                    // Whoever asked may have left.
+                    waiting.send(outcome).ok();
+                }
+            }
+            Some(Heard::Join { call, from, room, who }) => {
+                // Beyond the bound a question is lost, and whoever asked hears that we are out of reach.
+                let Ok(permit) = Arc::clone(&self.answers).try_acquire_owned() else { return };
+                tokio::spawn(async move {
+                    let outcome = self.rooms.seat(room, who).await;
+                    if self.tell(from, &Word::answer(call, outcome)).await.is_err() {
+                        log::debug!("an answer to another server was lost");
+                    }
+                    drop(permit);
+                });
+            }
+            None => log::debug!("another server has said something that makes no sense"),
+        }
+    }
+}
+
+/// A question under way; forgotten when dropped.
+struct Call<'a> {
+    inner: &'a Inner,
+    number: u64,
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        self.inner.calls().waiting.remove(&self.number);
+    }
+}

@@ -1,0 +1,347 @@
+//! Several servers, one Redis, one proxy: a room is on one of them and within reach from all.
+#![cfg(feature = "redis")]
+
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::process::{FAST, Server, Socket, request};
+use crate::services::{RedisServer, free_port, program, until, until_async};
+
+/// Three servers with the digits 0, 1 and 2 on ports of their own.
+struct House {
+    servers: Vec<Option<Server>>,
+    ports: Vec<u16>,
+    redis: RedisServer,
+}
+
+impl House {
+    fn open() -> Option<Self> {
+        let redis = RedisServer::start(&[])?;
+        let ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
+        let url = redis.url();
+        let start = |(number, port): (usize, &u16)| {
+            Some(Server::start(&[
+                FAST,
+                ("PORT", &port.to_string()),
+                ("INSTANCE_ID", &number.to_string()),
+                ("REDIS_URL", &url),
+                ("REDIS_TIMEOUT_MS", "500"),
+                ("TRUSTED_PROXIES", "127.0.0.1"),
+                ("LOG_LEVEL", "debug"),
+            ]))
+        };
+        let house = Self { servers: ports.iter().enumerate().map(start).collect(), ports, redis };
+        house.all_see(3);
+        Some(house)
+    }
+
+    fn server(&self, number: usize) -> &Server {
+        self.servers[number].as_ref().unwrap()
+    }
+
+    fn alive(&self) -> impl Iterator<Item = &Server> {
+        self.servers.iter().flatten()
+    }
+
+    fn check(server: &Server) -> Value {
+        server.get("/health").json()["checks"]["instances"].clone()
+    }
+
+    /// Waits until every server that is alive sees so many.
+    fn all_see(&self, count: u64) {
+        until(&format!("all see {count}"), || {
+            let seen = self.alive().all(|server| Self::check(server)["alive"] == count);
+            seen
+        });
+    }
+
+    fn kill(&mut self, number: usize) -> Server {
+        let server = self.servers[number].take().unwrap();
+        server.signal("KILL");
+        server
+    }
+}
+
+/// The rooms that a server lists.
+fn listed(server: &Server) -> Vec<String> {
+    let rooms = server.get("/api/rooms").json()["rooms"].clone();
+    rooms.as_array().unwrap().iter().map(|room| room["room_id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// A proxy in front of the house, as the folder `config` sets it up. It is killed when dropped.
+struct Proxy {
+    child: Child,
+    address: SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+impl Proxy {
+    /// The example file with the ports of this house.
+    fn example(house: &House, name: &str, port: u16) -> String {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name);
+        let mut text = std::fs::read_to_string(path).unwrap().replace("127.0.0.1:8080", &format!("127.0.0.1:{port}"));
+        for (number, port) in house.ports.iter().enumerate() {
+            text = text.replace(&format!("127.0.0.1:{}", 8_000 + number), &format!("127.0.0.1:{port}"));
+        }
+        text
+    }
+
+    fn nginx(house: &House) -> Option<Self> {
+        let program = program("LIAP_TEST_NGINX")?;
+        let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+        let home = folder.path().display();
+        let example = Self::example(house, "nginx-instances.conf", port);
+        let folders: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+            .map(|kind| format!("{kind}_temp_path {home}/{kind};\n"))
+            .concat();
+        let text = format!(
+            "daemon off;\nmaster_process off;\npid {home}/pid;\nerror_log {home}/error.log;\nevents {{}}\n\
+             http {{\naccess_log off;\n{folders}{example}}}\n"
+        );
+        std::fs::write(folder.path().join("nginx.conf"), text).unwrap();
+        let mut command = Command::new(program);
+        command.arg("-p").arg(folder.path()).arg("-c").arg("nginx.conf").arg("-e").arg(folder.path().join("error.log"));
+        Some(Self::run(command, folder, port))
+    }
+
+    fn caddy(house: &House) -> Option<Self> {
+        let program = program("LIAP_TEST_CADDY")?;
+        let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+        let text = Self::example(house, "Caddyfile-instances", port);
+        std::fs::write(folder.path().join("Caddyfile"), format!("{{\n\tadmin off\n}}\n{text}")).unwrap();
+        let mut command = Command::new(program);
+        command.arg("run").arg("--config").arg(folder.path().join("Caddyfile")).arg("--adapter").arg("caddyfile");
+        command.env("HOME", folder.path()).env("XDG_DATA_HOME", folder.path()).env("XDG_CONFIG_HOME", folder.path());
+        Some(Self::run(command, folder, port))
+    }
+
+    fn run(mut command: Command, folder: tempfile::TempDir, port: u16) -> Self {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let proxy = Self { child, address: ([127, 0, 0, 1], port).into(), _folder: folder };
+        until("a proxy that listens", || TcpStream::connect(proxy.address).is_ok());
+        proxy
+    }
+
+    async fn open(&self, place: &str, cookie: &str) -> Result<Socket, u16> {
+        Socket::open_at(self.address, place, &[("Cookie", cookie)]).await
+    }
+
+    /// A lobby and the session it comes with.
+    async fn lobby(&self) -> (Socket, String) {
+        let lobby = Socket::open_at(self.address, "lobby", &[]).await.unwrap();
+        let session = session(&lobby);
+        (lobby, session)
+    }
+}
+
+fn session(socket: &Socket) -> String {
+    socket.cookie.as_ref().unwrap().split(';').next().unwrap().to_owned()
+}
+
+/// Opens a room on this server, frees a seat, and gives back its id, its host's session and his socket, which goes
+/// through the proxy.
+async fn room_with_a_free_seat(proxy: &Proxy, server: &Server) -> (String, String, Socket) {
+    let mut lobby = Socket::open(server, "lobby").await;
+    lobby.say("create_room", json!({ "player_name": "Mira" })).await;
+    let id = lobby.hear("room_created").await["room_id"].as_str().unwrap().to_owned();
+    let session = session(&lobby);
+    let mut table = proxy.open(&id, &session).await.unwrap();
+    table.enter(&id, "Mira").await;
+    table.hear("room_update").await;
+    table.say("remove_player", json!({ "slot_id": 2 })).await;
+    table.hear("room_update").await;
+    (id, session, table)
+}
+
+/// Says it in the lobby until the answer is this one.
+async fn join(lobby: &mut Socket, id: &str, name: &str) -> (String, Value) {
+    lobby.say("join_room", json!({ "room_id": id, "player_name": name })).await;
+    loop {
+        let (event, data) = lobby.hear_any().await;
+        if event != "room_list_update" {
+            return (event, data);
+        }
+    }
+}
+
+/// Plays until it is this player's turn to declare; gives back his hand.
+async fn hand_of(table: &mut Socket, name: &str) -> Value {
+    loop {
+        let state = table.hear("phase_change").await;
+        if state["phase_data"]["weak_players_awaiting"].as_array().is_some_and(|weak| weak.contains(&json!(name))) {
+            table.say("decline_redeal", json!({ "player_name": name })).await;
+        }
+        if state["phase"] == "declaration" {
+            return state["players"][name]["hand"].clone();
+        }
+    }
+}
+
+/// What players live through, whatever the proxy.
+async fn story(house: &mut House, proxy: &Proxy) {
+    // Every server has its own digit, and all of them list all rooms.
+    let mut rooms = Vec::new();
+    for number in 0..3 {
+        let room = room_with_a_free_seat(proxy, house.server(number)).await;
+        assert!(room.0.starts_with(&number.to_string()), "{}", room.0);
+        rooms.push(room);
+    }
+    let lists_all = |server: &Server| {
+        let listed = listed(server);
+        listed.len() == 3 && rooms.iter().all(|(id, ..)| listed.contains(id))
+    };
+    until("all list all rooms", || house.alive().all(lists_all));
+
+    // Somebody in the lobby of another server takes a seat, and it is his behind the proxy.
+    let (mut lobby, jon) = proxy.lobby().await;
+    lobby.say("client_ready", json!({ "room_id": "lobby" })).await;
+    let shown = lobby.hear("room_list_update").await["rooms"].as_array().unwrap().len();
+    assert_eq!(shown, 3, "the lobby shows them too");
+    let mut foreign = Socket::open_with(house.server(2), "lobby", &[("Cookie", &jon)]).await.unwrap();
+    let (id, mira, host) = &mut rooms[1];
+    let (event, joined) = join(&mut foreign, id, "Jon").await;
+    assert_eq!((event.as_str(), joined["assigned_slot"].as_u64()), ("room_joined", Some(1)), "{joined}");
+    let mut guest = proxy.open(id, &jon).await.unwrap();
+    guest.enter(id, "Jon").await;
+    assert_eq!(guest.hear("room_update").await["players"][1]["name"], "Jon");
+    for (id, name, message) in [
+        (id.as_str(), "Ann", "Room is full"),
+        ("2FFFFF", "Ann", "Room not found"),
+        ("0FFFFF", "Ann", "Room not found"),
+        ("AFFFFF", "Ann", "Room not found"),
+    ] {
+        let (event, error) = join(&mut foreign, id, name).await;
+        assert_eq!((event.as_str(), error["message"].as_str()), ("error", Some(message)), "{id}");
+    }
+
+    // A stranger with the name alone gets no seat: what counts is the session, as on one server.
+    let mut stranger = proxy.open(id, "liap_session=00000000000000000000000000000000").await.unwrap();
+    stranger.enter(id, "Jon").await;
+    host.say("start_game", json!({})).await;
+    let hand = hand_of(&mut guest, "Jon").await;
+    assert_eq!(hand.as_array().unwrap().len(), 8);
+    let seen = stranger.hear("phase_change").await;
+    assert!(seen["players"]["Jon"]["hand"].as_array().is_none_or(Vec::is_empty), "{seen}");
+
+    // The wrong door says so; no client is told that its room is gone.
+    assert_eq!(Socket::open_with(house.server(0), id, &[("Cookie", &jon)]).await.err(), Some(421));
+    assert!(Socket::open_with(house.server(0), "AFFFFF", &[]).await.is_ok(), "nobody's room is answered as ever");
+
+    // One that dies takes its own rooms away and no others.
+    // Longer than anything waits for the journal.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let (id, mira) = (id.clone(), mira.clone());
+    let dead = house.kill(1);
+    house.all_see(2);
+    until("its rooms are gone, the others are not", || house.alive().all(|server| listed(server).len() == 2));
+    let code = proxy.open(&id, &jon).await.err();
+    assert_eq!(code, Some(502));
+    assert_eq!(Socket::open_with(house.server(0), &id, &[("Cookie", &jon)]).await.err(), Some(503));
+    for _ in 0..6 {
+        assert_eq!(request(proxy.address, "GET", "/api/rooms", &[]).status, 200, "everything else goes on");
+    }
+    let (mut lobby, _) = proxy.lobby().await;
+    lobby.say("get_rooms", json!({})).await;
+    lobby.hear("room_list_update").await;
+
+    // It comes back, and its games with it.
+    house.servers[1] = Some(dead.again());
+    house.all_see(3);
+    let mut back = None;
+    until_async("the proxy finds it again", async || {
+        back = proxy.open(&id, &jon).await.ok();
+        back.is_some()
+    })
+    .await;
+    let mut back = back.unwrap();
+    back.enter(&id, "Jon").await;
+    assert_eq!(back.hear("phase_change").await["players"]["Jon"]["hand"], hand);
+    let mut host = proxy.open(&id, &mira).await.unwrap();
+    host.enter(&id, "Mira").await;
+    host.hear("phase_change").await;
+
+    // Without Redis each goes on alone and says so.
+    house.redis.kill();
+    until("all are alone", || {
+        house.alive().all(|server| House::check(server)["status"] == "degraded")
+            && listed(house.server(0)) == [rooms[0].0.clone()]
+            && listed(house.server(2)) == [rooms[2].0.clone()]
+    });
+    back.say("ping", json!({ "timestamp": 1 })).await;
+    back.hear("pong").await;
+    let mut lobby = Socket::open(house.server(2), "lobby").await;
+    let (event, error) = join(&mut lobby, &rooms[0].0, "Ann").await;
+    assert_eq!(event, "error");
+    assert!(error["message"].as_str().unwrap().contains("cannot be reached"), "{error}");
+    let (event, _) = join(&mut lobby, &rooms[2].0, "Ann").await;
+    assert_eq!(event, "room_joined", "its own rooms are there as ever");
+    assert_eq!(Socket::open_with(house.server(2), &rooms[0].0, &[]).await.err(), Some(503));
+    house.redis.start_again();
+    house.all_see(3);
+    until("all list all rooms again", || listed(house.server(2)).contains(&rooms[0].0));
+
+    // One that is stopped says so before it goes.
+    house.server(0).signal("TERM");
+    until("it is missed at once", || !listed(house.server(2)).contains(&rooms[0].0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_servers_behind_nginx_are_one_house() {
+    let Some(mut house) = House::open() else { return };
+    let Some(proxy) = Proxy::nginx(&house) else { return };
+    story(&mut house, &proxy).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_servers_behind_caddy_are_one_house() {
+    let Some(mut house) = House::open() else { return };
+    let Some(proxy) = Proxy::caddy(&house) else { return };
+    story(&mut house, &proxy).await;
+}
+
+#[tokio::test]
+async fn servers_with_names_of_their_own_send_pages_to_each_other() {
+    let Some(redis) = RedisServer::start(&[]) else { return };
+    let url = redis.url();
+    let start = |id: &str| {
+        let port = free_port();
+        let own = format!("http://127.0.0.1:{port}");
+        let server = Server::start(&[
+            ("PORT", &port.to_string()),
+            ("INSTANCE_ID", id),
+            ("INSTANCE_URL", &own),
+            ("REDIS_URL", &url),
+            ("REDIS_TIMEOUT_MS", "500"),
+        ]);
+        (server, own)
+    };
+    let ((a, a_url), (b, _)) = (start("A"), start("B"));
+    until("they see each other", || [&a, &b].iter().all(|server| House::check(server)["alive"] == 2));
+    for place in ["room", "game"] {
+        let answer = b.get(&format!("/{place}/A12345"));
+        assert_eq!((answer.status, answer.header("location")), (307, format!("{a_url}/{place}/A12345").as_str()));
+        for here in [a.get(&format!("/{place}/a12345")), b.get(&format!("/{place}/B12345"))] {
+            assert_eq!(here.status, 200);
+        }
+    }
+    assert_eq!(b.get("/room/C12345").status, 200, "nobody's");
+
+    // Two under one digit notice each other.
+    let (_twin, _) = start("A");
+    until("a double is told of", || {
+        let check = House::check(&a);
+        check["status"] == "degraded" && check["message"].as_str().unwrap().contains("INSTANCE_ID A too")
+    });
+    assert_eq!(a.get("/health").status, 200);
+}
