@@ -2,7 +2,14 @@
 //! 1.2 times the floor. Fails beyond.
 //!
 //! Both are asked in turns, so that whatever else the machine does meets both. Starts a redis-server of its own, by the
-//! name in LIAP_TEST_REDIS_SERVER or as it is found.
+//! name in `LIAP_TEST_REDIS_SERVER` or as it is found.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a bench prints, and stops where it fails"
+)]
 
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, ExitCode, Stdio};

@@ -22,7 +22,8 @@ use crate::redis::{Redis, Trouble};
 use crate::room::{JoinError, Newcomer, Rooms, Seated};
 
 /// A server that has not been heard of for so long is gone.
-const LEASE: Duration = Duration::from_secs(10);
+const LEASE: Duration = Duration::from_millis(LEASE_MS);
+const LEASE_MS: u64 = 10_000;
 /// How often a server is heard of when nothing changes.
 const RENEW: Duration = Duration::from_secs(3);
 /// Changes of a list reach the others no more often.
@@ -288,7 +289,7 @@ impl Inner {
         let text = list(&self.rooms.listed_here());
         let mut commands = pipe();
         commands.cmd("SET").arg(card_key(self.me)).arg(card).arg("EX").arg(REMEMBERED.as_secs()).arg("GET");
-        commands.cmd("SET").arg(rooms_key(self.me)).arg(&text).arg("PX").arg(LEASE.as_millis() as u64).ignore();
+        commands.cmd("SET").arg(rooms_key(self.me)).arg(&text).arg("PX").arg(LEASE_MS).ignore();
         commands.cmd("MGET").arg(InstanceId::all().map(card_key).collect::<Vec<_>>());
         commands.cmd("MGET").arg(InstanceId::all().map(rooms_key).collect::<Vec<_>>());
         if text != said {

@@ -90,19 +90,19 @@ impl RoomId {
     /// Which of several servers the room lives on.
     #[must_use]
     pub const fn instance(self) -> InstanceId {
-        InstanceId((self.0 >> 20) as u8)
+        InstanceId(self.0 >> 20)
     }
 
     /// The id with another first digit: that of this server.
     #[must_use]
     pub const fn on(self, instance: InstanceId) -> Self {
-        Self((instance.0 as u32) << 20 | self.0 & 0xF_FFFF)
+        Self(instance.0 << 20 | self.0 & 0xF_FFFF)
     }
 }
 
 /// One of up to 16 servers that share their players: the first digit of the ids of its rooms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct InstanceId(u8);
+pub struct InstanceId(u32);
 
 /// The text is not one hexadecimal digit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -121,7 +121,7 @@ impl FromStr for InstanceId {
     fn from_str(text: &str) -> Result<Self, InstanceIdError> {
         let mut digits = text.chars();
         match (digits.next().and_then(|digit| digit.to_digit(16)), digits.next()) {
-            (Some(digit), None) => u8::try_from(digit).map(Self).map_err(|_| InstanceIdError),
+            (Some(digit), None) => Ok(Self(digit)),
             _ => Err(InstanceIdError),
         }
     }
