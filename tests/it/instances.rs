@@ -53,10 +53,8 @@ impl House {
 
     /// Waits until every server that is alive sees so many.
     fn all_see(&self, count: u64) {
-        until(&format!("all see {count}"), || {
-            let seen = self.alive().all(|server| Self::check(server)["alive"] == count);
-            seen
-        });
+        let sees = |server: &Server| Self::check(server)["alive"] == count;
+        until(&format!("all see {count}"), || self.alive().all(sees));
     }
 
     fn kill(&mut self, number: usize) -> Server {
