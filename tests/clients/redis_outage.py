@@ -96,6 +96,7 @@ def main(options):
         return {name: float(value) for name, value in re.findall(r"^(liap_redis_\S+) (\S+)$", text, re.MULTILINE)}
 
     def shares():
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready").close()
         return counted()["liap_redis_up"] == 1
 
     found = {"there": [], "standing still": [], "gone": []}
