@@ -318,13 +318,13 @@ impl Committer {
         }
     }
 
-    /// The next message, unless a group is due before. Writing takes a while itself, so a group is gathered for half of
-    /// the promised time.
+    /// The next message, unless a group is due before. Writing takes a while itself, and on a busy machine getting to it
+    /// too, so a group is gathered for a quarter of the promised time.
     fn wait(&self, messages: &Receiver<Message>) -> Result<Message, RecvTimeoutError> {
         let left = |from: Instant, wait: Duration| wait.saturating_sub(from.elapsed());
         let left = match (self.failed, self.group_began) {
             (Some(failed), _) => left(failed, RETRY_AFTER),
-            (None, Some(began)) => left(began, self.interval / 2),
+            (None, Some(began)) => left(began, self.interval / 4),
             (None, None) => return messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         // What is due is due, however many more messages wait.
