@@ -1,7 +1,9 @@
 //! Disks that are full or refuse while games run: play goes on, everybody is told, and nothing is missing afterwards.
+//! And the commands that read the archive, beside a server that fills it.
 
 use std::fs::File;
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -24,7 +26,11 @@ pub(crate) const SETTINGS: [(&str, &str); 5] = [
 
 /// Whole games of one person and three bots, at a few tables.
 pub(crate) fn play(server: &Server) -> Report {
-    let load = Load { server: server.address, rooms: 6, people: 1, span: Duration::from_secs(3), target: Target::Liap };
+    play_at(server.address)
+}
+
+fn play_at(server: SocketAddr) -> Report {
+    let load = Load { server, rooms: 6, people: 1, span: Duration::from_secs(3), target: Target::Liap };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(run(&load)).unwrap()
 }
@@ -90,12 +96,7 @@ fn play_through(server: Server, data: &Path, fill: impl Fn(&Server), free: impl 
     );
     assert!(metric(&server, "liap_archive_games") >= games);
     drop(server);
-    let verify = Command::new(env!("CARGO_BIN_EXE_liap"))
-        .env_clear()
-        .env("DATA_DIR", data)
-        .args(["archive", "verify", "--deep"])
-        .output()
-        .unwrap();
+    let verify = archive(data, None, &["verify", "--deep"]);
     assert!(verify.status.success(), "{verify:?}");
 }
 
@@ -146,4 +147,72 @@ fn games_go_on_while_the_disk_is_full() {
     }));
     assert!(Command::new("umount").args(["--lazy", path]).status().unwrap().success());
     outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}
+
+fn archive(data: &Path, server: Option<&Server>, arguments: &[&str]) -> std::process::Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_liap"));
+    command.env_clear().env("DATA_DIR", data).env("HOST", "127.0.0.1").arg("archive").args(arguments);
+    if let Some(server) = server {
+        command.env("PORT", server.address.port().to_string());
+    }
+    command.output().unwrap()
+}
+
+/// Games run and finish while they are listed, checked, exported and backed up; what was backed up comes back the same.
+#[test]
+fn a_backup_is_whole_while_games_finish() {
+    let data = tempfile::tempdir().unwrap();
+    let mut settings = SETTINGS.to_vec();
+    settings.push(("DATA_DIR", data.path().to_str().unwrap()));
+    // No game would reach the disk by itself before this test is over.
+    settings.push(("ARCHIVE_FLUSH_INTERVAL", "3600"));
+    settings.push(("ARCHIVE_BATCH_SIZE", "100000"));
+    let server = Server::start(&settings);
+    let ended = play(&server).games;
+    let listed = archive(data.path(), Some(&server), &["list", "--json", "--limit", "100000"]);
+    let listed = String::from_utf8(listed.stdout).unwrap().lines().count() as u64;
+    assert!(listed >= ended && ended > 0, "{listed} games are listed, {ended} have ended");
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let address = server.address;
+    let done = std::thread::scope(|scope| {
+        let playing = scope.spawn(move || play_at(address));
+        let mut done = Vec::new();
+        while !playing.is_finished() {
+            let number = done.len();
+            for arguments in [
+                vec!["backup".to_owned(), path(&format!("{number}.backup"))],
+                vec!["export".to_owned(), path(&format!("{number}.jsonl"))],
+                vec!["verify".to_owned(), "--deep".to_owned()],
+                vec!["stats".to_owned()],
+            ] {
+                let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+                let output = archive(data.path(), Some(&server), &arguments);
+                assert!(output.status.success(), "{arguments:?}: {output:?}");
+            }
+            done.push(number);
+        }
+        assert!(playing.join().unwrap().games > 0);
+        done
+    });
+    for arguments in
+        [&["import", &path("0.jsonl")][..], &["restore", &path("0.backup")], &["prune", "--older-than", "1d"]]
+    {
+        let output = archive(data.path(), Some(&server), arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{arguments:?}");
+        assert!(said.contains("stop the server first") || said.contains("games in"), "{said}");
+    }
+
+    let last = done.last().unwrap();
+    let (backup, again) = (path(&format!("{last}.backup")), path("again.backup"));
+    let restored = tempfile::tempdir().unwrap();
+    let first = archive(restored.path(), None, &["restore", &backup]);
+    assert!(first.status.success(), "{first:?}");
+    assert!(archive(restored.path(), None, &["backup", &again]).status.success());
+    assert!(std::fs::read(&backup).unwrap() == std::fs::read(&again).unwrap(), "the same games, the same hash");
+    let verify = archive(restored.path(), None, &["verify", "--deep"]);
+    let said = String::from_utf8_lossy(&verify.stdout).into_owned();
+    assert!(verify.status.success() && said.contains(" 0 wrong, 0 missing"), "{verify:?}");
 }

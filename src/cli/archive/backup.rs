@@ -95,7 +95,7 @@ pub(super) fn restore(folder: &Path, file: &Path) -> anyhow::Result<ExitCode> {
     .with_context(about)?;
 
     input.rewind()?;
-    let (store, _) = Store::open(folder, StoreOptions::default())?;
+    let (store, _) = Store::open(folder, StoreOptions::default()).map_err(super::advised)?;
     let mut on_their_way: std::collections::VecDeque<Receipt> = std::collections::VecDeque::new();
     read(&mut input, |id, record| {
         if on_their_way.len() == IN_FLIGHT

@@ -1,7 +1,7 @@
 //! `liap archive`: completed games, listed, shown, moved and checked.
 //!
 //! Whatever only reads does so from a [`Snapshot`]: it works while the server runs and while it does not, and changes
-//! nothing. What writes opens the archive, which only one process can.
+//! nothing. A server that runs is asked before to write what waits. What writes opens the archive, which only one process can.
 
 mod backup;
 mod copies;
@@ -11,14 +11,17 @@ mod stats;
 mod verify;
 
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand};
 
+use super::healthcheck::{ask, reachable};
 use crate::archive::sink::SinkKind;
 use crate::archive::{
     Archive, GameId, GameJson, Options, Query, Snapshot, StoreError, Summary, SummaryJson, decode, decode_summary,
@@ -121,6 +124,16 @@ pub(super) enum Command {
     },
 }
 
+impl Command {
+    /// Whether the archive may be another one afterwards.
+    const fn writes(&self) -> bool {
+        matches!(self, Self::Import { .. } | Self::Prune { dry_run: false, .. } | Self::Restore { .. })
+    }
+}
+
+/// How long a running server may take to write the games that wait.
+const CATCH_UP_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Which games are meant.
 #[derive(Debug, Args)]
 pub(super) struct Filter {
@@ -171,6 +184,9 @@ fn age_days(text: &str) -> Result<u32, &'static str> {
 pub(super) fn run(command: Command, config: &Config) -> anyhow::Result<ExitCode> {
     let options = &config.archive;
     let folder = options.folder(&config.data_dir);
+    if !command.writes() {
+        catch_up(config);
+    }
     match command {
         Command::List { filter, limit, json } => list(&snapshot(&folder)?, &filter.into(), limit, json),
         Command::Show { id } => {
@@ -191,6 +207,23 @@ pub(super) fn run(command: Command, config: &Config) -> anyhow::Result<ExitCode>
         Command::Compare { with, deep, shared } => {
             copies::compare(&folder, options, with, copies::Comparison { deep, shared })
         }
+    }
+}
+
+/// Lets a running server write the games that wait for their group: whoever asks it for games is shown all of them.
+fn catch_up(config: &Config) {
+    let http = &config.http;
+    let address = SocketAddr::new(reachable(http.host), http.port);
+    let path = format!("{}/api/games?limit=1", http.base_path.as_str());
+    // Where none answers, what is on disk is all there is.
+    drop(ask(address, http.tls_cert.is_some(), &path, CATCH_UP_PATIENCE));
+}
+
+/// Says what to do where the archive cannot be opened for writing.
+fn advised(error: StoreError) -> anyhow::Error {
+    match error {
+        error @ StoreError::Locked { .. } => anyhow!("{error}; stop the server first"),
+        error => error.into(),
     }
 }
 
@@ -218,10 +251,7 @@ fn snapshot(folder: &Path) -> anyhow::Result<Snapshot> {
 fn open(folder: &Path, options: &Options) -> anyhow::Result<Archive> {
     let options = Options { retention_days: 0, ..options.clone() };
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), "", false));
-    let (archive, report) = Archive::open(folder, &options, metrics).map_err(|error| match error {
-        error @ StoreError::Locked { .. } => anyhow!("{error}; stop the server first"),
-        error => error.into(),
-    })?;
+    let (archive, report) = Archive::open(folder, &options, metrics).map_err(advised)?;
     if report.is_damaged() {
         super::complain(&format!("liap: the archive was damaged and is mended: {report:?}"));
     }
