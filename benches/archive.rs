@@ -1,7 +1,7 @@
 //! The archive's store beside its floors, in one run: `cargo bench --bench archive`.
 //!
-//! Records are random bytes of 476 bytes on average, so nothing is gained by chance. More of them with
-//! `LIAP_BENCH_GAMES=1000000`, elsewhere with `LIAP_BENCH_FOLDER=/some/disk`. One line per figure: what, measured, floor or goal.
+//! Records are random bytes of 476 bytes on average, so nothing is gained by chance; for the archive with its index they are
+//! those of real games. More of them with `LIAP_BENCH_GAMES=1000000`, elsewhere with `LIAP_BENCH_FOLDER=/some/disk`. One line per figure: what, measured, floor or goal.
 #![allow(
     missing_docs,
     clippy::print_stdout,
@@ -15,9 +15,14 @@ use std::fs::File;
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use liap::archive::{GameId, GameIds, Receipt, Store, StoreOptions};
+use liap::archive::{
+    Archive, GameId, GameIds, GameRecord, Options, Player, PlayerKind, Receipt, Store, StoreOptions, encode,
+};
+use liap::game::{BySeat, Level, Seat, Seating, Series};
+use liap::observe::Metrics;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, RngExt, SeedableRng};
@@ -191,6 +196,48 @@ fn main() {
     let began = Instant::now();
     assert_eq!(store.remove(old).unwrap(), old.len() as u64);
     say(&format!("remove the oldest {} games", old.len()), &format!("{} ms", began.elapsed().as_millis()), "");
+    drop(store);
+
+    ready(&folder.path().join("whole"), games);
+}
+
+/// The archive as the server opens it: all records checked, and indexed by player, room, winner and time.
+fn ready(folder: &Path, games: usize) {
+    let players = BySeat::new([Level::Normal; 4]);
+    let series = Series { seed: 5, players, seating: Seating::Fixed, max_rounds: 200 };
+    let mut records: Vec<GameRecord> = (0..1_000).map(|number| GameRecord::simulate(&series, number).0).collect();
+    let (store, _) = Store::open(folder, StoreOptions::default()).unwrap();
+    let (mut ids, mut random) = (GameIds::default(), SmallRng::seed_from_u64(4));
+    let mut waiting: VecDeque<Receipt> = VecDeque::new();
+    for number in 0..games {
+        let record = &mut records[number % 1_000];
+        record.started_at_ms = 1_700_000_000_000 + number as u64 * 40;
+        record.game_id = ids.next(record.started_at_ms, random.random());
+        // A house with two thousand regulars.
+        record.players[Seat::One] =
+            Player { name: format!("Player {}", random.random_range(0..2_000)), kind: PlayerKind::Human };
+        if waiting.len() == 4_000 {
+            waiting.pop_front().unwrap().wait().unwrap();
+        }
+        waiting.push_back(store.append(record.game_id, encode(record).unwrap()).unwrap());
+    }
+    for receipt in waiting {
+        receipt.wait().unwrap();
+    }
+    let record_bytes = store.status().record_bytes;
+    drop((store, records));
+    let metrics = Arc::new(Metrics::new("bench", "bench", false));
+    let before = resident_mib();
+    let began = Instant::now();
+    let (archive, _) = Archive::open(folder, &Options { retention_days: 0, ..Options::default() }, metrics).unwrap();
+    let took = began.elapsed();
+    assert_eq!(archive.status().store.records, games as u64);
+    say(
+        &format!("ready with {games} games, indexed"),
+        &format!("{} ms", took.as_millis()),
+        &format!("{} B a record, goal 3000 ms with 1000000", record_bytes / games as u64),
+    );
+    say("memory of the archive", &format!("{:.0} MiB", resident_mib() - before), "idle");
 }
 
 fn disk_bytes(folder: &Path) -> std::io::Result<u64> {

@@ -421,7 +421,8 @@ if __name__ == "__main__":
     parser.add_argument("--kills", type=int, default=int(os.environ.get("LIAP_KILLS", "12")), help="lives that end (LIAP_KILLS)")
     parser.add_argument("--tables", type=int, default=12, help="games at the same time")
     parser.add_argument("--span", type=float, default=1.5, help="longest life after the start, in seconds")
-    parser.add_argument("--lost-ms", type=float, default=100, help="what may be lost (LIVE_JOURNAL_INTERVAL_MS)")
+    parser.add_argument("--lost-ms", type=float, default=100, help="what may be lost: LIVE_JOURNAL_INTERVAL_MS, and more "
+                        "where the server has to wait for the machine")
     parser.add_argument("--pace", type=float, default=0.003, help="GAME_PACE of the server")
     parser.add_argument("--patience", type=float, default=45.0,
                         help="seconds without a frame that count as a stall; a table waits 30 for one who does not come back")
