@@ -18,7 +18,7 @@ use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 
 /// Notes handed over in one go; the queue holds more.
-const BURST: usize = 4_000;
+const BURST: u32 = 4_000;
 const BURSTS: usize = 50;
 
 /// A room whose host plays with three bots, some way into its game.
@@ -58,14 +58,14 @@ fn say(what: &str, measured: &str, beside: &str) {
 }
 
 /// Nanoseconds each call took on average in each burst, sorted.
-fn bursts(mut call: impl FnMut(usize), mut after: impl FnMut()) -> Vec<f64> {
+fn bursts(mut call: impl FnMut(u32), mut after: impl FnMut()) -> Vec<f64> {
     let mut times = Vec::new();
     for _ in 0..BURSTS {
         let began = Instant::now();
         for number in 0..BURST {
             call(number);
         }
-        times.push(began.elapsed().as_nanos() as f64 / BURST as f64);
+        times.push(began.elapsed().as_nanos() as f64 / f64::from(BURST));
         after();
     }
     times.sort_unstable_by(f64::total_cmp);
@@ -101,13 +101,13 @@ fn main() {
     let (sender, receiver) = sync_channel::<(u32, EventBytes)>(16 * 1024);
     let emptying = std::thread::spawn(move || receiver.iter().count());
     let floor = bursts(
-        |number| sender.try_send((number as u32, event.clone())).unwrap(),
+        |number| sender.try_send((number, event.clone())).unwrap(),
         || std::thread::sleep(Duration::from_millis(5)),
     );
     drop(sender);
     emptying.join().unwrap();
     let ours = bursts(
-        |number| assert!(journal.note(RoomId::from_number(number as u32 % rooms), Note::Event(event.clone()))),
+        |number| assert!(journal.note(RoomId::from_number(number % rooms), Note::Event(event.clone()))),
         || journal.flush(),
     );
     say(
