@@ -110,7 +110,7 @@ class Server:
             "PATH": os.environ.get("PATH", ""), "HOST": "127.0.0.1", "PORT": str(self.port), "METRICS_ENABLED": "false",
             "DATA_DIR": self.folder, "GAME_PACE": str(self.options.pace), "TURN_TIMEOUT_SECONDS": "0", "LOG_FORMAT": "text",
             "USE_RATE_LIMITING": "false", "MAX_SOCKETS_PER_ADDRESS": "20000", "ARCHIVE_FLUSH_INTERVAL": "1",
-            "ARCHIVE_BATCH_SIZE": "10", "GC_COMPLETED_GAMES_AFTER": "5",
+            "ARCHIVE_BATCH_SIZE": "10", "GC_COMPLETED_GAMES_AFTER": "5", "ARCHIVE_RETENTION_DAYS": "0",
         }
 
     def spawn(self):

@@ -36,6 +36,8 @@ async def restart(server, options, report, how, before):
     checks = json.loads(body)["checks"]
     found = checks["rooms"]["rooms"]
     print(f"after {how}: ready in {1000 * took:.0f} ms with {found} live and {checks['archive']['games']} archived games")
+    if checks["archive"]["games"] < options.archived:
+        report.violation("archive", f"{checks['archive']['games']} games of {options.archived} are there after {how}")
     if before is not None and found != before:
         report.violation("server", f"{found} rooms after {how}, {before} before")
     return checks
