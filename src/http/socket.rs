@@ -391,8 +391,9 @@ fn name(message: &ClientMessage) -> &'static str {
         ClientMessage::AnswerRedeal { .. } => "answer_redeal",
         ClientMessage::Declare { .. } => "declare",
         ClientMessage::Play { .. } => "play",
-        ClientMessage::StartNextRound => "start_next_round",
-        ClientMessage::RequestStateSync | ClientMessage::RequestRecovery { .. } => "request_state_sync",
+        ClientMessage::StartNextRound | ClientMessage::RequestStateSync | ClientMessage::RequestRecovery { .. } => {
+            "other"
+        }
     }
 }
 
