@@ -26,8 +26,8 @@ use tokio_postgres::{Client, Statement};
 #[expect(dead_code, reason = "the tests need more of it")]
 mod server;
 
-const GROUP: usize = 100;
-const ROUNDS: usize = 12;
+const GROUP: usize = 40;
+const ROUNDS: usize = 10;
 /// How much slower than the floor we may be.
 const GOAL: f64 = 0.8;
 

@@ -27,8 +27,8 @@ use rows::{Events, Games};
 const PATIENCE: Duration = Duration::from_secs(25);
 /// The longest one statement may take there.
 const STATEMENT_PATIENCE: Duration = Duration::from_secs(15);
-/// Games of one transaction: some thousand rows.
-const GAMES_AT_ONCE: usize = 25;
+/// Games of one transaction: some thousand rows, which a database that is very slow writes within its time all the same.
+const GAMES_AT_ONCE: usize = 10;
 /// Old games removed by one transaction.
 const REMOVED_AT_ONCE: i64 = 200;
 /// A connection not used for so long is closed, unless it is one of those that are always kept.
@@ -97,8 +97,14 @@ impl Postgres {
         let lanes = self.pool.status().max_size.min(parts.len()).max(1);
         let lane = async |lane: usize| {
             let mut refused = Vec::new();
-            for part in parts.iter().skip(lane).step_by(lanes) {
-                refused.append(&mut self.copy_part(part).await?);
+            let mut ahead = parts.iter().skip(lane).step_by(lanes);
+            let mut next = Part::of(ahead.next().copied().unwrap_or_default()).await;
+            while !next.games.is_empty() {
+                // While the database writes one part, the next is made ready.
+                let following = Part::of(ahead.next().copied().unwrap_or_default());
+                let (copied, prepared) = tokio::join!(self.copy_part(&next), following);
+                refused.append(&mut copied?);
+                next = prepared;
             }
             Ok::<_, SinkError>(refused)
         };
@@ -106,14 +112,14 @@ impl Postgres {
         Ok(refused.into_iter().flatten().collect())
     }
 
-    async fn copy_part(&self, part: &[&Delivery]) -> Result<Vec<Refusal>, SinkError> {
+    async fn copy_part(&self, part: &Part<'_>) -> Result<Vec<Refusal>, SinkError> {
         match self.copy_together(part).await {
             Ok(refused) => Ok(refused),
             Err(Failure::Database(error)) if is_about_content(&error) => {
                 // One of them cannot be stored; the others shall not suffer for it.
                 let mut refused = Vec::new();
-                for game in part {
-                    match self.copy_together(&[game]).await {
+                for game in part.games {
+                    match self.copy_together(&Part::of(&[game]).await).await {
                         Ok(mut one) => refused.append(&mut one),
                         Err(Failure::Database(error)) if is_about_content(&error) => {
                             refused.push(Refusal { id: game.id, reason: text(&error) });
@@ -128,15 +134,8 @@ impl Postgres {
     }
 
     /// Copies these games, with their events, or none of them.
-    async fn copy_together(&self, part: &[&Delivery]) -> Result<Vec<Refusal>, Failure> {
-        let mut games = Games::default();
-        let mut events = Events::default();
-        for &game in part {
-            let count = events.add(game);
-            games.add(game, count);
-            // Each costs a fraction of a millisecond, which is for others to use.
-            tokio::task::yield_now().await;
-        }
+    async fn copy_together(&self, part: &Part<'_>) -> Result<Vec<Refusal>, Failure> {
+        let Part { games: part, rows: games, events } = part;
         self.transact(async |transaction| {
             let fresh = games.insert(transaction).await?;
             if fresh.len() == games.len() {
@@ -255,6 +254,26 @@ impl Postgres {
             try_join_all((0..wanted).map(|_| self.pool.get())).await.map_err(no_client)?;
         }
         Ok(())
+    }
+}
+
+/// Some games, ready to be sent.
+struct Part<'a> {
+    games: &'a [&'a Delivery],
+    rows: Games,
+    events: Events,
+}
+
+impl<'a> Part<'a> {
+    async fn of(games: &'a [&'a Delivery]) -> Self {
+        let mut part = Self { games, rows: Games::default(), events: Events::default() };
+        for &game in games {
+            let count = part.events.add(game);
+            part.rows.add(game, count);
+            // Each costs a fraction of a millisecond, which is for others to use.
+            tokio::task::yield_now().await;
+        }
+        part
     }
 }
 
