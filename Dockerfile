@@ -5,7 +5,7 @@
 #   docker run --publish 8000:8000 --volume liap-data:/data --read-only --cap-drop ALL liap
 #   docker build --build-arg FEATURES=redis,s3,postgres --tag liap:full .
 #
-# The image is the program and the C library it was tested with: no shell, no package manager, 13 MB with no FEATURES.
+# The image is the program and the C library it was tested with: no shell, no package manager, 13 MB; 33 MB with all FEATURES.
 # A static program on musl would be 3 MB less, but another allocator and another C library than what we measure.
 #
 # Tests are a stage of their own, because they need a browser: `docker build --target test .` runs all of scripts/test,

@@ -159,3 +159,15 @@ fn it_is_told_what_to_do() {
         assert_eq!(backup(&[], arguments).status.code(), Some(64), "{arguments:?}");
     }
 }
+
+/// A mended fault: the second did not find a name, and said so.
+#[test]
+fn two_backups_within_a_second_are_two() {
+    let data = with_games();
+    let folder = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let output = backup(&[("DATA_DIR", data.path())], &[folder.path().to_str().unwrap()]);
+        assert!(output.status.success(), "{}", said(&output));
+    }
+    assert_eq!(backups(folder.path()).len(), 2);
+}
