@@ -1,9 +1,9 @@
 //! Live games survive: what happens at the tables is handed to a writer, which commits it in groups.
 //!
 //! Nothing at a table waits for it or touches a file: a note goes into a bounded queue. The writer's thread gathers notes
-//! for a moment, writes them as one frame and syncs. Beside that it keeps, in memory, what each room's entries come to,
-//! so that it can begin a new file whenever the old one has grown beyond what its rooms are worth, and after any
-//! failure of the disk. How all that lies on disk is told in `journal_file.rs`.
+//! for a moment and writes them as one frame; another waits for the disk (`journal_sync.rs`). Beside that the writer keeps,
+//! in memory, what each room's entries come to, so that it can begin a new file whenever the old one has grown beyond what
+//! its rooms are worth, and after any failure of the disk. How all that lies on disk is told in `journal_file.rs`.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 
 use super::image::{Image, Note};
 use super::journal_file::{Account, EVENT, IMAGE, JournalError, Log, OVER, Recovered, push_entry, push_whole};
+use super::journal_sync::{Syncer, Waiting, Written};
 use super::{JournalOptions, Room};
 use crate::observe::Metrics;
 use crate::protocol::RoomId;
@@ -44,8 +45,9 @@ struct Writer {
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
+/// How the journal is doing, as its threads tell.
 #[derive(Debug)]
-struct Status {
+pub(super) struct Status {
     is_failing: AtomicBool,
     failures: AtomicU64,
     commits: AtomicU64,
@@ -54,8 +56,10 @@ struct Status {
     live_bytes: AtomicU64,
     queued: AtomicU64,
     overflows: AtomicU64,
-    /// When the oldest note came that is not on disk, in microseconds since `opened`; 0 if all are.
-    oldest_us: AtomicU64,
+    /// When the oldest note came that is not written, in microseconds since `opened`; 0 if all are.
+    unwritten_us: AtomicU64,
+    /// The same of those that are written but not on disk.
+    unsynced_us: AtomicU64,
     opened: Instant,
 }
 
@@ -70,22 +74,39 @@ impl Status {
             live_bytes: AtomicU64::default(),
             queued: AtomicU64::default(),
             overflows: AtomicU64::default(),
-            oldest_us: AtomicU64::default(),
+            unwritten_us: AtomicU64::default(),
+            unsynced_us: AtomicU64::default(),
             opened: Instant::now(),
         }
     }
 
-    /// Now, in microseconds since the journal was opened; never 0.
-    fn now_us(&self) -> u64 {
-        u64::try_from(self.opened.elapsed().as_micros()).unwrap_or(u64::MAX).max(1)
+    /// A time in microseconds since the journal was opened; never 0.
+    fn microseconds(&self, time: Instant) -> u64 {
+        u64::try_from(time.saturating_duration_since(self.opened).as_micros()).unwrap_or(u64::MAX).max(1)
     }
 
     /// Age of the oldest note that is not on disk.
     fn lag(&self) -> Duration {
-        match self.oldest_us.load(Ordering::Relaxed) {
-            0 => Duration::ZERO,
-            oldest => Duration::from_micros(self.now_us().saturating_sub(oldest)),
-        }
+        let now = self.microseconds(Instant::now());
+        let age = |since: &AtomicU64| match since.load(Ordering::Relaxed) {
+            0 => 0,
+            since => now.saturating_sub(since),
+        };
+        Duration::from_micros(age(&self.unwritten_us).max(age(&self.unsynced_us)))
+    }
+
+    fn note_unwritten(&self, since: Option<Instant>) {
+        self.unwritten_us.store(since.map_or(0, |since| self.microseconds(since)), Ordering::Relaxed);
+    }
+
+    /// Since when something is written that is not on disk.
+    pub(super) fn note_unsynced(&self, since: Option<Instant>) {
+        self.unsynced_us.store(since.map_or(0, |since| self.microseconds(since)), Ordering::Relaxed);
+    }
+
+    /// A group is on disk.
+    pub(super) fn note_commit(&self) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -148,7 +169,9 @@ impl Journal {
         let (log, accounts, recovered) = Log::open(folder)?;
         let status = Arc::new(Status::new());
         let (notes, messages) = sync_channel(QUEUE_CAPACITY);
+        let at = |error| JournalError::Io { folder: folder.to_owned(), error };
         let committer = Committer {
+            syncer: Syncer::start(Arc::clone(&status), Arc::clone(&metrics)).map_err(at)?,
             log,
             accounts,
             group: Vec::new(),
@@ -163,7 +186,7 @@ impl Journal {
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
             .spawn(move || committer.run(&messages))
-            .map_err(|error| JournalError::Io { folder: folder.to_owned(), error })?;
+            .map_err(at)?;
         let writer = Writer { notes, status, thread: Mutex::new(Some(thread)) };
         Ok((Self { writer: Some(Arc::new(writer)) }, recovered))
     }
@@ -275,6 +298,8 @@ impl Journal {
 /// The writer's thread.
 struct Committer {
     log: Log,
+    /// Dropped at the end, which waits for the disk.
+    syncer: Syncer,
     accounts: BTreeMap<RoomId, Account>,
     /// Entries that are not written yet.
     group: Vec<u8>,
@@ -283,8 +308,8 @@ struct Committer {
     group_began: Option<Instant>,
     /// When something could not be written: the next attempt begins a new file with everything.
     failed: Option<Instant>,
-    /// Who waits for the group to be written.
-    waiting: Vec<oneshot::Sender<()>>,
+    /// Who waits for the group to be on disk.
+    waiting: Vec<Waiting>,
     interval: Duration,
     status: Arc<Status>,
     metrics: Arc<Metrics>,
@@ -293,7 +318,11 @@ struct Committer {
 impl Committer {
     fn run(mut self, messages: &Receiver<Message>) {
         loop {
-            match self.wait(messages) {
+            let message = self.wait(messages);
+            if let Some((error, written)) = self.syncer.failure() {
+                self.take_back(&error, written);
+            }
+            match message {
                 Ok(Message::Entry(room, change)) => {
                     self.status.queued.fetch_sub(1, Ordering::Relaxed);
                     self.take(room, change);
@@ -302,14 +331,15 @@ impl Committer {
                     }
                 }
                 Ok(Message::Flush(done)) => {
+                    self.waiting.push(Waiting::Thread(done));
                     self.commit();
-                    // Whoever asked may have gone.
-                    done.send(()).ok();
                 }
                 Ok(Message::Written(done)) => {
-                    self.waiting.push(done);
-                    if self.group_began.is_none() || self.failed.is_some() {
+                    self.waiting.push(Waiting::Task(done));
+                    if self.failed.is_some() {
                         self.answer();
+                    } else if self.group_began.is_none() {
+                        self.commit();
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => self.commit(),
@@ -325,6 +355,8 @@ impl Committer {
         let left = match (self.failed, self.group_began) {
             (Some(failed), _) => left(failed, RETRY_AFTER),
             (None, Some(began)) => left(began, self.interval / 4),
+            // What is on its way may fail, and then something is to be done though nobody says anything.
+            (None, None) if self.syncer.is_busy() => RETRY_AFTER,
             (None, None) => return messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
         };
         // What is due is due, however many more messages wait.
@@ -360,7 +392,7 @@ impl Committer {
         self.group_notes += 1;
         if self.group_began.is_none() {
             self.group_began = Some(Instant::now());
-            self.status.oldest_us.store(self.status.now_us(), Ordering::Relaxed);
+            self.status.note_unwritten(self.group_began);
         }
         if self.failed.is_some() {
             // The accounts have it; the next file begins with them.
@@ -373,48 +405,73 @@ impl Committer {
         let live: u64 = self.accounts.values().map(|account| (account.image.len() + account.events.len()) as u64).sum();
         let too_long = self.log.file_bytes() > COMPACT_ABOVE_BYTES + live + live / 2;
         let result = if self.failed.is_some() || (too_long && !self.group.is_empty()) {
-            self.log.begin_file(&self.accounts)
+            self.log.begin_file(&self.accounts).map(|()| {
+                let written = self.written();
+                self.syncer.settle(written);
+            })
         } else {
-            self.log.append(&self.group)
+            self.log.append(&self.group).map(|file| {
+                // What went before may be on its way still, and whoever waits, waits for it too.
+                let is_busy = self.syncer.is_busy();
+                match self.written() {
+                    Some(written) if written.notes > 0 || is_busy => self.syncer.sync(&file, written),
+                    Some(written) => written.waiting.into_iter().for_each(Waiting::answer),
+                    None => {}
+                }
+            })
         };
         match result {
             Ok(()) => self.note_success(),
             Err(error) => self.note_failure(&error),
         }
         self.group.clear();
-        self.answer();
-        self.status.is_failing.store(self.failed.is_some(), Ordering::Relaxed);
         self.status.rooms.store(self.accounts.len() as u64, Ordering::Relaxed);
         self.status.file_bytes.store(self.log.file_bytes(), Ordering::Relaxed);
         self.status.live_bytes.store(live, Ordering::Relaxed);
+    }
+
+    /// The group as it is now written, with those who wait for it.
+    fn written(&mut self) -> Option<Written> {
+        let (notes, waiting) = (std::mem::take(&mut self.group_notes), std::mem::take(&mut self.waiting));
+        let began = self.group_began.take();
+        self.status.note_unwritten(None);
+        (notes > 0 || !waiting.is_empty()).then(|| Written {
+            notes,
+            began: began.unwrap_or_else(Instant::now),
+            waiting,
+        })
     }
 
     fn note_success(&mut self) {
         if self.failed.take().is_some() {
             log::warn!("the journal of live games is written again");
         }
-        self.status.commits.fetch_add(1, Ordering::Relaxed);
-        self.status.oldest_us.store(0, Ordering::Relaxed);
-        self.metrics.journal_written.inc_by(std::mem::take(&mut self.group_notes));
-        if let Some(began) = self.group_began.take() {
-            self.metrics.journal_commit_seconds.observe(began.elapsed().as_secs_f64());
-        }
+        self.status.is_failing.store(false, Ordering::Relaxed);
     }
 
     fn note_failure(&mut self, error: &io::Error) {
         if self.failed.replace(Instant::now()).is_none() {
             log::error!("the journal of live games cannot be written: {error}; play goes on");
         }
+        self.status.is_failing.store(true, Ordering::Relaxed);
         self.status.failures.fetch_add(1, Ordering::Relaxed);
         self.metrics.journal_failures.inc();
+        self.answer();
+    }
+
+    /// What was written did not reach the disk: it counts as not written, and the next file begins with it.
+    fn take_back(&mut self, error: &io::Error, written: Written) {
+        self.group.clear();
+        self.group_notes += written.notes;
+        self.group_began = Some(written.began);
+        self.status.note_unwritten(self.group_began);
+        self.waiting.extend(written.waiting);
+        self.note_failure(error);
     }
 
     /// Tells those who wait that their notes are written, or were tried.
     fn answer(&mut self) {
-        for waiting in self.waiting.drain(..) {
-            // Whoever asked may have gone.
-            waiting.send(()).ok();
-        }
+        self.waiting.drain(..).for_each(Waiting::answer);
     }
 }
 

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::image::Image;
 use crate::protocol::RoomId;
@@ -63,7 +64,7 @@ pub(super) struct Log {
     folder: PathBuf,
     /// Number of the present file.
     number: u64,
-    file: Option<File>,
+    file: Arc<File>,
     file_bytes: u64,
     /// Held as long as the process lives.
     _lock: File,
@@ -88,8 +89,9 @@ impl Log {
             Err(fs::TryLockError::Error(error)) => return Err(at(error)),
         }
         let (accounts, recovered, last) = read_folder(folder).map_err(at)?;
-        let mut log = Self { folder: folder.to_owned(), number: last, file: None, file_bytes: 0, _lock: lock };
-        log.begin_file(&accounts).map_err(at)?;
+        let number = last + 1;
+        let (file, file_bytes) = begin_file(folder, number, &accounts).map_err(at)?;
+        let log = Self { folder: folder.to_owned(), number, file: Arc::new(file), file_bytes, _lock: lock };
         Ok((log, accounts, recovered))
     }
 
@@ -98,38 +100,40 @@ impl Log {
         self.file_bytes
     }
 
-    /// Writes entries as one frame and syncs.
-    pub(super) fn append(&mut self, entries: &[u8]) -> io::Result<()> {
-        if entries.is_empty() {
-            return Ok(());
+    /// Writes entries as one frame. Gives back the file, which is still to be synced.
+    pub(super) fn append(&mut self, entries: &[u8]) -> io::Result<Arc<File>> {
+        if !entries.is_empty() {
+            let frame = frame(entries);
+            (&*self.file).write_all(&frame)?;
+            self.file_bytes += frame.len() as u64;
         }
-        let file = self.file.as_mut().ok_or_else(|| io::Error::other("the journal has no file"))?;
-        let frame = frame(entries);
-        file.write_all(&frame)?;
-        file.sync_data()?;
-        self.file_bytes += frame.len() as u64;
-        Ok(())
+        Ok(Arc::clone(&self.file))
     }
 
     /// Begins a new file that holds all rooms, and removes the older ones once it is safely there.
     pub(super) fn begin_file(&mut self, accounts: &BTreeMap<RoomId, Account>) -> io::Result<()> {
         let number = self.number + 1;
-        let path = self.folder.join(file_name(number));
-        let unfinished = path.with_extension("unfinished");
-        let (file, bytes) = write_rooms(&unfinished, accounts).inspect_err(|_| {
-            // On a full disk its bytes are needed; where even that fails, the next attempt writes over it.
-            fs::remove_file(&unfinished).ok();
-        })?;
-        fs::rename(&unfinished, &path)?;
-        File::open(&self.folder)?.sync_all()?;
-        for (older, path) in files(&self.folder)? {
-            if older < number {
-                fs::remove_file(path)?;
-            }
-        }
-        (self.number, self.file, self.file_bytes) = (number, Some(file), bytes);
+        let (file, file_bytes) = begin_file(&self.folder, number, accounts)?;
+        (self.number, self.file, self.file_bytes) = (number, Arc::new(file), file_bytes);
         Ok(())
     }
+}
+
+fn begin_file(folder: &Path, number: u64, accounts: &BTreeMap<RoomId, Account>) -> io::Result<(File, u64)> {
+    let path = folder.join(file_name(number));
+    let unfinished = path.with_extension("unfinished");
+    let (file, bytes) = write_rooms(&unfinished, accounts).inspect_err(|_| {
+        // On a full disk its bytes are needed; where even that fails, the next attempt writes over it.
+        fs::remove_file(&unfinished).ok();
+    })?;
+    fs::rename(&unfinished, &path)?;
+    File::open(folder)?.sync_all()?;
+    for (older, path) in files(folder)? {
+        if older < number {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok((file, bytes))
 }
 
 /// A file that holds all rooms, on disk.

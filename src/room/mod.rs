@@ -9,6 +9,7 @@ mod happening;
 mod image;
 mod journal;
 mod journal_file;
+mod journal_sync;
 mod options;
 mod playing;
 #[expect(clippy::module_inception, reason = "the folder is the live tables, the file is one room")]
