@@ -61,6 +61,7 @@ mod rules;
 /// Secrets planted in a run, and searched for in everything that comes out of it.
 mod secrets;
 /// Real servers of the tests' own, as `scripts/test` provides them.
+#[cfg(feature = "redis")]
 mod services;
 /// Settings: every source, every mistake, and the files made from their table.
 mod settings;
