@@ -112,8 +112,9 @@ async fn play(mut socket: Socket, kind: Arc<AtomicUsize>, times: mpsc::Unbounded
     loop {
         says.tick().await;
         let (kind, sent) = (kind.load(Ordering::Relaxed), Instant::now());
-        socket.send(Message::text(r#"{"event":"request_state_sync","data":{}}"#)).await.expect("a player is let alone");
-        hear(&mut socket, "phase_change").await;
+        // The answer is nobody else's, so nothing that the table says by itself is taken for it.
+        socket.send(Message::text(r#"{"event":"request_recovery","data":{}}"#)).await.expect("a player is let alone");
+        hear(&mut socket, "recovery_response").await;
         if times.send((kind, sent.elapsed())).is_err() {
             return;
         }
