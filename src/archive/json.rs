@@ -691,7 +691,9 @@ mod tests {
         assert_eq!(time_until("2026-11-23"), Some(1_795_392_000_000 + 86_400_000));
         assert_eq!(time_from("2026-11-23T10:15:02.120Z"), time_until("2026-11-23T10:15:02.120Z"));
         assert_eq!(time_from("2026-11-23T10:15:02.120Z"), Some(1_795_428_902_120));
-        for text in ["", "yesterday", "2026-13-01", "1969-12-31", "2026-11-23T10:15:02"] {
+        // Nobody played before there was a clock, so all of that is its beginning.
+        assert_eq!(time_from("1969-12-31"), Some(0));
+        for text in ["", "yesterday", "2026-13-01", "2026-11-23T10:15:02"] {
             assert_eq!((time_from(text), time_until(text)), (None, None), "{text}");
         }
         assert_eq!(time_text(1_795_428_902_120), "2026-11-23T10:15:02.120Z");
