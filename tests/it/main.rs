@@ -21,6 +21,9 @@ mod archive_commands;
 mod backup;
 /// Completions, manual pages, and what is written about the commands.
 mod command_line;
+/// What every sink must do.
+#[cfg(any(feature = "s3", feature = "postgres"))]
+mod conforms;
 /// What describes us to programs, held against what we do: `OpenAPI` and `AsyncAPI`.
 mod described;
 /// Disks that are full or refuse while games run.

@@ -10,23 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use liap::archive::sink::{Delivery, Held, Sink, SinkKind, open};
-use liap::archive::{GameId, GameRecord, Options, encode};
-use liap::game::{BySeat, Level, Seating, Series};
+use liap::archive::{GameId, Options};
 
+use crate::conforms::{delivery, records};
 use server::Postgres;
 
 /// Longer than any question may take.
 const SOON: Duration = Duration::from_secs(40);
-
-/// The records of so many games, each other than those of another seed.
-fn records(seed: u64, games: u64) -> Vec<GameRecord> {
-    let series = Series { seed, players: BySeat::new([Level::Easy; 4]), seating: Seating::Rotated, max_rounds: 3 };
-    (0..games).map(|number| GameRecord::simulate(&series, number).0).collect()
-}
-
-fn delivery(record: &GameRecord) -> Delivery {
-    Delivery::prove(record.game_id, encode(record).unwrap()).unwrap()
-}
 
 fn games(seed: u64, games: u64) -> Vec<Delivery> {
     records(seed, games).iter().map(delivery).collect()
@@ -52,16 +42,7 @@ async fn server_and_sink() -> Option<(Postgres, Arc<dyn Sink>)> {
 
 /// All that is held, a few games at a time.
 async fn all_of(sink: &dyn Sink) -> Vec<Held> {
-    let limit = 7.try_into().unwrap();
-    let mut all: Vec<Held> = Vec::new();
-    loop {
-        let page = sink.page(all.last().map(|held| held.id), limit).await.unwrap();
-        let is_last = page.len() < limit.get();
-        all.extend(page);
-        if is_last {
-            return all;
-        }
-    }
+    crate::conforms::all_of(sink, 7).await
 }
 
 /// Delivers until it is done, as the worker does, and says how often it was refused for now.

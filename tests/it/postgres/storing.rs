@@ -217,7 +217,7 @@ async fn old_games_go_with_their_events_and_those_of_others_stay() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_conforms() {
     let Some((server, sink)) = server_and_sink().await else { return };
-    crate::sinks::conforms(&*sink).await;
+    crate::conforms::conforms(&*sink).await;
     assert_eq!(server.ask("games", "SELECT count(*) FROM archive.game_events").await, "0");
 }
 

@@ -8,8 +8,9 @@ use liap::archive::{Archive, GameRecord, Options, encode};
 use liap::observe::{HealthStatus, Metrics};
 
 use super::server::{self, Network, S3Server, Way, url_at};
-use super::{records, s3, s3_as};
+use super::{s3, s3_as};
 use crate::archive::{open, submit};
+use crate::conforms::{delivery, records};
 use crate::process::Server;
 
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -100,7 +101,7 @@ fn what_is_refused_stands_aside_and_is_tried_again() {
     let mut other = records[12].clone();
     other.room_id = "OTHER".to_owned();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let other = super::delivery(&other);
+    let other = delivery(&other);
     assert_eq!(runtime.block_on(s3(&url).deliver(&[other])), Ok(Vec::new()));
 
     let archive = archive_with(folder.path(), s3(&url));
