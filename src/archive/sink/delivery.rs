@@ -185,11 +185,14 @@ impl State {
 
     /// Games were stored.
     pub(in crate::archive) fn note_stored(&self) {
+        // Whoever looks before the thread wakes must not believe that everything is there.
+        self.figures().idle = false;
         self.stored.notify_one();
     }
 
     /// Does not wait for the pause after a failure to end, and tries again what was refused.
     pub(in crate::archive) fn deliver_now(&self) {
+        self.figures().idle = false;
         self.now.notify_one();
     }
 
