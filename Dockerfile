@@ -10,8 +10,9 @@
 #
 # Tests are a stage of their own, because they need a browser: `docker build --target test .` runs all of scripts/test,
 # `--target tester` only makes it ready to run.
-# Written without a container engine at hand: the commands were run one by one on Debian 12 in an empty folder, and the
-# program in the resulting root folder by chroot, as user 65532 and with nothing writable but /data.
+# Written without a container engine at hand: the commands were run one by one on Debian 12 in an empty folder (without
+# FEATURES), and the program, with and without them, in a root folder made so, by chroot, as user 65532 and with nothing
+# writable but /data.
 
 FROM rust:1.95-slim-bookworm AS source
 WORKDIR /src
