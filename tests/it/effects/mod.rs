@@ -53,6 +53,8 @@ const EFFECTS: &[Entry] = &[
     (&["USE_GAME_ARCHIVAL"], games::no_archive),
     (&["ARCHIVE_BACKEND", "ARCHIVE_BACKENDS", "ARCHIVE_URL_S3", "ARCHIVE_URL_POSTGRESQL"], services::backends),
     (&["REDIS_URL", "REDIS_POOL_MIN", "REDIS_POOL_MAX", "REDIS_CA_FILE"], services::redis),
+    (&["DATABASE_URL", "DATABASE_POOL_MIN", "DATABASE_POOL_MAX"], services::database),
+    (&["INSTANCE_ID"], services::instance),
     (&["ARCHIVE_BATCH_SIZE", "ARCHIVE_FLUSH_INTERVAL"], games::groups),
     (&["ARCHIVE_RETENTION_DAYS"], games::retention),
     (&["GAME_SUMMARY_CACHE_SIZE"], games::summaries),
@@ -74,8 +76,8 @@ const EFFECTS: &[Entry] = &[
 /// Most of the time is spent waiting for servers, so several are looked at side by side.
 const AT_ONCE: usize = 6;
 
-/// What only acts on a Redis that does not do well; that is provoked where there is one.
-const WITH_A_REDIS: &[&str] = &["REDIS_TIMEOUT_MS"];
+/// What only acts where there is a Redis: seen in `limiters.rs` and `instances.rs`.
+const WITH_A_REDIS: &[&str] = &["REDIS_TIMEOUT_MS", "INSTANCE_URL"];
 
 #[test]
 fn every_setting_has_an_entry() {

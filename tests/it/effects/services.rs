@@ -1,7 +1,7 @@
 //! Services that a server may share with others, and copies of its games. What is not in a build is refused, not ignored.
 
-use super::{health, liap};
-use crate::process::Server;
+use super::{health, liap, play};
+use crate::process::{Server, room};
 
 /// Whether these settings are taken, and what is said if not.
 fn shown(settings: &[(&str, &str)]) -> Result<(), String> {
@@ -62,4 +62,26 @@ pub(super) fn redis() {
     refused(&[("REDIS_POOL_MIN", "2"), ("REDIS_POOL_MAX", "1")], "REDIS_POOL_MIN");
     assert_eq!(shown(&[("REDIS_POOL_MIN", "11"), ("REDIS_POOL_MAX", "11")]), Ok(()));
     refused(&[("REDIS_CA_FILE", "/nowhere.pem")], "REDIS_CA_FILE");
+}
+
+pub(super) fn database() {
+    let url = "postgresql://mira:hush-hush-hush@127.0.0.1:1/games";
+    refused(&[("DATABASE_URL", url)], "has no use unless ARCHIVE_BACKEND is postgresql");
+    refused(&[("DATABASE_POOL_MIN", "9"), ("DATABASE_POOL_MAX", "8")], "DATABASE_POOL_MIN");
+    assert_eq!(shown(&[("DATABASE_POOL_MIN", "20"), ("DATABASE_POOL_MAX", "100")]), Ok(()));
+    let named = [("ARCHIVE_BACKEND", "postgresql"), ("DATABASE_URL", url)];
+    if cfg!(feature = "postgres") {
+        // Nobody is there, which stops nobody.
+        assert!(health(&Server::start(&named), "postgresql").is_object(), "it is looked after");
+    } else {
+        refused(&named, "not in this build");
+    }
+}
+
+pub(super) fn instance() {
+    let server = Server::start(&[("INSTANCE_ID", "A")]);
+    for _ in 0..3 {
+        let (id, _table, _) = play(room(&server, "Mira"));
+        assert!(id.starts_with('A'), "{id}");
+    }
 }
