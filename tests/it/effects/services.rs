@@ -29,7 +29,7 @@ pub(super) fn backends() {
     refused(&[("ARCHIVE_URL_POSTGRESQL", "postgresql://localhost/games")], "ARCHIVE_URL_POSTGRESQL");
     for (kind, feature, setting, url) in [
         ("s3", cfg!(feature = "s3"), "ARCHIVE_URL_S3", "s3://games/"),
-        ("postgresql", cfg!(feature = "postgres"), "ARCHIVE_URL_POSTGRESQL", "postgresql://127.0.0.1:1/games"),
+        ("postgresql", cfg!(feature = "postgres"), "ARCHIVE_URL_POSTGRESQL", "postgresql://mira@127.0.0.1:1/games"),
     ] {
         let both = format!("filesystem,{kind}");
         if feature {
