@@ -90,6 +90,7 @@ class Table:
             if not self.counter.take():
                 # No more leaving: the move that was withheld must still be made.
                 player.done.clear()
+                player.view.asked()
                 player.send("request_state_sync")
                 continue
             async with self.presence:

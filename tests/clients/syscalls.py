@@ -82,7 +82,7 @@ def read_trace(path, report):
     movers = calls.get(MOVERS, Counter())
     if not any(movers[kind, call] for kind, call in movers if call in ("writev", "sendto", "sendmsg", "write")):
         report.violation("the trace", f"no thread that moves tables is seen to send anything: {dict(movers)}")
-    for name in ("journal", "archive-writer"):
+    for name in ("journal-sync", "archive-writer"):
         if calls.get(name, Counter())["file", "fdatasync"] == 0:
             report.violation("the trace", f"the thread {name} is not seen to sync: {dict(calls.get(name, {}))}")
 

@@ -95,6 +95,7 @@ class View:
         self.name, self.truth = name, truth
         self.order = None
         self.known = False
+        self.asks = False
         self.phase = None
         self.round = 0
         self.hand = None
@@ -116,6 +117,10 @@ class View:
         self.known = False
         self.sent = None
         self.last_winner = None
+
+    def asked(self):
+        """The state was asked for: the answer may show the last turn again, behind the results that were shown already."""
+        self.asks = True
 
     def resync(self, data):
         players = data["players"]
@@ -193,9 +198,12 @@ class View:
         if self.truth.order is None:
             self.truth.order = order
         require(self.truth.order == order, f"the seats are {order}, another receiver was told {self.truth.order}")
+        phase, phase_data = data["phase"], data["phase_data"]
+        if self.asks and phase == "turn" and self.phase == "turn_results":
+            self.missed()
+            self.asks = False
         if not self.known:
             self.resync(data)
-        phase, phase_data = data["phase"], data["phase_data"]
         require(phase in NEXT_PHASES[self.phase], f"{phase} after {self.phase}")
         if phase == "preparation" and self.phase == "scoring":
             require(data["round"] == self.round + 1, f"round {data['round']} after round {self.round}")
