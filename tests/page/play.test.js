@@ -58,12 +58,11 @@ function keys(page) {
         await keyboard.press('Enter');
         return;
       }
+      const fresh = () => page.evaluate(() => document.activeElement?.matches('.tile-button:not(.selected)') ?? false);
       if (chosen >= hand) await keyboard.press('Escape');
       await keyboard.press('ArrowRight');
-      const fresh = await page.evaluate(() => document.activeElement?.matches('.tile-button:not(.selected)') ?? false);
-      if (fresh) await keyboard.press('Space');
-      else if (chosen === 0) await keyboard.press('ArrowLeft');
-      else for (let i = 0; i < hand; i += 1) await keyboard.press('ArrowLeft');
+      if (!await fresh()) for (let i = 0; i < hand; i += 1) await keyboard.press('ArrowLeft');
+      if (await fresh()) await keyboard.press('Space');
     },
     scores: () => keyboard.press('Enter'),
   };
