@@ -260,14 +260,14 @@ impl fmt::Display for PieceName {
 impl FromStr for PieceName {
     type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let kind = Piece::all().map(Piece::kind).find(|kind| kind.to_string() == text);
+        let kind = Piece::all().map(Piece::kind).find(|kind| kind.as_str() == text);
         kind.map(Self).ok_or("a piece is spelled NAME_COLOR, for example ELEPHANT_RED")
     }
 }
 
 impl Serialize for PieceName {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
+        serializer.serialize_str(self.0.as_str())
     }
 }
 

@@ -40,18 +40,6 @@ impl Name {
             Self::Soldier => 2,
         }
     }
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::General => "GENERAL",
-            Self::Advisor => "ADVISOR",
-            Self::Elephant => "ELEPHANT",
-            Self::Chariot => "CHARIOT",
-            Self::Horse => "HORSE",
-            Self::Cannon => "CANNON",
-            Self::Soldier => "SOLDIER",
-        }
-    }
 }
 
 /// A name and a colour. Pieces of one kind are interchangeable.
@@ -72,16 +60,33 @@ impl Kind {
             Color::Black => self.name.red_points() - 1,
         }
     }
+
+    /// `NAME_COLOR`, for example `ELEPHANT_RED`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match (self.name, self.color) {
+            (Name::General, Color::Red) => "GENERAL_RED",
+            (Name::General, Color::Black) => "GENERAL_BLACK",
+            (Name::Advisor, Color::Red) => "ADVISOR_RED",
+            (Name::Advisor, Color::Black) => "ADVISOR_BLACK",
+            (Name::Elephant, Color::Red) => "ELEPHANT_RED",
+            (Name::Elephant, Color::Black) => "ELEPHANT_BLACK",
+            (Name::Chariot, Color::Red) => "CHARIOT_RED",
+            (Name::Chariot, Color::Black) => "CHARIOT_BLACK",
+            (Name::Horse, Color::Red) => "HORSE_RED",
+            (Name::Horse, Color::Black) => "HORSE_BLACK",
+            (Name::Cannon, Color::Red) => "CANNON_RED",
+            (Name::Cannon, Color::Black) => "CANNON_BLACK",
+            (Name::Soldier, Color::Red) => "SOLDIER_RED",
+            (Name::Soldier, Color::Black) => "SOLDIER_BLACK",
+        }
+    }
 }
 
-/// `NAME_COLOR`, for example `ELEPHANT_RED`.
+/// As in [`Kind::as_str`].
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let color = match self.color {
-            Color::Red => "RED",
-            Color::Black => "BLACK",
-        };
-        write!(f, "{}_{color}", self.name.as_str())
+        f.write_str(self.as_str())
     }
 }
 
