@@ -169,7 +169,20 @@ class Survivor(client.Client):
     # The life of the server that the socket belongs to. What is read from it may be told after the next has begun.
     life = None
 
+    async def open(self, page, **options):
+        before = self.table and self.table.server.life
+        await super().open(page, **options)
+        if self.table:
+            if self.table.server.life != before:
+                # Whose socket this is cannot be said.
+                self.socket.vanish()
+                raise EOFError("a life ended while a socket was opened")
+            self.life = before
+
     def take(self, event, data, text):
+        if event == "error" and data.get("type") == "room_creation_error":
+            # It is about to stop.
+            raise client.Gone(data["message"])
         super().take(event, data, text)
         if event == "phase_change" and self.table:
             self.table.saw(self, data)

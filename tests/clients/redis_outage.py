@@ -12,34 +12,13 @@ import argparse
 import os
 import re
 import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
-def until(what, holds):
-    for _ in range(1500):
-        try:
-            if holds():
-                return
-        except OSError:
-            pass
-        time.sleep(0.02)
-    raise SystemExit(f"never: {what}")
-
-
-def listens(port):
-    socket.create_connection(("127.0.0.1", port)).close()
-    return True
+from outages import free_port, is_as_fast, listens, p99_ms, until
 
 
 class Redis:
@@ -64,20 +43,6 @@ class Redis:
             self.process.send_signal(signal.SIGCONT)
         else:
             self.start()
-
-
-def p99_ms(options, port, outage):
-    """p99 of a move's way to its answer at the one who made it, with an outage on the way."""
-    command = [options.liap, "load", "--server", f"127.0.0.1:{port}"]
-    command += ["--rooms", str(options.rooms), "--seconds", str(options.seconds)]
-    load = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    time.sleep(options.seconds / 4)
-    outage()
-    text = load.communicate()[0]
-    found = re.search(r"answer at the actor: p50 [0-9.]+ ms, p99 ([0-9.]+) ms", text)
-    if load.returncode or not found:
-        raise SystemExit(f"the load failed: {text}")
-    return float(found[1])
 
 
 def main(options):
@@ -124,10 +89,7 @@ def main(options):
             redis.recover()
             redis.kill()
     control = statistics.median(found.pop("there"))
-    medians = {state: statistics.median(values) for state, values in found.items()}
-    for state, value in medians.items():
-        print(f"p99 of a move with Redis {state}: {value:.2f} ms, {value / control:.2f} times that of {control:.2f} ms")
-    return max(medians.values()) > 1.1 * control
+    return 0 if is_as_fast(control, {f"Redis {state}": values for state, values in found.items()}) else 1
 
 
 if __name__ == "__main__":
