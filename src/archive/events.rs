@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::json::{GameJson, Seconds, unix_ms};
+use super::calendar::unix_ms;
+use super::json::{GameJson, Seconds};
 
 /// Something that happened in a game.
 #[derive(Debug, Clone, PartialEq)]

@@ -12,6 +12,7 @@
 
 #[expect(clippy::module_inception, reason = "the folder is about completed games, the file is one place of them")]
 mod archive;
+mod calendar;
 mod catalog;
 mod codec;
 mod events;
@@ -19,6 +20,7 @@ mod frame;
 mod game_id;
 mod index;
 mod json;
+mod json_reader;
 mod loading;
 mod moves;
 mod options;
@@ -36,15 +38,17 @@ mod worker;
 mod writer;
 
 pub use archive::{Archive, ArchiveStatus, Found, Full, ReadError};
+pub use calendar::{time_from, time_until};
 pub use codec::{DecodeError, EncodeError, Summary, decode, decode_summary, encode, encode_plain};
 pub use events::{GameEvent, tell};
 pub use frame::MAX_RECORD_BYTES;
 pub use game_id::{GameId, GameIds, ParseGameIdError};
 pub use index::{Index, Query, Rating, Totals};
 pub use json::{
-    AnswerJson, DealJson, DeclarationJson, Difference, FORMAT_VERSION, GameJson, JsonError, PieceName, PlayJson,
-    PlayerJson, ProofError, ProofJson, RoundJson, SeatNumber, Seconds, TakeoverJson, TurnJson, time_from, time_until,
+    AnswerJson, DealJson, DeclarationJson, FORMAT_VERSION, GameJson, PieceName, PlayJson, PlayerJson, ProofError,
+    ProofJson, RoundJson, SeatNumber, Seconds, TakeoverJson, TurnJson,
 };
+pub use json_reader::{Difference, JsonError};
 pub use moves::MovesError;
 pub use options::{Backend, Options};
 pub use record::{Ended, GameRecord, GameTime, Move, Player, PlayerKind, Takeover};

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
+use super::calendar::time_text;
 use super::codec::Summary;
-use super::json::{PlayerJson, SeatNumber, time_text};
+use super::json::{PlayerJson, SeatNumber};
 use crate::game::Seat;
 
 /// A game without its rounds, for lists.

@@ -10,7 +10,8 @@ use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
 
 use super::playing::Playing;
-use super::room::{Restored, Room, State};
+use super::restored::Restored;
+use super::room::{Room, State};
 use super::seats::{COLORS, Human, Occupant, Presence, Seats};
 use super::{Options, Time};
 use crate::archive::{GameId, GameTime, Move, Takeover};

@@ -12,6 +12,8 @@ mod journal_file;
 mod journal_sync;
 mod options;
 mod playing;
+mod presence;
+mod restored;
 #[expect(clippy::module_inception, reason = "the folder is the live tables, the file is one room")]
 mod room;
 mod rooms;
@@ -20,6 +22,7 @@ mod story;
 mod table;
 mod task;
 mod time;
+mod waiting;
 
 pub use connection::{Connection, ConnectionId, Outbox, Outgoing, connection};
 pub use effect::{Effect, Farewell, Input, JoinError, Newcomer};

@@ -263,7 +263,7 @@ impl Rooms {
         if registry.rooms.len() >= registry.options.max_active_games {
             return Err(CreateError::TooMany);
         }
-        if super::room::is_bot_name(&name) {
+        if super::waiting::is_bot_name(&name) {
             return Err(CreateError::NameReserved);
         }
         let token = SeatToken::random().ok_or(CreateError::NoRandomness)?;
