@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::{DashMap, Entry};
+use foldhash::fast::RandomState;
 use governor::clock::{Clock, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::nanos::Nanos;
@@ -109,7 +110,7 @@ fn governor_quota(quota: Quota) -> GovernorQuota {
 /// crowd of invented keys costs no memory, and those already here are not disturbed by it.
 #[derive(Debug)]
 struct Buckets {
-    by_key: DashMap<Key, InMemoryState>,
+    by_key: DashMap<Key, InMemoryState, RandomState>,
     /// The length of the map, which is dear to ask for.
     held: AtomicUsize,
     most: usize,
@@ -118,7 +119,7 @@ struct Buckets {
 
 impl Buckets {
     fn new(most: usize) -> Self {
-        Self { by_key: DashMap::new(), held: AtomicUsize::new(0), most, newcomers: InMemoryState::default() }
+        Self { by_key: DashMap::default(), held: AtomicUsize::new(0), most, newcomers: InMemoryState::default() }
     }
 }
 
