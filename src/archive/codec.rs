@@ -31,7 +31,7 @@ const SCHEMA_VERSION: u8 = 1;
 /// The longest MessagePack form. A game of normal length has 300 bytes; 64 KiB hold some 2,000 rounds with times.
 const MAX_PLAIN_BYTES: usize = 64 * 1024;
 /// Levels above cost time and gain nothing on so few bytes.
-const ZSTD_LEVEL: i32 = 3;
+const ZSTD_LEVEL: i32 = 1;
 /// What every zstd frame begins with; not worth storing a million times.
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 /// Dictionary id of a record that zstd would only make longer.
