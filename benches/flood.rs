@@ -1,20 +1,21 @@
 //! What players notice of a flood: the time from a message to its answer while somebody sends ten thousand messages a
-//! second, or opens a thousand sockets a second, beside the same in quiet moments of the same run. Default limits, one
-//! server, clients and flood on the same cores.
+//! second, or opens a thousand sockets a second. Default limits; one server, clients and flood on the same cores.
 //!
-//! `cargo bench --bench flood`; `FLOOD_TABLES` (100) and `FLOOD_SECONDS` (20, of each kind) change the load.
+//! The floor is the same flood against a bare warp server beside it, in the same run: it has the cores just as busy and
+//! touches nobody's table. What players notice beyond that is ours. Quiet moments are told as well.
+//!
+//! `cargo bench --bench flood`; `FLOOD_TABLES` (300) and `FLOOD_SECONDS` (20, of each kind) change the load.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::indexing_slicing,
     reason = "a bench tells and stops at errors"
 )]
 
 use std::env;
-use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -26,55 +27,75 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
+use warp::Filter as _;
+
+mod server;
+
+use server::Server;
 
 type Socket = WebSocketStream<TcpStream>;
 
 /// What somebody does to the server.
-const KINDS: [&str; 3] = ["quiet", "messages", "sockets"];
+const KINDS: [&str; 5] = ["quiet", "messages elsewhere", "messages", "sockets elsewhere", "sockets"];
 /// How long one kind lasts before the next; short, so that whatever else the machine does hits all of them.
 const SLICE: Duration = Duration::from_secs(2);
-/// A player says something so often: within the limit of messages a minute.
-const SAYS_EVERY: Duration = Duration::from_millis(1_100);
+const MESSAGES: [usize; 2] = [1, 2];
+const SOCKETS: [usize; 2] = [3, 4];
+/// Set for the process that is the bare server.
+const BARE: &str = "FLOOD_BARE";
+/// What is measured while tables are still set up counts for nothing.
+const SETTING_UP: usize = KINDS.len();
+/// A player asks so often for what he missed, which counts as three messages: within the limit of messages a minute.
+const SAYS_EVERY: Duration = Duration::from_millis(3_300);
+/// Numbers of the flood's two addresses, beyond those of all players.
+const FLOOD_ADDRESS: u32 = 10_000;
 const MESSAGES_PER_MS: usize = 10;
 const SOCKETS_PER_MS: usize = 1;
 
 #[tokio::main]
 async fn main() {
     let number = |name: &str, default| env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
-    let (tables, seconds) = (number("FLOOD_TABLES", 100), number("FLOOD_SECONDS", 20));
-    let server = Server::start();
-    let kind = Arc::new(AtomicUsize::new(0));
+    let (tables, seconds) = (number("FLOOD_TABLES", 300), number("FLOOD_SECONDS", 20));
+    if env::var(BARE).is_ok() {
+        return serve_bare().await;
+    }
+    let (server, bare) = (Server::liap(&[]), Server::bare(BARE, "yes"));
+    let targets = [bare.address, server.address];
+    let kind = Arc::new(AtomicUsize::new(SETTING_UP));
     let (times, mut measured) = mpsc::unbounded_channel();
     for table in 0..tables {
         let socket = sit_down(server.address, u32::try_from(table).unwrap()).await;
         tokio::spawn(play(socket, Arc::clone(&kind), times.clone()));
     }
     let flood = Arc::new(Flood::default());
-    tokio::spawn(send_messages(server.address, Arc::clone(&kind), Arc::clone(&flood)));
-    tokio::spawn(open_sockets(server.address, Arc::clone(&kind), Arc::clone(&flood)));
+    tokio::spawn(send_messages(targets, Arc::clone(&kind), Arc::clone(&flood)));
+    tokio::spawn(open_sockets(targets, Arc::clone(&kind), Arc::clone(&flood)));
 
+    tokio::time::sleep(SLICE).await;
     let slices = KINDS.len() * usize::try_from(seconds / SLICE.as_secs()).unwrap().max(1);
     for slice in 0..slices {
         kind.store(slice % KINDS.len(), Ordering::Relaxed);
         tokio::time::sleep(SLICE).await;
     }
-    kind.store(0, Ordering::Relaxed);
+    kind.store(SETTING_UP, Ordering::Relaxed);
     let mut by_kind = [const { Vec::new() }; KINDS.len()];
     while let Ok((kind, took)) = measured.try_recv() {
-        let times: &mut Vec<Duration> = &mut by_kind[kind];
-        times.push(took);
+        let times: Option<&mut Vec<Duration>> = by_kind.get_mut(kind);
+        times.into_iter().for_each(|times| times.push(took));
     }
-    let mut quiet = Duration::ZERO;
-    for (name, times) in KINDS.into_iter().zip(&mut by_kind) {
+    let mut floor = Duration::ZERO;
+    for (kind, (name, times)) in KINDS.into_iter().zip(&mut by_kind).enumerate() {
         times.sort_unstable();
         let p99 = percentile(times, 0.99);
-        quiet = if name == "quiet" { p99 } else { quiet };
+        let is_floor = ![MESSAGES[1], SOCKETS[1]].contains(&kind);
+        floor = if is_floor { p99 } else { floor };
+        let ratio = p99.as_secs_f64() / floor.as_secs_f64();
         println!(
-            "{name:<9} {:>6} answers  p50 {:>6.2} ms  p99 {:>6.2} ms  {:.2} times the quiet p99",
+            "{name:<18} {:>6} answers  p50 {:>6.2} ms  p99 {:>6.2} ms  {}",
             times.len(),
             percentile(times, 0.5).as_secs_f64() * 1e3,
             p99.as_secs_f64() * 1e3,
-            p99.as_secs_f64() / quiet.as_secs_f64(),
+            if is_floor { "floor".to_owned() } else { format!("{ratio:.2} times its floor, goal 1.10") },
         );
     }
     println!("{flood}");
@@ -121,20 +142,27 @@ async fn play(mut socket: Socket, kind: Arc<AtomicUsize>, times: mpsc::Unbounded
     }
 }
 
+/// Which of two targets is flooded now, if this flood is on.
+fn aim(kind: &AtomicUsize, [elsewhere, here]: [usize; 2]) -> Option<usize> {
+    match kind.load(Ordering::Relaxed) {
+        kind if kind == elsewhere => Some(0),
+        kind if kind == here => Some(1),
+        _ => None,
+    }
+}
+
 /// One socket at ten thousand messages a second, and another one as soon as it is closed.
-async fn send_messages(server: SocketAddr, kind: Arc<AtomicUsize>, flood: Arc<Flood>) {
+async fn send_messages(targets: [SocketAddr; 2], kind: Arc<AtomicUsize>, flood: Arc<Flood>) {
     let mut beat = interval(Duration::from_millis(1));
     loop {
         beat.tick().await;
-        if kind.load(Ordering::Relaxed) != 1 {
-            continue;
-        }
-        let Ok(mut socket) = open(server, 200, "lobby").await else { continue };
+        let Some(target) = aim(&kind, MESSAGES) else { continue };
+        let Ok(mut socket) = open(targets[target], FLOOD_ADDRESS, "lobby").await else { continue };
         let began = Instant::now();
-        'flooding: while kind.load(Ordering::Relaxed) == 1 {
+        'flooding: while aim(&kind, MESSAGES) == Some(target) {
             for _ in 0..MESSAGES_PER_MS {
                 let sent = socket.feed(Message::text(r#"{"event":"get_rooms","data":{}}"#)).await;
-                flood.messages.fetch_add(1, Ordering::Relaxed);
+                flood.messages.fetch_add(target as u64, Ordering::Relaxed);
                 if sent.is_err() || socket.flush().await.is_err() {
                     break 'flooding;
                 }
@@ -147,7 +175,7 @@ async fn send_messages(server: SocketAddr, kind: Arc<AtomicUsize>, flood: Arc<Fl
             }
             beat.tick().await;
         }
-        if kind.load(Ordering::Relaxed) == 1 {
+        if target == 1 && aim(&kind, MESSAGES) == Some(target) {
             let took = u64::try_from(began.elapsed().as_micros()).unwrap();
             flood.cut_off.fetch_add(1, Ordering::Relaxed);
             flood.slowest_cut_us.fetch_max(took, Ordering::Relaxed);
@@ -156,23 +184,22 @@ async fn send_messages(server: SocketAddr, kind: Arc<AtomicUsize>, flood: Arc<Fl
 }
 
 /// One address that opens a thousand sockets a second, and holds those it gets for a while.
-async fn open_sockets(server: SocketAddr, kind: Arc<AtomicUsize>, flood: Arc<Flood>) {
+async fn open_sockets(targets: [SocketAddr; 2], kind: Arc<AtomicUsize>, flood: Arc<Flood>) {
     let mut beat = interval(Duration::from_millis(1));
     loop {
         beat.tick().await;
-        if kind.load(Ordering::Relaxed) != 2 {
-            continue;
-        }
+        let Some(target) = aim(&kind, SOCKETS) else { continue };
+        let server = targets[target];
         for _ in 0..SOCKETS_PER_MS {
             let flood = Arc::clone(&flood);
             tokio::spawn(async move {
-                match open(server, 201, "lobby").await {
+                match open(server, FLOOD_ADDRESS + 1, "lobby").await {
                     Ok(_held) => {
-                        flood.sockets.fetch_add(1, Ordering::Relaxed);
+                        flood.sockets.fetch_add(target as u64, Ordering::Relaxed);
                         tokio::time::sleep(Duration::from_secs(1)).await;
                     }
                     Err(_) => {
-                        flood.refused.fetch_add(1, Ordering::Relaxed);
+                        flood.refused.fetch_add(target as u64, Ordering::Relaxed);
                     }
                 }
             });
@@ -217,41 +244,12 @@ async fn sit_down(server: SocketAddr, number: u32) -> Socket {
     table
 }
 
-/// A server with default limits in a process of its own.
-struct Server {
-    child: Child,
-    address: SocketAddr,
-    _data: tempfile::TempDir,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-impl Server {
-    fn start() -> Self {
-        let data = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_liap"))
-            .env_clear()
-            .envs([("HOST", "127.0.0.1"), ("PORT", "0"), ("METRICS_PORT", "0")])
-            .env("DATA_DIR", data.path())
-            .stderr(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let address = lines
-            .find_map(|line| {
-                let (_, rest) = line.split_once("listening on http://")?;
-                let end = rest.find(|c: char| c != '.' && c != ':' && !c.is_ascii_digit()).unwrap_or(rest.len());
-                rest.get(..end)?.parse().ok()
-            })
-            .expect("the server says where it listens");
-        // What else it says must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address, _data: data }
-    }
+/// warp as it comes: takes everything, reads it, and says nothing.
+async fn serve_bare() {
+    let route = warp::path!("ws" / String).and(warp::ws()).map(|_room: String, ws: warp::ws::Ws| {
+        ws.on_upgrade(|mut socket| async move { while let Some(Ok(_)) = socket.next().await {} })
+    });
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    eprintln!("listening on http://{}", listener.local_addr().unwrap());
+    warp::serve(route).incoming(listener).run().await;
 }

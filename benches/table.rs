@@ -12,9 +12,6 @@
 )]
 
 use std::env;
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +21,10 @@ use liap::load::{Load, Report, Target, percentile, run};
 use tokio::sync::mpsc;
 use warp::Filter;
 use warp::ws::Message;
+
+mod server;
+
+use server::Server;
 
 const BARE: &str = "LIAP_BENCH_BARE_FRAME_BYTES";
 
@@ -39,10 +40,15 @@ fn main() {
         let load = Load { server: server.address, rooms: usize::try_from(rooms).unwrap(), people: 4, span, target };
         runtime.block_on(run(&load)).unwrap()
     };
-    let liap = Server::liap();
+    let liap = Server::liap(&[
+        ("GAME_PACE", "0"),
+        ("USE_RATE_LIMITING", "false"),
+        ("MAX_SOCKETS_PER_ADDRESS", "20000"),
+        ("METRICS_ENABLED", "false"),
+    ]);
     let ours = measure(&liap, Target::Liap);
     drop(liap);
-    let bare = Server::bare(ours.frame_bytes());
+    let bare = Server::bare(BARE, &ours.frame_bytes().to_string());
     let floor = measure(&bare, Target::Bare);
     drop(bare);
     let show = |name, report: &Report| {
@@ -64,54 +70,6 @@ fn main() {
         ours.rate() / floor.rate(),
         p99(&ours) / p99(&floor)
     );
-}
-
-/// A server in a process of its own.
-struct Server {
-    child: Child,
-    address: SocketAddr,
-    _data: Option<tempfile::TempDir>,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-impl Server {
-    fn liap() -> Self {
-        let data = tempfile::tempdir().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_liap"));
-        command.arg("serve").env("DATA_DIR", data.path()).env("HOST", "127.0.0.1").env("PORT", "0");
-        command.env("GAME_PACE", "0").env("USE_RATE_LIMITING", "false").env("MAX_SOCKETS_PER_ADDRESS", "20000");
-        command.env("METRICS_ENABLED", "false");
-        Self::start(command, Some(data))
-    }
-
-    fn bare(frame_bytes: u64) -> Self {
-        let mut command = Command::new(env::current_exe().unwrap());
-        command.env(BARE, frame_bytes.to_string());
-        Self::start(command, None)
-    }
-
-    /// Starts it and reads its address from the first line that names one.
-    fn start(mut command: Command, data: Option<tempfile::TempDir>) -> Self {
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut lines = lines.map_while(Result::ok);
-        let address = lines
-            .find_map(|line| {
-                let (_, rest) = line.split_once("listening on http://")?;
-                let end = rest.find(|c: char| c != '.' && c != ':' && !c.is_ascii_digit()).unwrap_or(rest.len());
-                rest.get(..end)?.parse().ok()
-            })
-            .expect("the server says where it listens");
-        // What else it says must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address, _data: data }
-    }
 }
 
 /// warp as it comes, but with `TCP_NODELAY`: each text is answered with one frame to all sockets of its room.
