@@ -133,8 +133,10 @@ impl Room {
     /// When [`wake`](Self::wake) has something to do.
     #[must_use]
     pub fn wake_at(&self) -> Option<Time> {
-        if self.life == Life::StandsStill {
-            return self.closes_at;
+        match self.life {
+            Life::Live => {}
+            Life::StandsStill => return self.closes_at,
+            Life::Stopped | Life::Over => return None,
         }
         let repeat = self.repeats.iter().map(|&(at, _)| at).min();
         let absent = self.seats.humans().filter_map(|(_, human)| match human.presence {
