@@ -86,8 +86,15 @@ class Database:
     def start(self):
         command = [self.programs / "postgres", "-D", self.folder / "data", "-p", str(self.port), "-h", "127.0.0.1"]
         command += ["-k", self.folder]
-        self.process = subprocess.Popen([*self.user, *command], stderr=subprocess.DEVNULL, start_new_session=True)
-        until("the database answers", lambda: self.ask("SELECT 1", database="postgres", check=False) == "1")
+
+        def answers():
+            # It does not start while a worker of its last life is not gone yet.
+            if self.process is None or self.process.poll() is not None:
+                self.process = subprocess.Popen([*self.user, *command], stderr=subprocess.DEVNULL, start_new_session=True)
+            return self.ask("SELECT 1", database="postgres", check=False) == "1"
+
+        self.process = None
+        until("the database answers", answers, 120)
 
     def ask(self, query, database="liap", check=True):
         command = [self.programs / "psql", "-h", "127.0.0.1", "-p", str(self.port), "-U", "liap", "-Atqc", query, database]
@@ -112,7 +119,6 @@ class Database:
     def kill(self):
         self.signal(signal.SIGKILL)
         self.process.wait()
-        (self.folder / "data/postmaster.pid").unlink(missing_ok=True)
 
     def recover(self):
         if self.process.poll() is None:

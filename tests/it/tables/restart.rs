@@ -1,0 +1,113 @@
+//! Tables after a restart are what they were.
+
+use super::*;
+
+#[test]
+fn a_restart_brings_every_table_back_to_the_same_trick() {
+    let mut table = Table::new(18, 0.1);
+    let ann = table.enter("Ann");
+    assert_eq!(table.restarted().room.image(), table.room.image(), "before the game as well");
+    table.say(ann, "start_game", json!({}));
+    let mut seen = BTreeMap::new();
+    for _ in 0..1_000 {
+        table.say(ann, "request_state_sync", json!({}));
+        let before = table.last(ann, "phase_change").unwrap().clone();
+        let mut restarted = table.restarted();
+        restarted.pass(Duration::from_secs(3600));
+        let back = restarted.enter("Ann");
+        let after = restarted.last(back, "phase_change").unwrap();
+        for field in ["phase", "round", "players"] {
+            assert_eq!(after[field], before[field]);
+        }
+        let steady = |state: &Value| {
+            let mut data = state["phase_data"].clone();
+            for clock in ["pause_ms", "deadline_ms"] {
+                data.as_object_mut().unwrap().remove(clock);
+            }
+            data
+        };
+        assert_eq!(steady(after), steady(&before));
+        let phase = before["phase"].as_str().unwrap().to_owned();
+        *seen.entry(phase).or_insert(0) += 1;
+        if seen.len() >= 6 && seen["scoring"] > 1 {
+            restarted.play(&[(back, "Ann")], |table| table.phase(back) == Some("turn"));
+            return;
+        }
+        if let Some((event, data)) = table.decide(ann, "Ann") {
+            table.say(ann, event, data);
+        } else {
+            let at = table.room.wake_at().unwrap();
+            table.now = table.now.max(at);
+            let effects = table.room.wake(table.now);
+            table.carry_out(effects);
+        }
+    }
+    panic!("not every phase was seen: {seen:?}");
+}
+
+/// The archive is handed a finished game again after a crash. It takes it for the same only if nothing differs: its length
+/// did, and so did the absence of a player who came back to look at the result.
+#[test]
+fn the_record_of_a_finished_game_is_the_same_after_a_restart() {
+    let mut table = Table::new(19, 0.1);
+    let ann = table.enter("Ann");
+    table.free(ann, 4);
+    table.join("Jon").unwrap();
+    let jon = table.enter("Jon");
+    table.say(ann, "start_game", json!({}));
+    table.play(&[(ann, "Ann"), (jon, "Jon")], |table| table.phase(ann) == Some("turn"));
+    table.disconnect(jon, Farewell::Lost);
+    table.pass(Duration::from_secs(3));
+    table.play(&[(ann, "Ann")], |_| false);
+    assert_eq!(table.records.len(), 1);
+    assert_eq!(table.records[0].takeovers.len(), 1);
+    table.pass(Duration::from_secs(1));
+    let jon = table.enter("Jon");
+    assert_eq!(table.phase(jon), Some("game_over"));
+
+    table.now = table.now + Duration::from_secs(3600);
+    let mut again = table.restarted();
+    let effects = again.room.wake(again.now);
+    again.carry_out(effects);
+    assert_eq!(again.records, table.records);
+    assert!(again.room.life() == Life::Live, "whoever was looking at the result comes back to it");
+    let ann = again.enter("Ann");
+    assert_eq!(again.phase(ann), Some("game_over"));
+    assert_eq!(again.room.game_under_way(), None);
+}
+
+#[test]
+fn what_happened_is_told_the_same_after_a_restart() {
+    let mut table = Table::new(19, 0.1);
+    let ann = table.enter("Ann");
+    table.free(ann, 3);
+    assert_eq!(table.join("Jon"), Ok(Seat::Three));
+    let jon = table.enter("Jon");
+    table.say(ann, "start_game", json!({}));
+    // Jon goes and comes back.
+    table.play(&[(ann, "Ann"), (jon, "Jon")], |table| table.phase(ann) == Some("turn"));
+    table.disconnect(jon, Farewell::Lost);
+    table.pass(Duration::from_secs(3));
+    let jon = table.enter("Jon");
+    table.play(&[(ann, "Ann"), (jon, "Jon")], |table| {
+        table.last(ann, "phase_change").is_some_and(|state| state["round"] == 2 && state["phase"] == "turn")
+    });
+    let kinds = |events: &[Value]| -> BTreeMap<String, usize> {
+        let mut kinds = BTreeMap::new();
+        for event in events {
+            *kinds.entry(event["type"].as_str().unwrap().to_owned()).or_default() += 1;
+        }
+        kinds
+    };
+    let before = missed(&mut table, ann, json!({ "from_sequence": 1 }));
+    assert_eq!((kinds(&before)["player_left"], kinds(&before)["player_returned"]), (1, 1));
+    let mut again = table.restarted();
+    let ann = again.enter("Ann");
+    let after = missed(&mut again, ann, json!({ "from_sequence": 1 }));
+    assert_eq!(kinds(&after), kinds(&before));
+    assert_eq!(after.len(), before.len());
+    let turns = |events: &[Value]| -> Vec<Value> {
+        events.iter().filter(|event| event["type"] == "turn_won").map(|event| event["plays"].clone()).collect()
+    };
+    assert_eq!(turns(&after), turns(&before));
+}

@@ -1,0 +1,211 @@
+//! Coming and going: whose seat it is, who may act, and when a room closes.
+
+use super::*;
+
+#[test]
+fn reopening_the_socket_at_the_start_is_not_leaving() {
+    let mut table = Table::new(4, 1.0);
+    let room_page = table.enter("Ann");
+    table.say(room_page, "start_game", json!({}));
+    table.disconnect(room_page, Farewell::Clean);
+    table.pass(Duration::from_millis(100));
+    let game_page = table.enter("Ann");
+    table.pass(Duration::from_secs(10));
+    let events = table.heard_events(game_page);
+    assert_eq!(events[0], "room_state_update");
+    assert!(!events.iter().any(|event| event.contains("player_") || event == "host_changed"), "{events:?}");
+}
+
+#[test]
+fn a_reload_at_any_moment_brings_hand_and_state_back() {
+    let mut table = Table::new(6, 0.1);
+    let mut ann = table.enter("Ann");
+    table.say(ann, "start_game", json!({}));
+    let mut seen = BTreeMap::new();
+    for step in 0..2_000 {
+        let before = table.last(ann, "phase_change").unwrap().clone();
+        table.disconnect(ann, Farewell::Lost);
+        ann = table.enter("Ann");
+        let phase = before["phase"].as_str().unwrap().to_owned();
+        let after = table.last(ann, "phase_change").unwrap();
+        assert_eq!(after["phase"], before["phase"], "step {step}");
+        assert_eq!(after["players"]["Ann"]["hand"], before["players"]["Ann"]["hand"]);
+        assert_eq!(after["phase_data"]["turn_plays"], before["phase_data"]["turn_plays"]);
+        if phase == "turn" {
+            assert!(table.last(ann, "declare").is_some(), "declarations are repeated");
+        }
+        if before["phase_data"]["turn_complete"] == true || phase == "turn_results" {
+            assert!(table.last(ann, "turn_complete").is_some(), "the result screen comes back");
+        }
+        *seen.entry(phase.clone()).or_insert(0) += 1;
+        if phase == "game_over" {
+            break;
+        }
+        if let Some((event, data)) = table.decide(ann, "Ann") {
+            table.say(ann, event, data);
+        } else {
+            let at = table.room.wake_at().unwrap();
+            table.now = table.now.max(at);
+            let effects = table.room.wake(table.now);
+            table.carry_out(effects);
+        }
+    }
+    assert_eq!(seen.len(), 7, "{seen:?}");
+}
+
+#[test]
+fn nobody_acts_for_another() {
+    let mut table = Table::new(7, 1.0);
+    let ann = table.enter("Ann");
+    table.free(ann, 2);
+    table.join("Jon").unwrap();
+    let jon = table.enter("Jon");
+    let thief = table.connect(Some(session("Eve")));
+    table.say(thief, "client_ready", json!({ "player_name": "Ann", "seat_token": "0123" }));
+    assert_eq!(table.last(thief, "room_state_update").unwrap()["you"], Value::Null);
+    for (id, event, data) in [
+        (thief, "start_game", json!({})),
+        (jon, "start_game", json!({})),
+        (jon, "add_bot", json!({ "slot_id": 2 })),
+        (jon, "remove_player", json!({ "slot_id": 1 })),
+        (jon, "leave_room", json!({ "player_name": "Ann" })),
+        (thief, "leave_room", json!({ "player_name": "Ann" })),
+        (thief, "declare", json!({ "player_name": "Ann", "value": 1 })),
+    ] {
+        table.heard(id);
+        table.say(id, event, data);
+        assert_eq!(refusal(&table, id), "permission_denied", "{event}");
+    }
+    table.say(ann, "start_game", json!({}));
+    table.play(&[(ann, "Ann"), (jon, "Jon")], |table| table.phase(ann) == Some("turn"));
+    let before = table.last(ann, "phase_change").unwrap().clone();
+    for (id, name) in [(thief, "Ann"), (thief, "Jon"), (jon, "Ann"), (ann, "Jon")] {
+        table.heard(id);
+        table.say(id, "play", json!({ "player_name": name, "piece_indices": [0] }));
+        assert_eq!(refusal(&table, id), "permission_denied");
+    }
+    assert!(table.last(thief, "phase_change").is_none(), "a stranger's attempts show him nothing");
+    table.say(ann, "request_state_sync", json!({}));
+    assert_eq!(
+        table.last(ann, "phase_change").unwrap()["phase_data"]["turn_plays"],
+        before["phase_data"]["turn_plays"]
+    );
+    assert_eq!(table.clients[&ann].closed, None, "the holder of a seat is not disturbed");
+}
+
+#[test]
+fn a_seat_token_moves_the_seat_and_the_newest_socket_wins() {
+    let mut table = Table::new(8, 1.0);
+    let first = table.enter("Ann");
+    let phone = table.connect(None);
+    table.say(phone, "client_ready", json!({ "player_name": "Ann", "seat_token": token("Ann").reveal() }));
+    assert_eq!(table.last(phone, "room_state_update").unwrap()["you"], "Ann");
+    assert_eq!(table.clients[&first].closed, Some(CloseReason::Done));
+    table.disconnect(first, Farewell::Clean);
+    table.pass(Duration::from_secs(60));
+    assert!(table.room.life() != Life::Over, "the end of the older socket has no effect");
+    let nameless = table.connect(Some(session("Ann")));
+    table.say(nameless, "client_ready", json!({}));
+    assert_eq!(table.last(nameless, "room_state_update").unwrap()["you"], "Ann", "one seat in this browser");
+}
+
+#[test]
+fn guests_come_and_go_and_the_host_closes_the_room() {
+    let mut table = Table::new(10, 1.0);
+    let ann = table.enter("Ann");
+    assert_eq!(table.join("Jon"), Err(JoinError::Full), "a room is born full of bots");
+    table.free(ann, 2);
+    assert_eq!(table.join("Ann"), Ok(Seat::One), "the same browser keeps its seat");
+    let stranger = Newcomer { session: None, ..newcomer("Ann") };
+    let (reply, mut answer) = tokio::sync::oneshot::channel();
+    table.input(Input::Join { who: stranger, reply });
+    assert_eq!(answer.try_recv().unwrap(), Err(JoinError::NameTaken));
+    assert_eq!(table.join("Bot 2"), Err(JoinError::NameTaken));
+    assert_eq!(table.join("Jon"), Ok(Seat::Two));
+    table.say(ann, "add_bot", json!({ "slot_id": 2 }));
+    assert_eq!(refusal(&table, ann), "action_refused", "a person is not replaced by a bot");
+    table.say(ann, "add_bot", json!({ "slot_id": 3, "level": "hard" }));
+    assert_eq!(table.last(ann, "room_update").unwrap()["players"][2]["level"], "hard");
+    table.pass(Duration::from_secs(31));
+    assert_eq!(table.last(ann, "room_update").unwrap()["players"][1], Value::Null, "nobody came to claim the seat");
+    assert_eq!(table.join("Jon"), Ok(Seat::Two));
+    let jon = table.enter("Jon");
+    table.disconnect(jon, Farewell::Lost);
+    table.pass(Duration::from_secs(1));
+    let jon = table.enter("Jon");
+    table.pass(Duration::from_secs(5));
+    assert_eq!(table.room.summary().players[Seat::Two].as_ref().unwrap().name, "Jon", "a reload keeps the seat");
+    table.disconnect(jon, Farewell::Clean);
+    assert!(table.room.summary().players[Seat::Two].is_none());
+    table.join("Jon").unwrap();
+    let jon = table.enter("Jon");
+    table.free(ann, 2);
+    assert_eq!(table.last(jon, "room_closed").unwrap()["reason"], "player_removed");
+    table.say(ann, "leave_room", json!({ "player_name": "Ann" }));
+    assert_eq!(table.last(ann, "room_closed").unwrap()["reason"], "host_left");
+    assert!(table.room.life() == Life::Over);
+    assert!(table.records.is_empty(), "no game was played");
+}
+
+#[test]
+fn the_room_update_is_repeated_for_a_page_that_was_not_listening() {
+    let mut table = Table::new(11, 1.0);
+    let ann = table.enter("Ann");
+    table.heard(ann);
+    table.say(ann, "get_room_state", json!({}));
+    table.pass(Duration::from_secs(5));
+    assert_eq!(table.heard_events(ann), ["room_update"; 4]);
+}
+
+#[test]
+fn an_abandoned_game_is_closed_after_half_a_minute_and_kept() {
+    let mut table = Table::new(12, 1.0);
+    let ann = table.enter("Ann");
+    table.say(ann, "start_game", json!({}));
+    table.pass(Duration::from_secs(20));
+    table.disconnect(ann, Farewell::Lost);
+    table.pass(Duration::from_secs(29));
+    assert!(table.room.life() != Life::Over);
+    table.pass(Duration::from_secs(2));
+    assert!(table.room.life() == Life::Over);
+    assert_eq!(table.records[0].ended, Ended::Abandoned);
+}
+
+#[test]
+fn the_host_is_handed_on_when_he_is_gone() {
+    let mut table = Table::new(13, 1.0);
+    let ann = table.enter("Ann");
+    table.free(ann, 4);
+    table.join("Jon").unwrap();
+    let jon = table.enter("Jon");
+    table.say(ann, "start_game", json!({}));
+    table.disconnect(ann, Farewell::Lost);
+    table.pass(Duration::from_secs(3));
+    assert_eq!(table.last(jon, "host_changed").unwrap()["new_host"], "Jon");
+}
+
+#[test]
+fn the_end_is_shown_again_after_a_reload_but_not_to_who_has_left_it() {
+    let mut table = Table::new(15, 0.0);
+    let ann = table.enter("Ann");
+    table.say(ann, "start_game", json!({}));
+    table.play(&[(ann, "Ann")], |_| false);
+    table.disconnect(ann, Farewell::Lost);
+    let ann = table.enter("Ann");
+    assert_eq!(table.phase(ann), Some("game_over"));
+    table.disconnect(ann, Farewell::Clean);
+    let ann = table.enter("Ann");
+    assert_eq!(table.heard_events(ann), ["room_not_found"]);
+    table.pass(Duration::from_secs(6));
+    assert!(table.room.life() == Life::Over);
+}
+
+#[test]
+fn a_full_room_of_watchers_turns_more_away_but_no_player() {
+    let mut table = Table::new(17, 1.0);
+    let mut last = table.connect(None);
+    for _ in 0..200 {
+        last = table.connect(None);
+    }
+    assert_eq!(table.clients[&last].closed, Some(CloseReason::Done));
+}
