@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use tokio_rustls::rustls::crypto::{self, CryptoProvider, ring};
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio_rustls::rustls::{self, ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use crate::config::Config;
+use crate::unverified::AnyCertificate;
 
 /// More than any answer of `/health` needs.
 const LONGEST_ANSWER: u64 = 64 * 1024;
@@ -70,6 +70,8 @@ fn connect(address: SocketAddr, is_secure: bool, timeout: Duration) -> anyhow::R
     if !is_secure {
         return Ok(Box::new(stream));
     }
+    // Its certificate bears the name that players use, never the address of the machine itself, and may have been renewed
+    // since the server has read it. Nothing secret is sent, and who can answer in the server's place here has the machine.
     let provider = Arc::new(ring::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?
@@ -78,47 +80,6 @@ fn connect(address: SocketAddr, is_secure: bool, timeout: Duration) -> anyhow::R
         .with_no_client_auth();
     let connection = ClientConnection::new(Arc::new(config), ServerName::from(address.ip()))?;
     Ok(Box::new(StreamOwned::new(connection, stream)))
-}
-
-/// Takes every certificate: it bears the name players use, never the address of the machine itself, and may have been
-/// renewed since the server has read it. Nothing secret is sent, and whoever can answer in the server's place here has the
-/// machine already.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        crypto::verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        crypto::verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 /// One request, one answer: its status and its body.

@@ -1,6 +1,7 @@
 """What the programs share that take services away from a server: ports, patience, and the time of a move meanwhile."""
 
 import re
+import signal
 import socket
 import subprocess
 import time
@@ -27,6 +28,25 @@ def until(what, holds, seconds=60):
 def listens(port):
     socket.create_connection(("127.0.0.1", port)).close()
     return True
+
+
+class Service:
+    """A server of one process that can be taken away and come back; `start` sets `process`."""
+
+    process = None
+
+    def stand_still(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def recover(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+        else:
+            self.start()
 
 
 def p99_ms(options, port, outage):

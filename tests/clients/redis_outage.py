@@ -18,10 +18,10 @@ import sys
 import tempfile
 import urllib.request
 
-from outages import free_port, is_as_fast, listens, p99_ms, until
+from outages import Service, free_port, is_as_fast, listens, p99_ms, until
 
 
-class Redis:
+class Redis(Service):
     def __init__(self, program):
         self.program, self.port = program, free_port()
         self.start()
@@ -30,19 +30,6 @@ class Redis:
         command = [self.program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         until("Redis listens", lambda: listens(self.port))
-
-    def stand_still(self):
-        self.process.send_signal(signal.SIGSTOP)
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def recover(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
-        else:
-            self.start()
 
 
 def main(options):

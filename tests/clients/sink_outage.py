@@ -23,12 +23,12 @@ import tempfile
 import time
 import urllib.request
 
-from outages import free_port, is_as_fast, listens, p99_ms, until
+from outages import Service, free_port, is_as_fast, listens, p99_ms, until
 
 KEY, SECRET = "liap-test", "a-secret-of-the-tests"
 
 
-class Bucket:
+class Bucket(Service):
     """A server that speaks S3, whose bucket is a folder."""
 
     name = "s3"
@@ -48,25 +48,12 @@ class Bucket:
         url = f"s3://liap/games/?endpoint=http://127.0.0.1:{self.port}"
         return {"ARCHIVE_URL_S3": url, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
 
-    def stand_still(self):
-        self.process.send_signal(signal.SIGSTOP)
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
-
-    def recover(self):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGCONT)
-        else:
-            self.start()
-
     def games(self):
         """All games, as they lie on disk."""
         return sorted(path.stem for path in self.folder.rglob("*.liap"))
 
 
-class Database:
+class Database(Service):
     """A PostgreSQL server of our own."""
 
     name = "postgresql"
@@ -121,10 +108,8 @@ class Database:
         self.process.wait()
 
     def recover(self):
-        if self.process.poll() is None:
-            self.signal(signal.SIGCONT)
-        else:
-            self.start()
+        self.signal(signal.SIGCONT)
+        super().recover()
 
     def games(self):
         return sorted(self.ask("SELECT game_id FROM archive.completed_games").split())

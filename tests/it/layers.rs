@@ -9,10 +9,11 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
     BTreeMap::from([
         ("game", &[] as &[_]),
         ("observe", &[]),
+        ("unverified", &[]),
         ("protocol", &["game"]),
         ("redis", &["observe"]),
         ("limit", &["observe", "redis"]),
-        ("archive", &["game", "observe"]),
+        ("archive", &["game", "observe", "unverified"]),
         ("room", &["game", "protocol", "archive", "observe"]),
         ("directory", &["game", "protocol", "room", "redis", "observe"]),
         ("load", &[]),
@@ -20,7 +21,22 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("http", &["room", "protocol", "limit", "archive", "observe", "game", "relief", "directory"]),
         ("config", &["room", "http", "limit", "archive", "observe", "redis", "directory"]),
         ("server", &["room", "http", "limit", "archive", "observe", "redis", "directory", "config", "relief"]),
-        ("cli", &["server", "config", "archive", "game", "load", "observe", "http", "protocol", "room", "redis"]),
+        (
+            "cli",
+            &[
+                "server",
+                "config",
+                "archive",
+                "game",
+                "load",
+                "observe",
+                "http",
+                "protocol",
+                "room",
+                "redis",
+                "unverified",
+            ],
+        ),
     ])
 }
 

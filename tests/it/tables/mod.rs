@@ -192,6 +192,18 @@ impl Table {
     }
 
     /// Plays on with these players until the game is over, or `stop` says so.
+    /// The next thing that happens: a decision of this player if one is asked of him, or whatever is due next.
+    fn step(&mut self, id: ConnectionId, name: &str) {
+        if let Some((event, data)) = self.decide(id, name) {
+            self.say(id, event, data);
+        } else {
+            let at = self.room.wake_at().unwrap();
+            self.now = self.now.max(at);
+            let effects = self.room.wake(self.now);
+            self.carry_out(effects);
+        }
+    }
+
     fn play(&mut self, players: &[(ConnectionId, &str)], mut stop: impl FnMut(&Self) -> bool) {
         for _ in 0..200_000 {
             if stop(self) || players.iter().any(|&(id, _)| self.phase(id) == Some("game_over")) {

@@ -33,14 +33,7 @@ fn a_restart_brings_every_table_back_to_the_same_trick() {
             restarted.play(&[(back, "Ann")], |table| table.phase(back) == Some("turn"));
             return;
         }
-        if let Some((event, data)) = table.decide(ann, "Ann") {
-            table.say(ann, event, data);
-        } else {
-            let at = table.room.wake_at().unwrap();
-            table.now = table.now.max(at);
-            let effects = table.room.wake(table.now);
-            table.carry_out(effects);
-        }
+        table.step(ann, "Ann");
     }
     panic!("not every phase was seen: {seen:?}");
 }

@@ -41,14 +41,7 @@ fn a_reload_at_any_moment_brings_hand_and_state_back() {
         if phase == "game_over" {
             break;
         }
-        if let Some((event, data)) = table.decide(ann, "Ann") {
-            table.say(ann, event, data);
-        } else {
-            let at = table.room.wake_at().unwrap();
-            table.now = table.now.max(at);
-            let effects = table.room.wake(table.now);
-            table.carry_out(effects);
-        }
+        table.step(ann, "Ann");
     }
     assert_eq!(seen.len(), 7, "{seen:?}");
 }
