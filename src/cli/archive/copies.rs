@@ -19,7 +19,7 @@ use crate::archive::{
 use crate::observe::Metrics;
 
 /// Games asked for in one go.
-const PAGE_GAMES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(499);
+const PAGE_GAMES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(999);
 /// Games sent in one go, where the archive's own deliveries are not at work.
 const GROUP_GAMES: usize = 200;
 /// Games that one thread looks at in one go.
