@@ -77,6 +77,13 @@ class Failover(unittest.TestCase):
         self.assertEqual(named(sentinels[0]), [str(first)])
         self.wait(lambda: all(self.ask(port, "sentinel", "ckquorum", "liap")[0].startswith("OK 3") for port in sentinels),
                   "the Sentinels do not know each other")
+
+        def knows_the_replica(port):
+            told = self.ask(port, "sentinel", "replicas", "liap")
+            return dict(zip(told, told[1:])).get("master-link-status") == "ok"
+
+        # They ask the primary about that every ten seconds, and can promote nobody whom they have not heard of.
+        self.wait(lambda: all(map(knows_the_replica, sentinels)), "the Sentinels do not know the replica")
         self.assertIn("NOAUTH", self.ask_without_password(first), "a password is needed")
         primary.kill()
         primary.wait()
