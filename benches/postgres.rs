@@ -50,10 +50,11 @@ struct Rows {
 impl Rows {
     fn of(games: &[Delivery]) -> Self {
         let mut rows = Self::default();
-        for Delivery { id, game, line, .. } in games {
+        for delivery in games {
+            let (id, game, line) = (&delivery.id, delivery.game(), delivery.line());
             rows.ids.push(id.to_string());
             rows.rooms.push(game.room_id.clone());
-            rows.data.push(line.clone());
+            rows.data.push(line.to_owned());
             rows.completed.push(game.completed_at.parse().unwrap());
             rows.seconds.push(game.duration_seconds.try_into().unwrap());
             rows.winners.push(game.winner_name.clone());

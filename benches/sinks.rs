@@ -1,7 +1,7 @@
 //! Deliveries to a bucket beside the bare client's puts, in one run: `cargo bench --features s3 --bench sinks`.
 //!
 //! The server is s3s-fs on this machine, from `LIAP_TEST_S3S_FS` or where `scripts/test` puts it. Both sides write the same
-//! games, in turns; ours are read from the archive, played again, sent, and noted as delivered. More of them with
+//! games of four normal bots, in turns; ours are read from the archive, played again, sent, and noted as delivered. More of them with
 //! `LIAP_BENCH_GAMES=10000`.
 #![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used, reason = "a bench prints, and stops where it fails")]
 
@@ -18,7 +18,7 @@ use liap::archive::{Archive, GameRecord, Options, encode};
 use liap::game::{BySeat, Level, Seating, Series};
 use liap::observe::Metrics;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
-use object_store::{ObjectStore as _, PutMode, PutOptions};
+use object_store::{Attribute, AttributeValue, Attributes, ObjectStore as _, PutMode, PutOptions};
 
 const KEY: &str = "liap-bench";
 const SECRET: &str = "a-secret-of-the-bench";
@@ -54,7 +54,7 @@ fn start(root: &Path) -> (Server, SocketAddr) {
     (Server(child), address)
 }
 
-/// The bare client: puts that only create, and nothing else.
+/// The bare client: puts that only create, with as much beside each object, and nothing else.
 fn bare(address: SocketAddr, round: u64, records: &[Vec<u8>]) -> Duration {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let store: AmazonS3 = AmazonS3Builder::new()
@@ -71,11 +71,19 @@ fn bare(address: SocketAddr, round: u64, records: &[Vec<u8>]) -> Duration {
     for (number, record) in records.iter().enumerate() {
         let key = format!("bare/{round}/2026/01/01/{number:026}.liap").into();
         let (store, payload) = (&store, record.clone().into());
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let options = PutOptions { mode: PutMode::Create, attributes: attributes(), ..PutOptions::default() };
         puts.push(async move { store.put_opts(&key, payload, options).await });
     }
     runtime.block_on(stream::iter(puts).buffer_unordered(IN_FLIGHT).try_for_each(|_| async { Ok(()) })).unwrap();
     began.elapsed()
+}
+
+/// What stands beside each object of ours as well: for the server it is another file to write.
+fn attributes() -> Attributes {
+    ["liap-digest", "liap-schema", "liap-rules", "liap-rounds", "liap-people"]
+        .into_iter()
+        .map(|name| (Attribute::Metadata(name.into()), AttributeValue::from("0123456789abcdef")))
+        .collect()
 }
 
 /// Ours, from an archive that owes them all.
@@ -105,9 +113,11 @@ fn main() {
     let games = std::env::var("LIAP_BENCH_GAMES").map_or(2_000, |games| games.parse().unwrap());
     // The provider of TLS that the client asks for, even without TLS.
     drop(tokio_rustls::rustls::crypto::ring::default_provider().install_default());
-    let root = tempfile::tempdir().unwrap();
+    // A bucket is on other disks than the archive; here it is in memory, or each would wait for what the other writes.
+    let memory = Path::new("/dev/shm");
+    let root = if memory.is_dir() { tempfile::tempdir_in(memory).unwrap() } else { tempfile::tempdir().unwrap() };
     let (_server, address) = start(root.path());
-    let series = Series { seed: 5, players: BySeat::new([Level::Easy; 4]), seating: Seating::Fixed, max_rounds: 200 };
+    let series = Series { seed: 5, players: BySeat::new([Level::Normal; 4]), seating: Seating::Fixed, max_rounds: 200 };
     let (mut floor, mut measured) = (Duration::ZERO, Duration::ZERO);
     for round in 0..ROUNDS {
         let numbers = round * games..(round + 1) * games;

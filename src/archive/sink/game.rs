@@ -1,24 +1,29 @@
 //! A game on its way to a sink.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::archive::{DecodeError, GameId, GameJson, ReplayError, decode, replay};
+use crate::archive::{DecodeError, GameId, GameJson, GameRecord, decode, replay};
 
-/// A game in all its forms, proven: what a sink copies.
+/// A game in all its forms, proven: what a sink copies. Its public form is made for whoever asks for it, and then kept.
 #[derive(Debug, Clone)]
 pub struct Delivery {
     /// Which game.
     pub id: GameId,
     /// The stored form.
     pub stored: Vec<u8>,
-    /// The public form.
-    pub game: GameJson,
-    /// The public form as text, on one line.
-    pub line: String,
-    /// The digest of that.
-    pub digest: Digest,
+    /// What it says.
+    pub record: GameRecord,
+    public: OnceLock<Public>,
+}
+
+#[derive(Debug, Clone)]
+struct Public {
+    game: GameJson,
+    line: String,
+    digest: Digest,
 }
 
 impl Delivery {
@@ -31,10 +36,34 @@ impl Delivery {
         if record.game_id != id {
             return Err(Unprovable::Other(record.game_id));
         }
-        let game = replay(&record)?;
-        let line = game.to_line();
-        let digest = Digest::of(&line);
-        Ok(Self { id, stored, game, line, digest })
+        Ok(Self { id, stored, record, public: OnceLock::new() })
+    }
+
+    /// The public form.
+    #[must_use]
+    pub fn game(&self) -> &GameJson {
+        &self.public().game
+    }
+
+    /// The public form as text, on one line.
+    #[must_use]
+    pub fn line(&self) -> &str {
+        &self.public().line
+    }
+
+    /// The digest of that.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.public().digest
+    }
+
+    fn public(&self) -> &Public {
+        self.public.get_or_init(|| {
+            #[expect(clippy::expect_used, reason = "decoding has played it, by the same rules")]
+            let game = replay(&self.record).expect("a decoded record is a game");
+            let line = game.to_line();
+            Public { digest: Digest::of(&line), game, line }
+        })
     }
 }
 
@@ -44,9 +73,6 @@ pub enum Unprovable {
     /// It cannot be read.
     #[error(transparent)]
     Decode(#[from] DecodeError),
-    /// It cannot be played again.
-    #[error(transparent)]
-    Replay(#[from] ReplayError),
     /// It is another game.
     #[error("its record says that it is game {0}")]
     Other(GameId),
@@ -98,7 +124,7 @@ impl fmt::Debug for Digest {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::archive::{GameRecord, encode};
+    use crate::archive::encode;
     use crate::game::{BySeat, Level, Seating, Series};
 
     #[test]
@@ -108,9 +134,9 @@ mod tests {
         let stored = encode(&record).unwrap();
         let delivery = Delivery::prove(record.game_id, stored.clone()).unwrap();
         // Which of two pieces that look alike was played is not in the public form, and so not in the digest either.
-        let again = encode(&GameRecord::from_json(&delivery.line).unwrap()).unwrap();
-        assert_eq!(Delivery::prove(record.game_id, again).unwrap().digest, delivery.digest);
-        assert_eq!(Digest::from_hex(&delivery.digest.to_string()), Some(Digest::of(&delivery.line)));
+        let again = encode(&GameRecord::from_json(delivery.line()).unwrap()).unwrap();
+        assert_eq!(Delivery::prove(record.game_id, again).unwrap().digest(), delivery.digest());
+        assert_eq!(Digest::from_hex(&delivery.digest().to_string()), Some(Digest::of(delivery.line())));
 
         let other = Delivery::prove(GameId::MIN, stored.clone()).unwrap_err();
         assert!(matches!(other, Unprovable::Other(id) if id == record.game_id));

@@ -18,10 +18,11 @@ use object_store::{
     Attribute, AttributeValue, Attributes, Certificate, ClientOptions, Error, ObjectStore as _, ObjectStoreExt as _,
     PutMode, PutOptions, RetryConfig,
 };
+use sha2::{Digest as _, Sha256};
 
 use super::aws_files;
 use super::{Answer, ArchiveUrl, Content, Delivery, Held, Refusal, Sink, SinkError};
-use crate::archive::{GameId, MAX_RECORD_BYTES};
+use crate::archive::{GameId, MAX_RECORD_BYTES, PlayerKind, RULES_VERSION};
 
 /// Requests under way at once: enough to hide the way there and back, few enough for any server.
 const IN_FLIGHT: usize = 32;
@@ -166,7 +167,7 @@ impl S3 {
             return Ok(None);
         } else {
             match Delivery::prove(game.id, found) {
-                Ok(found) if found.digest == game.digest => return Ok(None),
+                Ok(found) if found.digest() == game.digest() => return Ok(None),
                 Ok(_) => "another game is there under its name".to_owned(),
                 Err(error) => format!("what is there under its name is no game: {error}"),
             }
@@ -229,12 +230,12 @@ impl Sink for S3 {
 
 /// What stands beside an object, for other programs and other eyes.
 fn metadata(game: &Delivery) -> Attributes {
-    let people = game.game.players.iter().filter(|player| !player.is_bot).count();
+    let people = game.record.players.iter().filter(|player| player.kind == PlayerKind::Human).count();
     let form = game.stored.first().copied().unwrap_or_default();
     [
-        ("liap-digest", game.digest.to_string()),
+        ("liap-sha256", hex::encode(Sha256::digest(&game.stored))),
         ("liap-form", form.to_string()),
-        ("liap-rules", game.game.rules.to_string()),
+        ("liap-rules", RULES_VERSION.to_string()),
         ("liap-people", people.to_string()),
     ]
     .into_iter()

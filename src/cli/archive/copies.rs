@@ -295,9 +295,9 @@ fn difference(snapshot: &Snapshot, held: &Held, deep: bool) -> anyhow::Result<()
     {
         return Ok(());
     }
-    let here = Delivery::prove(held.id, stored).context("here")?.digest;
+    let here = Delivery::prove(held.id, stored).context("here")?.digest();
     let there = match &held.content {
-        Content::Stored(copy) => Delivery::prove(held.id, copy.clone()).context("there")?.digest,
+        Content::Stored(copy) => Delivery::prove(held.id, copy.clone()).context("there")?.digest(),
         Content::Json(text) => digest_of(held.id, text).context("there")?,
         Content::Digest(digest) => *digest,
     };

@@ -68,12 +68,12 @@ async fn deliver_at_last(sink: &dyn Sink, games: &[Delivery]) -> u32 {
 async fn assert_holds(server: &Postgres, sink: &dyn Sink, games: &[Delivery]) {
     use liap::archive::sink::Content;
     let mut wanted: Vec<Held> =
-        games.iter().map(|game| Held { id: game.id, content: Content::Digest(game.digest) }).collect();
+        games.iter().map(|game| Held { id: game.id, content: Content::Digest(game.digest()) }).collect();
     wanted.sort_by_key(|held| held.id);
     assert_eq!(all_of(sink).await, wanted);
     let rows = server.ask("games", "SELECT count(*) FROM archive.completed_games").await;
     assert_eq!(rows, games.len().to_string());
-    let events: usize = games.iter().map(|game| liap::archive::tell(&game.game).len()).sum();
+    let events: usize = games.iter().map(|game| liap::archive::tell(game.game()).len()).sum();
     assert_eq!(server.ask("games", "SELECT count(*) FROM archive.game_events").await, events.to_string());
 }
 

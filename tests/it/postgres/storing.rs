@@ -65,11 +65,11 @@ async fn games_are_stored_whole_and_the_questions_of_the_guide_have_answers() {
             )
             .await
             .unwrap();
-        let json: Value = serde_json::from_str(&game.line).unwrap();
+        let json: Value = serde_json::from_str(game.line()).unwrap();
         assert_eq!(row.get::<_, Value>(0), json);
-        assert_eq!(row.get::<_, String>(1), game.game.room_id);
-        assert_eq!(row.get::<_, Option<i32>>(3), Some(i32::try_from(game.game.duration_seconds).unwrap()));
-        assert_eq!(row.get::<_, Option<String>>(4), game.game.winner_name);
+        assert_eq!(row.get::<_, String>(1), game.game().room_id);
+        assert_eq!(row.get::<_, Option<i32>>(3), Some(i32::try_from(game.game().duration_seconds).unwrap()));
+        assert_eq!(row.get::<_, Option<String>>(4), game.game().winner_name);
         assert_eq!(row.get::<_, Value>(5), json["final_scores"]);
 
         let rows = client
@@ -77,20 +77,20 @@ async fn games_are_stored_whole_and_the_questions_of_the_guide_have_answers() {
                 "SELECT event_type, event_data, \
                     (extract(epoch FROM event_timestamp - $2::text::timestamptz) * 1000)::int8 \
                  FROM archive.game_events WHERE game_id = $1 ORDER BY id",
-                &[&game.id.to_string(), &game.game.started_at],
+                &[&game.id.to_string(), &game.game().started_at],
             )
             .await
             .unwrap();
         let stored: Vec<(String, Value, i64)> = rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
-        let told: Vec<(String, Value, i64)> = tell(&game.game)
+        let told: Vec<(String, Value, i64)> = tell(game.game())
             .into_iter()
             .map(|event| (event.kind.to_owned(), event.json, event.at_ms.try_into().unwrap()))
             .collect();
         assert_eq!(stored, told);
     }
 
-    let winner = games[0].game.winner_name.clone();
-    let room = &games[0].game.room_id;
+    let winner = games[0].game().winner_name.clone();
+    let room = &games[0].game().room_id;
     assert_eq!(server.ask("games", "SELECT count(*) FROM archive.completed_games;").await, "60");
     let by_room = format!("SELECT game_id FROM archive.completed_games WHERE room_id = '{room}'");
     assert_eq!(server.ask("games", &by_room).await, games[0].id.to_string());

@@ -53,15 +53,15 @@ const COMPARE_GAMES: &str = "\
 
 impl Games {
     pub(super) fn add(&mut self, delivery: &Delivery, event_count: usize) {
-        let game: &GameJson = &delivery.game;
+        let game: &GameJson = delivery.game();
         self.ids.push(delivery.id.to_string());
         self.rooms.push(game.room_id.clone());
-        self.data.push(delivery.line.clone());
+        self.data.push(delivery.line().to_owned());
         self.completed.push(time(&game.completed_at));
         self.seconds.push(i32::try_from(game.duration_seconds).ok());
         self.winners.push(game.winner_name.clone());
         self.scores.push(format!("{:?}", game.final_scores));
-        self.digests.push(delivery.digest.to_bytes().to_vec());
+        self.digests.push(delivery.digest().to_bytes().to_vec());
         self.event_counts.push(i32::try_from(event_count).unwrap_or(i32::MAX));
     }
 
@@ -120,9 +120,9 @@ impl Events {
     /// Takes all events of a game, and says how many there are.
     pub(super) fn add(&mut self, delivery: &Delivery) -> usize {
         let id = delivery.id.to_string();
-        let started = time(&delivery.game.started_at);
+        let started = time(&delivery.game().started_at);
         let before = self.games.len();
-        for event in tell(&delivery.game) {
+        for event in tell(delivery.game()) {
             self.games.push(id.clone());
             self.kinds.push(event.kind);
             self.data.push(event.json.to_string());
