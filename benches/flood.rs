@@ -24,6 +24,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use liap::load::percentile;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
@@ -46,7 +47,7 @@ const BARE: &str = "FLOOD_BARE";
 /// What is measured while tables are still set up counts for nothing.
 const SETTING_UP: usize = KINDS.len();
 /// A player asks so often for what he missed, which counts as three messages: within the limit of messages a minute.
-const SAYS_EVERY: Duration = Duration::from_millis(3_300);
+const SAYS_EVERY: Duration = Duration::from_millis(3_700);
 /// Numbers of the flood's two addresses, beyond those of all players.
 const FLOOD_ADDRESS: u32 = 10_000;
 const MESSAGES_PER_MS: usize = 10;
@@ -63,13 +64,14 @@ async fn main() {
     let targets = [bare.address, server.address];
     let kind = Arc::new(AtomicUsize::new(SETTING_UP));
     let (times, mut measured) = mpsc::unbounded_channel();
+    let mut all = JoinSet::new();
     for table in 0..tables {
         let socket = sit_down(server.address, u32::try_from(table).unwrap()).await;
-        tokio::spawn(play(socket, Arc::clone(&kind), times.clone()));
+        all.spawn(play(socket, Arc::clone(&kind), times.clone()));
     }
     let flood = Arc::new(Flood::default());
-    tokio::spawn(send_messages(targets, Arc::clone(&kind), Arc::clone(&flood)));
-    tokio::spawn(open_sockets(targets, Arc::clone(&kind), Arc::clone(&flood)));
+    all.spawn(send_messages(targets, Arc::clone(&kind), Arc::clone(&flood)));
+    all.spawn(open_sockets(targets, Arc::clone(&kind), Arc::clone(&flood)));
 
     tokio::time::sleep(SLICE).await;
     let slices = KINDS.len() * usize::try_from(seconds / SLICE.as_secs()).unwrap().max(1);
@@ -77,7 +79,8 @@ async fn main() {
         kind.store(slice % KINDS.len(), Ordering::Relaxed);
         tokio::time::sleep(SLICE).await;
     }
-    kind.store(SETTING_UP, Ordering::Relaxed);
+    // Before the servers end.
+    all.shutdown().await;
     let mut by_kind = [const { Vec::new() }; KINDS.len()];
     while let Ok((kind, took)) = measured.try_recv() {
         let times: Option<&mut Vec<Duration>> = by_kind.get_mut(kind);
