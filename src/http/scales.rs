@@ -6,6 +6,10 @@ use super::door::Door;
 use crate::limit::{Cost, Key, Kind, Verdict};
 use crate::protocol::{ClientMessage, Frame, RoomId, SessionKey, server_message};
 
+/// A socket that was closed for abuse costs its address so many new ones. Otherwise the next flood would begin at once, and
+/// each begins with a full bucket.
+const SOCKETS_FOR_ABUSE: u32 = 30;
+
 /// How much the client of one socket may say. What is over the limit has an answer for the client.
 ///
 /// Apart from the socket itself, so that a decision can be waited for while the socket goes on writing.
@@ -64,6 +68,15 @@ impl Scales {
     /// socket and takes nothing from the others at the table.
     async fn room(&self, id: RoomId) -> Result<(), Frame> {
         self.check(Kind::Room, Key::from_number(u64::from(id.number())), Cost::Ordinary).await
+    }
+
+    /// The client was closed for abuse.
+    pub(super) async fn abused(&self) {
+        for _ in 0..SOCKETS_FOR_ABUSE {
+            if !self.door.limiter.check(Kind::NewSocket, self.address, Cost::Ordinary).await.is_allowed() {
+                return;
+            }
+        }
     }
 
     async fn check(&self, kind: Kind, key: Key, cost: Cost) -> Result<(), Frame> {

@@ -87,6 +87,7 @@ pub(super) async fn live(stream: Transport, read: Vec<u8>, guest: Guest) {
     metrics.sockets_closed.with(ended.name()).inc();
     if ended == Ended::Ours(CloseReason::Abuse) {
         events.note_often(EventKind::AbuseClosed, "socket");
+        scales.abused().await;
     }
     log::debug!(reason = ended.name(); "a socket has ended");
 }

@@ -194,6 +194,32 @@ async fn ten_thousand_messages_a_second_are_cut_off_within_one() {
     }
 }
 
+/// Each new socket begins with a full bucket, so one that was closed for a flood costs its address many.
+#[tokio::test]
+async fn who_floods_again_and_again_is_not_let_in_again() {
+    let server = Server::start(&[("RATE_LIMIT_NEW_SOCKETS_PER_MINUTE", "60")]);
+    for _ in 0..2 {
+        let mut socket = Socket::open(&server, "lobby").await;
+        for _ in 0..2_000 {
+            if socket.stream.feed(Message::text("{")).await.is_err() {
+                break;
+            }
+        }
+        socket.stream.flush().await.ok();
+        assert_eq!(socket.closed().await, Some(1008));
+    }
+    let mut let_in = 0;
+    let status = loop {
+        match Socket::open_with(&server, "lobby", &[]).await {
+            Err(status) => break status,
+            Ok(_) => let_in += 1,
+        }
+        assert!(let_in < 20, "two floods took hardly anything of the sixty");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!(status, 429);
+}
+
 #[tokio::test]
 async fn an_address_that_opens_sockets_without_end_is_refused_and_another_is_let_in() {
     let server = Server::start(&[]);
