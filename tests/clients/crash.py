@@ -180,8 +180,7 @@ class Survivor(client.Client):
             self.life = before
 
     def take(self, event, data, text):
-        if event == "error" and data.get("type") == "room_creation_error":
-            # It is about to stop.
+        if event == "error" and "about to restart" in data.get("message", ""):
             raise client.Gone(data["message"])
         super().take(event, data, text)
         if event == "phase_change" and self.table:
