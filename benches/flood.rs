@@ -1,5 +1,6 @@
 //! What players notice of a flood: the time from a message to its answer while somebody sends ten thousand messages a
-//! second, or opens a thousand sockets a second. Default limits; one server, clients and flood on the same cores.
+//! second, or opens a thousand sockets a second. Default limits; one server, clients and flood on the same cores, each in
+//! a process of its own.
 //!
 //! The floor is the same flood against a bare warp server beside it, in the same run: it has the cores just as busy and
 //! touches nobody's table. What players notice beyond that is ours. Quiet moments are told as well.
@@ -15,7 +16,9 @@
 )]
 
 use std::env;
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -25,7 +28,7 @@ use liap::load::percentile;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 use warp::Filter as _;
@@ -36,32 +39,57 @@ use server::Server;
 
 type Socket = WebSocketStream<TcpStream>;
 
-/// What somebody does to the server.
-const KINDS: [&str; 5] = ["quiet", "messages elsewhere", "messages", "sockets elsewhere", "sockets"];
+/// What somebody does to which server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flood {
+    Nothing,
+    /// Messages on one socket until it is closed.
+    Messages(Target),
+    /// The same, and on another socket as soon as it is closed.
+    MessagesAgain(Target),
+    Sockets(Target),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    Bare,
+    Ours,
+}
+
+/// What takes turns. Beside the flood of ours comes its floor.
+const KINDS: [(&str, Flood); 6] = [
+    ("quiet", Flood::Nothing),
+    ("messages elsewhere", Flood::Messages(Target::Bare)),
+    ("messages", Flood::Messages(Target::Ours)),
+    ("messages, and back", Flood::MessagesAgain(Target::Ours)),
+    ("sockets elsewhere", Flood::Sockets(Target::Bare)),
+    ("sockets", Flood::Sockets(Target::Ours)),
+];
 /// How long one kind lasts before the next; short, so that whatever else the machine does hits all of them.
-const SLICE: Duration = Duration::from_secs(2);
-const MESSAGES: [usize; 2] = [1, 2];
-const SOCKETS: [usize; 2] = [3, 4];
-/// Set for the process that is the bare server.
-const BARE: &str = "FLOOD_BARE";
+const SLICE: Duration = Duration::from_secs(1);
+/// Set for the processes that are not the bench itself, to what they are.
+const ROLE: &str = "FLOOD_ROLE";
+const BARE: &str = "bare";
 /// What is measured while tables are still set up counts for nothing.
 const SETTING_UP: usize = KINDS.len();
-/// A player asks so often for what he missed, which counts as three messages: within the limit of messages a minute.
-const SAYS_EVERY: Duration = Duration::from_millis(3_700);
+/// A player asks so often what his table looks like: within the limit of messages a minute.
+const SAYS_EVERY: Duration = Duration::from_millis(1_100);
 /// Numbers of the flood's two addresses, beyond those of all players.
 const FLOOD_ADDRESS: u32 = 10_000;
-const MESSAGES_PER_MS: usize = 10;
-const SOCKETS_PER_MS: usize = 1;
+/// A beat of the flood: ten messages, or one socket.
+const BEAT: Duration = Duration::from_millis(1);
+const MESSAGES_A_BEAT: usize = 10;
 
 #[tokio::main]
 async fn main() {
+    match env::var(ROLE).as_deref() {
+        Ok(BARE) => return serve_bare().await,
+        Ok(targets) => return Attacker::new(targets).run().await,
+        Err(_) => {}
+    }
     let number = |name: &str, default| env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let (tables, seconds) = (number("FLOOD_TABLES", 300), number("FLOOD_SECONDS", 20));
-    if env::var(BARE).is_ok() {
-        return serve_bare().await;
-    }
-    let (server, bare) = (Server::liap(&[]), Server::bare(BARE, "yes"));
-    let targets = [bare.address, server.address];
+    let (server, bare) = (Server::liap(&[]), Server::bare(ROLE, BARE));
     let kind = Arc::new(AtomicUsize::new(SETTING_UP));
     let (times, mut measured) = mpsc::unbounded_channel();
     let mut all = JoinSet::new();
@@ -69,29 +97,31 @@ async fn main() {
         let socket = sit_down(server.address, u32::try_from(table).unwrap()).await;
         all.spawn(play(socket, Arc::clone(&kind), times.clone()));
     }
-    let flood = Arc::new(Flood::default());
-    all.spawn(send_messages(targets, Arc::clone(&kind), Arc::clone(&flood)));
-    all.spawn(open_sockets(targets, Arc::clone(&kind), Arc::clone(&flood)));
-
+    let (mut attacker, mut orders) = start_attacker([bare.address, server.address]);
     tokio::time::sleep(SLICE).await;
-    let slices = KINDS.len() * usize::try_from(seconds / SLICE.as_secs()).unwrap().max(1);
-    for slice in 0..slices {
-        kind.store(slice % KINDS.len(), Ordering::Relaxed);
-        tokio::time::sleep(SLICE).await;
+    for _ in 0..(seconds / SLICE.as_secs()).max(1) {
+        for now in 0..KINDS.len() {
+            kind.store(now, Ordering::Relaxed);
+            writeln!(orders, "{now}").unwrap();
+            tokio::time::sleep(SLICE).await;
+        }
     }
-    // Before the servers end.
+    // Before the servers end. Nobody has left his table. The attacker tells how it fared once there are no more orders.
+    assert!(all.try_join_next().is_none(), "a player was not let alone");
     all.shutdown().await;
+    drop(orders);
+
     let mut by_kind = [const { Vec::new() }; KINDS.len()];
     while let Ok((kind, took)) = measured.try_recv() {
         let times: Option<&mut Vec<Duration>> = by_kind.get_mut(kind);
         times.into_iter().for_each(|times| times.push(took));
     }
     let (mut quiet, mut floor) = (None, Duration::ZERO);
-    for (kind, (name, times)) in KINDS.into_iter().zip(&mut by_kind).enumerate() {
+    for ((name, flood), times) in KINDS.into_iter().zip(&mut by_kind) {
         times.sort_unstable();
         let p99 = percentile(times, 0.99);
-        let is_ours = [MESSAGES[1], SOCKETS[1]].contains(&kind);
-        floor = if is_ours { floor } else { p99 };
+        let is_floor = matches!(flood, Flood::Messages(Target::Bare) | Flood::Sockets(Target::Bare));
+        floor = if is_floor { p99 } else { floor };
         let beside = |other: Duration| p99.as_secs_f64() / other.as_secs_f64();
         println!(
             "{name:<18} {:>6} answers  p50 {:>6.2} ms  p99 {:>6.2} ms, {:.2} times quiet{}",
@@ -99,35 +129,22 @@ async fn main() {
             percentile(times, 0.5).as_secs_f64() * 1e3,
             p99.as_secs_f64() * 1e3,
             beside(*quiet.get_or_insert(p99)),
-            if is_ours { format!(", {:.2} times elsewhere, goal 1.10", beside(floor)) } else { String::new() },
+            if is_floor || flood == Flood::Nothing {
+                String::new()
+            } else {
+                format!(", {:.2} times elsewhere, goal 1.10", beside(floor))
+            },
         );
     }
-    println!("{flood}");
+    attacker.wait().unwrap();
 }
 
-/// How the floods fared.
-#[derive(Debug, Default)]
-struct Flood {
-    messages: AtomicU64,
-    cut_off: AtomicU64,
-    slowest_cut_us: AtomicU64,
-    sockets: AtomicU64,
-    refused: AtomicU64,
-}
-
-impl std::fmt::Display for Flood {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        write!(
-            f,
-            "{} messages sent, cut off {} times, at the latest after {:.0} ms; {} sockets opened, {} refused",
-            get(&self.messages),
-            get(&self.cut_off),
-            get(&self.slowest_cut_us) as f64 / 1e3,
-            get(&self.sockets),
-            get(&self.refused)
-        )
-    }
+/// The flood's own process, and where it is told which kind comes next.
+fn start_attacker([bare, ours]: [SocketAddr; 2]) -> (Child, ChildStdin) {
+    let mut command = Command::new(env::current_exe().unwrap());
+    let mut child = command.env(ROLE, format!("{bare} {ours}")).stdin(Stdio::piped()).spawn().unwrap();
+    let orders = child.stdin.take().unwrap();
+    (child, orders)
 }
 
 /// Says something at a table and measures the answer, over and over.
@@ -137,39 +154,98 @@ async fn play(mut socket: Socket, kind: Arc<AtomicUsize>, times: mpsc::Unbounded
     loop {
         says.tick().await;
         let (kind, sent) = (kind.load(Ordering::Relaxed), Instant::now());
-        // The answer is nobody else's, so nothing that the table says by itself is taken for it.
-        socket.send(Message::text(r#"{"event":"request_recovery","data":{}}"#)).await.expect("a player is let alone");
-        hear(&mut socket, "recovery_response").await;
+        // A table says that by itself only when somebody comes or goes, and nobody does.
+        socket.send(Message::text(r#"{"event":"get_room_state","data":{}}"#)).await.expect("a player is let alone");
+        hear(&mut socket, "room_update").await;
         if times.send((kind, sent.elapsed())).is_err() {
             return;
         }
     }
 }
 
-/// Which of two targets is flooded now, if this flood is on.
-fn aim(kind: &AtomicUsize, [elsewhere, here]: [usize; 2]) -> Option<usize> {
-    match kind.load(Ordering::Relaxed) {
-        kind if kind == elsewhere => Some(0),
-        kind if kind == here => Some(1),
-        _ => None,
-    }
+/// Floods as it is told to, and counts how the floods of our server fared.
+#[derive(Debug)]
+struct Attacker {
+    bare: SocketAddr,
+    ours: SocketAddr,
+    messages: AtomicU64,
+    cut_off: AtomicU64,
+    slowest_cut_us: AtomicU64,
+    sockets: AtomicU64,
+    refused: AtomicU64,
 }
 
-/// One socket at ten thousand messages a second, and another one as soon as it is closed.
-async fn send_messages(targets: [SocketAddr; 2], kind: Arc<AtomicUsize>, flood: Arc<Flood>) {
-    let mut beat = interval(Duration::from_millis(1));
-    loop {
-        beat.tick().await;
-        let Some(target) = aim(&kind, MESSAGES) else { continue };
-        let Ok(mut socket) = open(targets[target], FLOOD_ADDRESS, "lobby").await else { continue };
+impl Attacker {
+    /// Of a bare server and ours, by their addresses with a blank between.
+    fn new(targets: &str) -> Arc<Self> {
+        let (bare, ours) = targets.split_once(' ').unwrap();
+        let none = || AtomicU64::new(0);
+        Arc::new(Self {
+            bare: bare.parse().unwrap(),
+            ours: ours.parse().unwrap(),
+            messages: none(),
+            cut_off: none(),
+            slowest_cut_us: none(),
+            sockets: none(),
+            refused: none(),
+        })
+    }
+
+    /// Obeys until there are no more orders, and tells the sums.
+    async fn run(self: Arc<Self>) {
+        let (give, mut orders) = mpsc::unbounded_channel();
+        std::thread::spawn(move || {
+            std::io::stdin().lines().map_while(Result::ok).try_for_each(|order| give.send(order))
+        });
+        let mut flood = JoinSet::new();
+        while let Some(order) = orders.recv().await {
+            flood.shutdown().await;
+            let (_, kind) = KINDS[order.parse::<usize>().unwrap()];
+            flood.spawn(Arc::clone(&self).flood(kind));
+        }
+        flood.shutdown().await;
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        println!(
+            "{} messages sent, cut off {} times, at the latest after {:.0} ms; {} sockets opened, {} refused",
+            get(&self.messages),
+            get(&self.cut_off),
+            get(&self.slowest_cut_us) as f64 / 1e3,
+            get(&self.sockets),
+            get(&self.refused)
+        );
+    }
+
+    async fn flood(self: Arc<Self>, kind: Flood) {
+        let mut beat = interval(BEAT);
+        match kind {
+            Flood::Nothing => {}
+            Flood::Messages(target) => self.send_messages(target, &mut beat).await,
+            Flood::MessagesAgain(target) => loop {
+                beat.tick().await;
+                self.send_messages(target, &mut beat).await;
+            },
+            Flood::Sockets(target) => {
+                let mut sockets = JoinSet::new();
+                loop {
+                    beat.tick().await;
+                    sockets.spawn(Arc::clone(&self).open_socket(target));
+                    while sockets.try_join_next().is_some() {}
+                }
+            }
+        }
+    }
+
+    /// Sends ten thousand messages a second until the socket is closed.
+    async fn send_messages(&self, target: Target, beat: &mut Interval) {
+        let Ok(mut socket) = open(self.address(target), FLOOD_ADDRESS, "lobby").await else { return };
         let began = Instant::now();
-        'flooding: while aim(&kind, MESSAGES) == Some(target) {
-            for _ in 0..MESSAGES_PER_MS {
+        'flooding: loop {
+            for _ in 0..MESSAGES_A_BEAT {
                 let sent = socket.feed(Message::text(r#"{"event":"get_rooms","data":{}}"#)).await;
-                flood.messages.fetch_add(target as u64, Ordering::Relaxed);
                 if sent.is_err() || socket.flush().await.is_err() {
                     break 'flooding;
                 }
+                self.count(target, &self.messages);
             }
             // What the server says about it, without waiting for more.
             while let Ok(said) = timeout(Duration::ZERO, socket.next()).await {
@@ -179,34 +255,32 @@ async fn send_messages(targets: [SocketAddr; 2], kind: Arc<AtomicUsize>, flood: 
             }
             beat.tick().await;
         }
-        if target == 1 && aim(&kind, MESSAGES) == Some(target) {
-            let took = u64::try_from(began.elapsed().as_micros()).unwrap();
-            flood.cut_off.fetch_add(1, Ordering::Relaxed);
-            flood.slowest_cut_us.fetch_max(took, Ordering::Relaxed);
+        self.count(target, &self.cut_off);
+        let took = u64::try_from(began.elapsed().as_micros()).unwrap();
+        self.slowest_cut_us.fetch_max(took, Ordering::Relaxed);
+    }
+
+    /// Opens one socket of a thousand a second, and holds it for a while.
+    async fn open_socket(self: Arc<Self>, target: Target) {
+        match open(self.address(target), FLOOD_ADDRESS + 1, "lobby").await {
+            Ok(_held) => {
+                self.count(target, &self.sockets);
+                tokio::time::sleep(SLICE).await;
+            }
+            Err(_) => self.count(target, &self.refused),
         }
     }
-}
 
-/// One address that opens a thousand sockets a second, and holds those it gets for a while.
-async fn open_sockets(targets: [SocketAddr; 2], kind: Arc<AtomicUsize>, flood: Arc<Flood>) {
-    let mut beat = interval(Duration::from_millis(1));
-    loop {
-        beat.tick().await;
-        let Some(target) = aim(&kind, SOCKETS) else { continue };
-        let server = targets[target];
-        for _ in 0..SOCKETS_PER_MS {
-            let flood = Arc::clone(&flood);
-            tokio::spawn(async move {
-                match open(server, FLOOD_ADDRESS + 1, "lobby").await {
-                    Ok(_held) => {
-                        flood.sockets.fetch_add(target as u64, Ordering::Relaxed);
-                        tokio::time::sleep(Duration::from_secs(1)).await;
-                    }
-                    Err(_) => {
-                        flood.refused.fetch_add(target as u64, Ordering::Relaxed);
-                    }
-                }
-            });
+    fn address(&self, target: Target) -> SocketAddr {
+        match target {
+            Target::Bare => self.bare,
+            Target::Ours => self.ours,
+        }
+    }
+
+    fn count(&self, target: Target, counter: &AtomicU64) {
+        if target == Target::Ours {
+            counter.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
