@@ -70,8 +70,11 @@ const SLICE: Duration = Duration::from_secs(1);
 /// Set for the processes that are not the bench itself, to what they are.
 const ROLE: &str = "FLOOD_ROLE";
 const BARE: &str = "bare";
-/// What is measured while tables are still set up counts for nothing.
-const SETTING_UP: usize = KINDS.len();
+/// The pause before each, in which what the one before has left behind goes away: up to a thousand sockets at once.
+const PAUSE: Duration = Duration::from_millis(250);
+/// What is measured in pauses counts for nothing.
+const PAUSING: usize = KINDS.len();
+const QUIET: usize = 0;
 /// A player asks so often what his table looks like: within the limit of messages a minute.
 const SAYS_EVERY: Duration = Duration::from_millis(1_100);
 /// Numbers of the flood's two addresses, beyond those of all players.
@@ -90,7 +93,7 @@ async fn main() {
     let number = |name: &str, default| env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let (tables, seconds) = (number("FLOOD_TABLES", 300), number("FLOOD_SECONDS", 20));
     let (server, bare) = (Server::liap(&[]), Server::bare(ROLE, BARE));
-    let kind = Arc::new(AtomicUsize::new(SETTING_UP));
+    let kind = Arc::new(AtomicUsize::new(PAUSING));
     let (times, mut measured) = mpsc::unbounded_channel();
     let mut all = JoinSet::new();
     for table in 0..tables {
@@ -101,9 +104,11 @@ async fn main() {
     tokio::time::sleep(SLICE).await;
     for _ in 0..(seconds / SLICE.as_secs()).max(1) {
         for now in 0..KINDS.len() {
-            kind.store(now, Ordering::Relaxed);
-            writeln!(orders, "{now}").unwrap();
-            tokio::time::sleep(SLICE).await;
+            for (now, order, lasts) in [(PAUSING, QUIET, PAUSE), (now, now, SLICE)] {
+                kind.store(now, Ordering::Relaxed);
+                writeln!(orders, "{order}").unwrap();
+                tokio::time::sleep(lasts).await;
+            }
         }
     }
     // Before the servers end. Nobody has left his table. The attacker tells how it fared once there are no more orders.
