@@ -182,7 +182,8 @@ pub(super) fn compare(
         // Before the first page, so that everything that was delivered by then is in it.
         let progress = sink::progress(folder, kind, &*sink)?;
         let snapshot = super::snapshot(folder)?;
-        let mut compared = Compared { kind, snapshot: &snapshot, progress, how, same: 0, there: 0, differences: 0 };
+        let mut compared =
+            Compared { kind, snapshot: &snapshot, progress, how, same: 0, there: 0, older: 0, differences: 0 };
         let only_there = compared.run(&runtime, &*sink, oldest)?;
         // A game that was stored and copied meanwhile is in a later snapshot.
         let later = if only_there.is_empty() { None } else { Some(super::snapshot(folder)?) };
@@ -192,8 +193,12 @@ pub(super) fn compare(
             }
             compared.tell(id, "is only there")?;
         }
-        let Compared { same, there, differences: found, .. } = compared;
-        writeln!(io::stdout().lock(), "{kind}: {there} games there, {same} of them as here, {found} differences")?;
+        let Compared { same, there, older, differences: found, .. } = compared;
+        let left_out = if older == 0 { String::new() } else { format!("; {older} older than ARCHIVE_RETENTION_DAYS") };
+        writeln!(
+            io::stdout().lock(),
+            "{kind}: {there} games there, {same} of them as here, {found} differences{left_out}"
+        )?;
         differences += found;
     }
     Ok(if differences == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -207,6 +212,8 @@ struct Compared<'a> {
     how: Comparison,
     same: u64,
     there: u64,
+    /// There as well, and no longer kept: not compared.
+    older: u64,
     differences: u64,
 }
 
@@ -226,6 +233,7 @@ impl Compared<'_> {
             for held in page {
                 after = Some(held.id);
                 if held.id < oldest {
+                    self.older += 1;
                     continue;
                 }
                 self.there += 1;

@@ -230,6 +230,8 @@ fn copies_are_sent_compared_and_brought_back_by_hand() {
     assert!(missing.contains("s3: 0 games there, 0 of them as here, 30 differences"), "{missing}");
     assert!(run(0, &["archive", "sync"]).contains("s3: 0 games wait, 0 are refused"));
     assert!(run(0, &["archive", "compare", "--deep"]).contains("30 games there, 30 of them as here, 0 differences"));
+    let kept_no_longer = run(0, &["archive", "compare", "--set", "ARCHIVE_RETENTION_DAYS=90"]);
+    assert!(kept_no_longer.contains("0 differences; 30 older than ARCHIVE_RETENTION_DAYS"), "{kept_no_longer}");
 
     // One is lost, one is spoilt, one is another game, one too many.
     let day = server.bucket().join("games/2026/01/01");
