@@ -58,12 +58,16 @@ fn wait_for_health(server: &Server, wanted: impl Fn(&Value) -> bool) -> Value {
 
 /// Plays on a disk that is well, one that is not, and one that is well again.
 fn play_through(server: Server, data: &Path, fill: impl Fn(&Server), free: impl Fn(&Server)) {
+    let peer = Server::start(&SETTINGS);
     let before = play(&server);
     fill(&server);
-    let trouble = play(&server);
+    // Both at once, so that whatever else the machine does slows both. Waiting for a disk would cost far more.
+    let elsewhere = peer.address;
+    let beside = std::thread::spawn(move || play_at(elsewhere));
+    let (trouble, beside) = (play(&server), beside.join().unwrap());
+    drop(peer);
     assert!(before.games > 0 && trouble.games > 0, "{} games, then {}", before.games, trouble.games);
-    // The machine may be busy with something else in one of the two; waiting for a disk would cost far more.
-    assert!(trouble.rate() > before.rate() / 2.0, "{} moves a second, then {}", before.rate(), trouble.rate());
+    assert!(trouble.rate() > beside.rate() / 1.5, "{} moves a second, {} elsewhere", trouble.rate(), beside.rate());
 
     let is_degraded = |health: &Value, check: &str| health["checks"][check]["status"] == "degraded";
     let health = wait_for_health(&server, |health| is_degraded(health, "archive") && is_degraded(health, "journal"));
