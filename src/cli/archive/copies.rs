@@ -6,13 +6,14 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use tokio::runtime::Runtime;
 
 use super::super::{complain, parallel, progress};
-use crate::archive::sink::{self, Content, Delivery, Digest, Held, Progress, Sink, SinkKind};
+use crate::archive::sink::{self, Answer, Content, Delivery, Digest, Held, Progress, Sink, SinkError, SinkKind};
 use crate::archive::{
     Archive, GameId, GameRecord, Options, Receipt, Snapshot, Store, StoreError, StoreOptions, encode, replay,
 };
@@ -28,6 +29,8 @@ const PART_GAMES: usize = 64;
 const IN_FLIGHT: usize = 4096;
 /// Attempts of a sink before somebody who waits is told that it fails.
 const ATTEMPTS: u32 = 3;
+/// The pause after the first attempt that failed; each one is that much longer.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How often the progress of deliveries is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -42,6 +45,18 @@ pub(super) fn sinks(options: &Options, named: Option<SinkKind>) -> anyhow::Resul
 
 fn runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Waits for an answer. A place that is slow or gone for a moment does not end what may take an hour.
+fn ask<'a, T>(runtime: &Runtime, question: impl Fn() -> Answer<'a, T>) -> Result<T, SinkError> {
+    let mut attempt = 1;
+    loop {
+        match runtime.block_on(question()) {
+            Err(SinkError::Unavailable(_)) if attempt < ATTEMPTS => thread::sleep(PAUSE * attempt),
+            answer => return answer,
+        }
+        attempt += 1;
+    }
 }
 
 /// Sends what sinks have not got, or everything once more.
@@ -88,7 +103,7 @@ fn deliver(archive: &Archive, options: &Options, sinks: Vec<Opened>, all: bool) 
     let begun = owed(archive);
     let bar = progress::bar(begun, "games");
     let failed = loop {
-        std::thread::sleep(LOOK);
+        thread::sleep(LOOK);
         let sinks = archive.status().sinks;
         bar.set_position(begun.saturating_sub(sinks.iter().map(|sink| sink.pending).sum()));
         let fails = |sink: &&sink::SinkStatus| sink.failing.as_ref().is_some_and(|it| it.attempts >= ATTEMPTS);
@@ -227,7 +242,7 @@ impl Compared<'_> {
         let mut only_there = Vec::new();
         let mut after = None;
         loop {
-            let page = runtime.block_on(sink.page(after, PAGE_GAMES)).with_context(|| kind.to_string())?;
+            let page = ask(runtime, || sink.page(after, PAGE_GAMES)).with_context(|| kind.to_string())?;
             let is_last = page.len() < PAGE_GAMES.get();
             let mut both = Vec::with_capacity(page.len());
             for held in page {
@@ -245,7 +260,7 @@ impl Compared<'_> {
             if self.how.deep {
                 for held in &mut both {
                     if let Content::Digest(_) = held.content
-                        && let Some(content) = runtime.block_on(sink.fetch(held.id))?
+                        && let Some(content) = ask(runtime, || sink.fetch(held.id))?
                     {
                         held.content = content;
                     }
@@ -337,12 +352,12 @@ pub(super) fn restore(folder: &Path, options: &Options, from: SinkKind) -> anyho
     let (mut games, mut unreadable) = (0_u64, 0_u64);
     let mut after = None;
     loop {
-        let page = runtime.block_on(sink.page(after, PAGE_GAMES)).with_context(|| from.to_string())?;
+        let page = ask(&runtime, || sink.page(after, PAGE_GAMES)).with_context(|| from.to_string())?;
         after = page.last().map(|held| held.id);
         let is_last = page.len() < PAGE_GAMES.get();
         for Held { id, content } in page {
             let content = match content {
-                Content::Digest(_) => runtime.block_on(sink.fetch(id))?.context("a game is there and then not")?,
+                Content::Digest(_) => ask(&runtime, || sink.fetch(id))?.context("a game is there and then not")?,
                 whole => whole,
             };
             let stored = match stored(id, content) {
