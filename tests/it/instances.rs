@@ -173,15 +173,19 @@ async fn join(lobby: &mut Socket, id: &str, name: &str) -> (String, Value) {
     }
 }
 
-/// Plays until it is this player's turn to declare; gives back his hand.
-async fn hand_of(table: &mut Socket, name: &str) -> Value {
+/// Plays until the declarations, where nobody changes his weak hand; gives back the hand of the guest.
+async fn hand_of(guest: &mut Socket, host: &mut Socket) -> Value {
     loop {
-        let state = table.hear("phase_change").await;
-        if state["phase_data"]["weak_players_awaiting"].as_array().is_some_and(|weak| weak.contains(&json!(name))) {
-            table.say("decline_redeal", json!({ "player_name": name })).await;
+        let state = guest.hear("phase_change").await;
+        let awaited = state["phase_data"]["weak_players_awaiting"].as_array();
+        let weak = |name| awaited.is_some_and(|awaited| awaited.contains(&json!(name)));
+        for (table, name) in [(&mut *guest, "Jon"), (&mut *host, "Mira")] {
+            if weak(name) {
+                table.say("decline_redeal", json!({ "player_name": name })).await;
+            }
         }
         if state["phase"] == "declaration" {
-            return state["players"][name]["hand"].clone();
+            return state["players"]["Jon"]["hand"].clone();
         }
     }
 }
@@ -227,7 +231,7 @@ async fn story(house: &mut House, proxy: &Proxy) {
     let mut stranger = proxy.open(id, "liap_session=00000000000000000000000000000000").await.unwrap();
     stranger.enter(id, "Jon").await;
     host.say("start_game", json!({})).await;
-    let hand = hand_of(&mut guest, "Jon").await;
+    let hand = hand_of(&mut guest, host).await;
     assert_eq!(hand.as_array().unwrap().len(), 8);
     let seen = stranger.hear("phase_change").await;
     assert!(seen["players"]["Jon"]["hand"].as_array().is_none_or(Vec::is_empty), "{seen}");
