@@ -5,7 +5,7 @@
 //! The floor is the same flood against a bare warp server beside it, in the same run: it has the cores just as busy and
 //! touches nobody's table. What players notice beyond that is ours. Quiet moments are told as well.
 //!
-//! `cargo bench --bench flood`; `FLOOD_TABLES` (300) and `FLOOD_SECONDS` (20, of each kind) change the load.
+//! `cargo bench --bench flood`; `FLOOD_TABLES` (900) and `FLOOD_SECONDS` (20, of each kind) change the load.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -91,7 +91,7 @@ async fn main() {
         Err(_) => {}
     }
     let number = |name: &str, default| env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
-    let (tables, seconds) = (number("FLOOD_TABLES", 300), number("FLOOD_SECONDS", 20));
+    let (tables, seconds) = (number("FLOOD_TABLES", 900), number("FLOOD_SECONDS", 20));
     let (server, bare) = (Server::liap(&[]), Server::bare(ROLE, BARE));
     let kind = Arc::new(AtomicUsize::new(PAUSING));
     let (times, mut measured) = mpsc::unbounded_channel();

@@ -1,17 +1,19 @@
 //! The one place that opens, wires, starts and stops everything.
 
-use std::future::ready;
+use std::future::{pending, ready};
 use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
@@ -91,6 +93,10 @@ const ARCHIVE_LOOK_INTERVAL: Duration = Duration::from_secs(2);
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// Threads for what may block: files, the archive, bots that think. They come and go with the work.
 const BLOCKING_THREADS: usize = 32;
+/// How much nicer than the threads of tables the thread of requests is, of 19.
+#[cfg(target_os = "linux")]
+const REQUESTS_GIVE_WAY: i32 = 10;
+const BLOCKING_THREAD: &str = "liap-blocking";
 /// Our own work needs little; the rest is for libraries that unpack on the stack.
 const THREAD_STACK_BYTES: usize = 1024 * 1024;
 
@@ -105,7 +111,7 @@ pub fn run(config: Config) -> Result<(), ServerError> {
     metrics.process_start_time_seconds.set(started.as_secs_f64());
     let log = observe::start(&config.log, metrics.log_counters())?;
     raise_file_limit();
-    let movers = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let movers = thread::available_parallelism().map_or(1, NonZero::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name_fn(thread_names(movers))
@@ -113,7 +119,8 @@ pub fn run(config: Config) -> Result<(), ServerError> {
         .worker_threads(movers)
         .max_blocking_threads(BLOCKING_THREADS)
         .build()?;
-    let outcome = runtime.block_on(Box::pin(serve(config, metrics, log.clone())));
+    let front = start_front()?;
+    let outcome = runtime.block_on(Box::pin(serve(config, metrics, log.clone(), front)));
     // What still runs had its time.
     runtime.shutdown_background();
     // A log that cannot be written any more is no reason to stay.
@@ -121,24 +128,48 @@ pub fn run(config: Config) -> Result<(), ServerError> {
     outcome
 }
 
-/// The threads that move tables are called `liap`, those that may wait for a disk `liap-blocking`: whoever watches the
-/// process can tell them apart. The runtime starts the former first.
+/// The threads that move tables are called `liap`, the one that answers requests `liap-http`, those that may wait for a
+/// disk `liap-blocking`: whoever watches the process can tell them apart. The runtime starts the former first.
 fn thread_names(movers: usize) -> impl Fn() -> String + Send + Sync + 'static {
     let started = AtomicUsize::new(0);
     move || {
         let is_mover = started.fetch_add(1, Ordering::Relaxed) < movers;
-        if is_mover { "liap".to_owned() } else { "liap-blocking".to_owned() }
+        if is_mover { "liap".to_owned() } else { BLOCKING_THREAD.to_owned() }
     }
 }
 
-async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle) -> Result<(), ServerError> {
+/// Starts the thread that lets people in and answers requests, and keeps it as long as the process: so no flood of
+/// connections holds up a move.
+///
+/// # Errors
+/// If there can be no more threads.
+fn start_front() -> io::Result<Handle> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_name(BLOCKING_THREAD)
+        .thread_stack_size(THREAD_STACK_BYTES)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .build()?;
+    let front = runtime.handle().clone();
+    let run = move || {
+        // Where a core is wanted by both, a move goes first. On Linux this is the thread's alone.
+        #[cfg(target_os = "linux")]
+        rustix::process::nice(REQUESTS_GIVE_WAY).ok();
+        runtime.block_on(pending::<()>());
+    };
+    thread::Builder::new().name("liap-http".to_owned()).stack_size(THREAD_STACK_BYTES).spawn(run)?;
+    Ok(front)
+}
+
+async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle, front: Handle) -> Result<(), ServerError> {
     let mut signals = Signals::listen()?;
     tokio::spawn(observe::reopen_on_hangup(log));
 
     // Found out first, because it is what goes wrong most often. Nobody is accepted before everything is there.
-    let (listener, address) = listen(config.http.host, config.http.port)?;
+    let (listener, address) = listen(&front, config.http.host, config.http.port)?;
     let tls = open_tls(&config.http, &metrics)?;
-    let scraping = config.metrics.enabled.then(|| listen(config.metrics.host, config.metrics.port)).transpose()?;
+    let scraping =
+        config.metrics.enabled.then(|| listen(&front, config.metrics.host, config.metrics.port)).transpose()?;
 
     let redis = redis::open(&config.redis, &metrics)?;
     let limiter = limit::open(&config.limit, redis.as_ref(), &metrics);
@@ -168,7 +199,7 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle) -> Result<
     let house = House { limiter, redis, directory, memory, archive, journal, broken, rooms, metrics };
     let health = Arc::new(house.health(&config.health));
     if let Some((listener, address)) = scraping {
-        tokio::spawn(http::serve_metrics(listener, house.scrape()));
+        front.spawn(http::serve_metrics(listener, house.scrape(&front)));
         log::info!("metrics at http://{address}/metrics");
     }
     let base = config.http.base_path.clone();
@@ -178,14 +209,21 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle) -> Result<
     let desk = Desk::new(&token, relief);
     let door =
         Door::new(config.http, limiter, metrics, Arc::clone(&health), Arc::clone(&directory), archive.clone(), desk);
-    let accepting = tokio::spawn(http::serve(listener, tls, Arc::clone(&door))?);
+    let accepting = front.spawn(http::serve(listener, tls, Arc::clone(&door))?);
 
     health.set_phase(ServerPhase::Ready);
     events.note(EventKind::ServerStarted, json!({ "version": env!("CARGO_PKG_VERSION") }));
     log::info!("listening on {scheme}://{address}{base}");
     log::info!("open {scheme}://{}{base}/ in a browser to play", for_browsers(address));
 
-    signals.next().await;
+    // Without its door a server is none: whoever supervises it shall start it again.
+    let broken_off = tokio::select! {
+        () = signals.next() => None,
+        ended = accepting => Some(ended.map_or_else(io::Error::other, |()| io::Error::other("the door is shut"))),
+    };
+    if let Some(error) = &broken_off {
+        log::error!("nobody can be let in any more: {error}");
+    }
     log::info!("stopping; a second signal leaves at once");
     let begun = Instant::now();
     health.set_phase(ServerPhase::Stopping);
@@ -194,8 +232,6 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle) -> Result<
     // From the outside in; each step may take a part of the time, so that one that hangs leaves some to the next.
     let patience = config.shutdown_timeout / 4;
     let stopped = async {
-        // The loop that accepts has nothing to say at its end.
-        drop(accepting.await);
         directory.leave().await;
         let left = rooms.stop(patience).await;
         if left > 0 {
@@ -219,7 +255,7 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle) -> Result<
         },
         () = signals.next() => log::warn!("leaving at once"),
     }
-    Ok(())
+    broken_off.map_or(Ok(()), |error| Err(error.into()))
 }
 
 /// What health and metrics are asked about.
@@ -272,13 +308,13 @@ impl House {
     }
 
     /// All metrics as text. What only has a value at the moment of asking is asked for then.
-    fn scrape(&self) -> impl Fn() -> String + Send + Sync + 'static {
+    fn scrape(&self, front: &Handle) -> impl Fn() -> String + Send + Sync + 'static {
         let (limiter, journal, rooms) = (Arc::clone(&self.limiter), self.journal.clone(), self.rooms.clone());
         let archive = self.archive.clone();
         let metrics = Arc::clone(&self.metrics);
-        let runtime = tokio::runtime::Handle::current().metrics();
+        let runtimes = [Handle::current().metrics(), front.metrics()];
         move || {
-            metrics.tasks.set(gauge(runtime.num_alive_tasks() as u64));
+            metrics.tasks.set(gauge(runtimes.iter().map(|runtime| runtime.num_alive_tasks() as u64).sum()));
             for kind in Kind::ALL {
                 metrics.limit_keys.with(kind.name()).set(gauge(limiter.held(kind) as u64));
             }
@@ -315,8 +351,10 @@ fn check_memory(memory: MemoryState) -> Check {
         .with("used_percent", memory.used_percent())
 }
 
-fn listen(host: IpAddr, port: u16) -> Result<(TcpListener, SocketAddr), ServerError> {
+fn listen(front: &Handle, host: IpAddr, port: u16) -> Result<(TcpListener, SocketAddr), ServerError> {
     let address = SocketAddr::new(host, port);
+    // Whoever listens is woken by the runtime that this happens on.
+    let _front = front.enter();
     let listener = http::listen(address).map_err(|error| ServerError::Listen { address, error })?;
     let address = listener.local_addr()?;
     Ok((listener, address))
@@ -425,7 +463,7 @@ fn keep(archive: Option<Archive>, events: Events) -> Keep {
                     Ok(Told::Stored(_)) => return events.note(EventKind::ArchiveStored, json!({ "game": game })),
                     Ok(Told::Refused) => return,
                     // Not on disk, and not to be forgotten: the next start finds it in the journal.
-                    Ok(Told::Closed) | Err(_) => return std::future::pending().await,
+                    Ok(Told::Closed) | Err(_) => return pending().await,
                 }
             }
         })

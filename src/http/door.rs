@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::Options;
@@ -29,6 +30,8 @@ pub struct Door {
     pub(super) sockets: Arc<Places>,
     /// Administration.
     pub(super) desk: Desk,
+    /// Where WebSockets live, beside the tables they talk to.
+    pub(super) runtime: Handle,
     stage: watch::Sender<Stage>,
 }
 
@@ -43,7 +46,10 @@ enum Stage {
 }
 
 impl Door {
-    /// An open door.
+    /// An open door, whose WebSockets live on the runtime that this is called on.
+    ///
+    /// # Panics
+    /// Outside of a runtime.
     #[must_use]
     pub fn new(
         options: Options,
@@ -68,6 +74,7 @@ impl Door {
             directory,
             archive,
             desk,
+            runtime: Handle::current(),
         })
     }
 

@@ -51,7 +51,8 @@ use described::Described;
 use entry::Entry;
 use static_dir::StaticDir;
 
-/// Serves whoever comes, until the door is shut; with TLS, if there is a certificate.
+/// Serves whoever comes, until the door is shut; with TLS, if there is a certificate. What becomes a WebSocket leaves for the
+/// runtime of the door.
 ///
 /// # Errors
 /// [`StaticDirError`] if another web client is to be served and is not there.

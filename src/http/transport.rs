@@ -14,6 +14,20 @@ pub(super) enum Transport {
     Secure(Box<TlsStream<TcpStream>>),
 }
 
+impl Transport {
+    /// Makes the runtime that this is called on the one that waits for the connection. One with TLS stays where it is,
+    /// because it cannot be taken apart; it is only woken from there.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub(super) fn rehome(self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Plain(stream) => Self::Plain(TcpStream::from_std(stream.into_std()?)?),
+            Self::Secure(stream) => Self::Secure(stream),
+        })
+    }
+}
+
 impl AsyncRead for Transport {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {

@@ -63,9 +63,10 @@ async fn accept(destination: String, upgrade: Option<OnUpgrade>, asked: Asked) -
         Refusal::Internal
     })?;
 
+    let runtime = door.runtime.clone();
     let guest = Guest::new(door, session.key, address, destination);
     let id = CorrelationId::current().unwrap_or_else(CorrelationId::fresh);
-    tokio::spawn(id.scope(open(upgrade, guest, place)));
+    runtime.spawn(id.scope(open(upgrade, guest, place)));
 
     let mut response = Response::default();
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -87,11 +88,17 @@ async fn open(upgrade: OnUpgrade, guest: Guest, place: Place) {
     drop(place);
 }
 
-/// Takes the connection over, with what came behind the request. That is copied, because it is short, and the buffer it
-/// lies in would stay as long as the socket.
+/// Takes the connection over from the runtime of HTTP, with what came behind the request. That is copied, because it is
+/// short, and the buffer it lies in would stay as long as the socket.
 async fn take_over(upgrade: OnUpgrade) -> Option<(Transport, Vec<u8>)> {
     match upgrade.await.map(|upgraded| upgraded.downcast::<TokioIo<Transport>>()) {
-        Ok(Ok(parts)) => Some((parts.io.into_inner(), parts.read_buf.to_vec())),
+        Ok(Ok(parts)) => match parts.io.into_inner().rehome() {
+            Ok(stream) => Some((stream, parts.read_buf.to_vec())),
+            Err(error) => {
+                log::error!("a socket could not be taken over: {error}");
+                None
+            }
+        },
         Ok(Err(_)) => {
             log::error!("a connection is not what it was accepted as");
             None

@@ -337,7 +337,7 @@ metrics! {
     process_cpu_seconds_total: Seconds = "process_cpu_seconds_total", "Processor time the process has used.";
     process_open_fds: Level = "process_open_fds", "Files and sockets the process holds open.";
     process_max_fds: Level = "process_max_fds", "Files and sockets the process may hold open.";
-    tasks: Level = "liap_tasks", "Tasks of the runtime that have not ended: of rooms, sockets and the server itself.";
+    tasks: Level = "liap_tasks", "Tasks that have not ended: of rooms, sockets, requests and the server itself.";
 
     memory_limit_bytes: Level = "liap_memory_limit_bytes", "Memory the process may use: the setting or its cgroup's limit, whichever is lower.";
     memory_level: Level = "liap_memory_level", "How tight memory is: 0 normal, 1 tight, 2 critical.";

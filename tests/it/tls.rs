@@ -175,6 +175,10 @@ async fn a_certificate_is_renewed_while_sockets_live_on() {
     }
     socket.say("ping", json!({ "timestamp": 1 })).await;
     socket.hear("pong").await;
+
+    // To its end: a client that hears no 1012 may not come back.
+    server.signal("TERM");
+    assert_eq!(socket.closed().await, Some(1012));
 }
 
 fn liap(arguments: &[&str], settings: &[(&str, &str)]) -> Output {
