@@ -388,7 +388,8 @@ async def lives_and_deaths(options, report, folder):
                 server.spawn()
                 await asyncio.sleep(rng.uniform(0, 0.05))
                 report.counts["killed while starting"] += 1
-                server.process.kill()
+                # Somebody may have been let in already.
+                server.end(signal.SIGKILL)
                 await server.ended(-signal.SIGKILL)
                 continue
             if await server.start() is None:
