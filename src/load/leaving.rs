@@ -89,7 +89,7 @@ pub struct Forgotten {
     pub left: BTreeMap<&'static str, usize>,
     /// How long that took.
     pub span: Duration,
-    /// What the server held before, after a first tenth of as many rooms had warmed it up.
+    /// What the server held before. A first tenth of as many rooms, but no more than ten thousand, had warmed it up.
     pub before: Held,
     /// What it holds after.
     pub after: Held,
@@ -168,6 +168,8 @@ const MEMORY_IS_JUDGED_FROM: usize = 50_000;
 const ASKED_EVERY: Duration = Duration::from_secs(1);
 /// How often the server gives free memory back, and a little longer.
 const TIDIES_EVERY: Duration = Duration::from_secs(63);
+/// More rooms than this do not warm a server up any more: its threads have run everything, its buffer of events is full.
+const WARM_UP_MOST: usize = 10_000;
 /// Addresses that clients come from, so that no server runs out of ports.
 const ADDRESSES: usize = 1 << 14;
 /// How long a client waits when it is told to, and how often.
@@ -179,7 +181,7 @@ const RESTS: usize = 1_000;
 /// # Errors
 /// [`LoadError`] of the first client that fails.
 pub async fn leave(leaving: &Leaving) -> Result<Forgotten, LoadError> {
-    open_and_leave(leaving, leaving.rooms.div_ceil(10)).await?;
+    open_and_leave(leaving, leaving.rooms.div_ceil(10).min(WARM_UP_MOST)).await?;
     let before = settle(leaving).await?;
     let began = Instant::now();
     let left = open_and_leave(leaving, leaving.rooms).await?;

@@ -121,7 +121,7 @@ impl EventKind {
 }
 
 /// One thing that happened.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerEvent {
     /// Its number: each is one more than the one before, and higher than all of earlier runs.
     pub number: u64,
@@ -143,10 +143,62 @@ struct Shared {
     tallies: Mutex<Vec<Tally>>,
 }
 
+/// The texts lie one behind the other in one place. Ten thousand small ones, each made between whatever else the server was
+/// doing, would keep as many pages of memory from ever being given back: forty megabytes instead of two.
 #[derive(Debug)]
 struct Ring {
     next: u64,
-    events: VecDeque<Arc<ServerEvent>>,
+    events: VecDeque<Kept>,
+    texts: VecDeque<u8>,
+    /// How many bytes of texts have come before those that are kept, modulo what a `usize` holds.
+    gone: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Kept {
+    kind: EventKind,
+    /// Where its text ends, counted from the first text of all, as `Ring::gone` is.
+    end: usize,
+}
+
+impl Ring {
+    fn push(&mut self, kind: EventKind, text: &str) {
+        self.texts.extend(text.as_bytes());
+        let end = self.gone.wrapping_add(self.texts.len());
+        self.events.push_back(Kept { kind, end });
+    }
+
+    fn pop(&mut self) {
+        let Some(oldest) = self.events.pop_front() else { return };
+        self.texts.drain(..self.offset(oldest));
+        self.gone = oldest.end;
+    }
+
+    /// The number of the oldest event.
+    fn first(&self) -> u64 {
+        self.next - self.events.len() as u64
+    }
+
+    /// Up to `limit` events, from this index on.
+    fn read(&self, from: usize, limit: usize) -> Vec<ServerEvent> {
+        let before = from.checked_sub(1).and_then(|before| self.events.get(before));
+        let mut begin = before.map_or(0, |before| self.offset(*before));
+        let numbered = (self.first()..).zip(&self.events).skip(from).take(limit);
+        let copied = numbered.map(|(number, kept)| {
+            let end = self.offset(*kept);
+            let text = self.texts.range(begin..end).copied().collect();
+            begin = end;
+            // It was a text when it came.
+            let json = String::from_utf8(text).unwrap_or_default().into_boxed_str();
+            ServerEvent { number, kind: kept.kind, json }
+        });
+        copied.collect()
+    }
+
+    /// Where in `texts` the text of an event ends.
+    fn offset(&self, event: Kept) -> usize {
+        event.end.wrapping_sub(self.gone)
+    }
 }
 
 /// What happens too often to be told each time.
@@ -169,7 +221,7 @@ impl Events {
         let first = unix_ms();
         Self(Arc::new(Shared {
             most,
-            ring: Mutex::new(Ring { next: first, events: VecDeque::new() }),
+            ring: Mutex::new(Ring { next: first, events: VecDeque::new(), texts: VecDeque::new(), gone: 0 }),
             newest: watch::Sender::new(first.saturating_sub(1)),
             tallies: Mutex::default(),
         }))
@@ -180,7 +232,6 @@ impl Events {
         let at = jiff::Timestamp::now();
         let mut ring = self.ring();
         let number = ring.next;
-        ring.next += 1;
         if self.0.most > 0 {
             let mut event = Map::new();
             event.insert("number".to_owned(), number.into());
@@ -189,12 +240,12 @@ impl Events {
             if let Value::Object(fields) = fields {
                 event.extend(fields);
             }
-            let json = Value::Object(event).to_string().into_boxed_str();
             if ring.events.len() >= self.0.most {
-                ring.events.pop_front();
+                ring.pop();
             }
-            ring.events.push_back(Arc::new(ServerEvent { number, kind, json }));
+            ring.push(kind, &Value::Object(event).to_string());
         }
+        ring.next += 1;
         // Under the lock, so that the newest number is never an older one.
         self.0.newest.send_replace(number);
     }
@@ -222,17 +273,17 @@ impl Events {
 
     /// The events after this number, oldest first, and no more than `limit`. A number that has not been given out yet
     /// counts as none.
-    pub fn after(&self, number: u64, limit: usize) -> Vec<Arc<ServerEvent>> {
+    pub fn after(&self, number: u64, limit: usize) -> Vec<ServerEvent> {
         let ring = self.ring();
         let number = if number >= ring.next { 0 } else { number };
-        let from = ring.events.partition_point(|event| event.number <= number);
-        ring.events.iter().skip(from).take(limit).cloned().collect()
+        let from = (number + 1).saturating_sub(ring.first());
+        ring.read(usize::try_from(from).unwrap_or(usize::MAX), limit)
     }
 
     /// The last `limit` events, oldest first.
-    pub fn last(&self, limit: usize) -> Vec<Arc<ServerEvent>> {
+    pub fn last(&self, limit: usize) -> Vec<ServerEvent> {
         let ring = self.ring();
-        ring.events.iter().skip(ring.events.len().saturating_sub(limit)).cloned().collect()
+        ring.read(ring.events.len().saturating_sub(limit), limit)
     }
 
     /// The number of the newest event.
@@ -270,7 +321,7 @@ const FOLLOWED_AT_ONCE: usize = 100;
 
 impl Follower {
     /// Waits for the next events. Cancel safe.
-    pub async fn next(&mut self) -> Vec<Arc<ServerEvent>> {
+    pub async fn next(&mut self) -> Vec<ServerEvent> {
         loop {
             // Looked at first, so that what comes between looking and waiting is not missed.
             self.newest.mark_unchanged();
@@ -297,7 +348,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn numbers(events: &[Arc<ServerEvent>]) -> Vec<u64> {
+    fn numbers(events: &[ServerEvent]) -> Vec<u64> {
         events.iter().map(|event| event.number).collect()
     }
 
@@ -318,6 +369,21 @@ mod tests {
         assert_eq!(numbers(&events.after(before + 4, 10)), [0_u64; 0]);
         assert_eq!(numbers(&events.after(before + 99, 10)).len(), 3, "of a run that is to come");
         assert_eq!(events.last(1)[0].number, before + 4);
+    }
+
+    #[test]
+    fn each_event_keeps_its_own_text() {
+        let events = Events::new(7);
+        let before = events.newest();
+        for length in 0..100 {
+            events.note(EventKind::RoomOpened, json!({ "host": "界".repeat(length) }));
+            for event in events.after(events.newest() - 5, 3) {
+                let said: Value = serde_json::from_str(&event.json).unwrap();
+                assert_eq!(said["number"], event.number);
+                assert_eq!(said["host"].as_str().unwrap().chars().count() as u64, event.number - before - 1);
+            }
+        }
+        assert_eq!(numbers(&events.after(before, 100)), Vec::from_iter(before + 94..=before + 100));
     }
 
     #[test]

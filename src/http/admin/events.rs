@@ -70,7 +70,7 @@ fn live(asked: &Asked, after: Option<u64>, limit: usize) -> Result<Response, Ref
 /// Somebody who follows the events.
 struct Live {
     follower: Follower,
-    ready: VecDeque<Arc<ServerEvent>>,
+    ready: VecDeque<ServerEvent>,
     stage: StageWatch,
     /// Given back when he goes.
     _place: OwnedSemaphorePermit,
