@@ -93,9 +93,6 @@ const ARCHIVE_LOOK_INTERVAL: Duration = Duration::from_secs(2);
 const FULL_PAUSE: Duration = Duration::from_secs(1);
 /// Threads for what may block: files, the archive, bots that think. They come and go with the work.
 const BLOCKING_THREADS: usize = 32;
-/// How much nicer than the threads of tables the thread of requests is, of 19.
-#[cfg(target_os = "linux")]
-const REQUESTS_GIVE_WAY: i32 = 10;
 const BLOCKING_THREAD: &str = "liap-blocking";
 /// Our own work needs little; the rest is for libraries that unpack on the stack.
 const THREAD_STACK_BYTES: usize = 1024 * 1024;
@@ -152,9 +149,7 @@ fn start_front() -> io::Result<Handle> {
         .build()?;
     let front = runtime.handle().clone();
     let run = move || {
-        // Where a core is wanted by both, a move goes first. On Linux this is the thread's alone.
-        #[cfg(target_os = "linux")]
-        rustix::process::nice(REQUESTS_GIVE_WAY).ok();
+        observe::give_way();
         runtime.block_on(pending::<()>());
     };
     thread::Builder::new().name("liap-http".to_owned()).stack_size(THREAD_STACK_BYTES).spawn(run)?;

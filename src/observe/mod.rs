@@ -6,6 +6,7 @@ mod logging;
 mod memory;
 mod metrics;
 mod options;
+mod priority;
 
 pub use events::{EventKind, Events, Follower, ServerEvent};
 pub use health::{Check, Health, HealthReport, HealthStatus, ServerPhase};
@@ -13,3 +14,4 @@ pub use logging::{CorrelationId, LogCounters, LogError, LogHandle, log_level, re
 pub use memory::{MemoryLevel, MemoryState, resident_bytes, trim_memory, watch_memory};
 pub use metrics::{Description, Labelled, Metrics, labels};
 pub use options::{HealthOptions, LogFormat, LogLevel, LogOptions, MemoryOptions, MetricsOptions};
+pub use priority::give_way;

@@ -19,7 +19,7 @@ use super::{Delivery, Refusal, Sink, SinkError, SinkKind};
 use crate::archive::archive::{Shared, now_ms};
 use crate::archive::store::Numbered;
 use crate::archive::{GameId, Options, StoreError};
-use crate::observe::{Check, Metrics};
+use crate::observe::{Check, Metrics, give_way};
 
 /// Games of one group at most, whatever the settings say: all their forms are in memory.
 const MAX_GROUP: usize = 500;
@@ -130,6 +130,8 @@ impl Courier {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build();
         let runtime = runtime.map_err(fault)?;
         let run = move || {
+            // A backlog would otherwise keep a core busy for as long as it lasts.
+            give_way();
             runtime.block_on(Box::pin(round.run()));
             // A request that hangs had its time.
             runtime.shutdown_background();

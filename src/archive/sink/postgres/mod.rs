@@ -139,7 +139,7 @@ impl Postgres {
         self.transact(async |transaction| {
             let fresh = games.insert(transaction).await?;
             if fresh.len() == games.len() {
-                events.insert(transaction, &fresh).await?;
+                events.insert(transaction).await?;
                 return Ok(Vec::new());
             }
             let known = games.compare(transaction, &fresh).await?;
@@ -149,7 +149,7 @@ impl Postgres {
                 rows::remove_events(transaction, &one.id).await?;
                 wanting.push(one.id.clone());
             }
-            events.insert(transaction, &wanting).await?;
+            events.insert_of(transaction, &wanting).await?;
             let others: HashSet<&str> = known.iter().filter(|one| !one.is_same).map(|one| one.id.as_str()).collect();
             let is_refused = |game: &&&Delivery| others.contains(game.id.to_string().as_str());
             let reason = "another game of this id is there";

@@ -113,8 +113,7 @@ pub(super) struct Events {
 const INSERT_EVENTS: &str = "\
     INSERT INTO archive.game_events (game_id, event_type, event_data, event_timestamp) \
     SELECT game_id, kind, data::jsonb, at \
-    FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS u(game_id, kind, data, at) \
-    WHERE game_id = ANY($5::text[])";
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS u(game_id, kind, data, at)";
 
 impl Events {
     /// Takes all events of a game, and says how many there are.
@@ -132,20 +131,31 @@ impl Events {
         self.games.len() - before
     }
 
-    /// Inserts the events of these games, in the order in which they happened.
-    pub(super) async fn insert(&self, transaction: &Transaction<'_>, games: &[String]) -> Result<(), Error> {
+    /// Inserts all of them, in the order in which they happened.
+    pub(super) async fn insert(&self, transaction: &Transaction<'_>) -> Result<(), Error> {
+        transaction.execute_typed(INSERT_EVENTS, &self.columns()).await?;
+        Ok(())
+    }
+
+    /// The same with those of these games only. Choosing costs time, so most games are spared it.
+    pub(super) async fn insert_of(&self, transaction: &Transaction<'_>, games: &[String]) -> Result<(), Error> {
         if games.is_empty() {
             return Ok(());
         }
-        let columns: [(&(dyn ToSql + Sync), Type); 5] = [
+        let chosen = format!("{INSERT_EVENTS} WHERE game_id = ANY($5::text[])");
+        let mut columns = self.columns().to_vec();
+        columns.push((&games, Type::TEXT_ARRAY));
+        transaction.execute_typed(&chosen, &columns).await?;
+        Ok(())
+    }
+
+    fn columns(&self) -> [(&(dyn ToSql + Sync), Type); 4] {
+        [
             (&self.games, Type::TEXT_ARRAY),
             (&self.kinds, Type::TEXT_ARRAY),
             (&self.data, Type::TEXT_ARRAY),
             (&self.times, Type::TIMESTAMPTZ_ARRAY),
-            (&games, Type::TEXT_ARRAY),
-        ];
-        transaction.execute_typed(INSERT_EVENTS, &columns).await?;
-        Ok(())
+        ]
     }
 }
 

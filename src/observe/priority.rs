@@ -1,0 +1,13 @@
+//! Who goes first where there are fewer cores than work.
+
+/// Of 19. On Linux such a thread gets a tenth of what another gets beside it, and all that is left.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
+
+/// From now on the calling thread, and what it starts, gives way to the threads that move tables. Only Linux knows a niceness
+/// of threads; elsewhere nothing happens.
+pub fn give_way() {
+    // Who may not is as fast as everybody.
+    #[cfg(target_os = "linux")]
+    rustix::process::nice(NICENESS).ok();
+}
