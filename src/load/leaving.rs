@@ -89,7 +89,7 @@ pub struct Forgotten {
     pub left: BTreeMap<&'static str, usize>,
     /// How long that took.
     pub span: Duration,
-    /// What the server held before. A first tenth of as many rooms, but no more than ten thousand, had warmed it up.
+    /// What the server held before. A first tenth of as many rooms, but no more than fifty thousand, had warmed it up.
     pub before: Held,
     /// What it holds after.
     pub after: Held,
@@ -168,8 +168,9 @@ const MEMORY_IS_JUDGED_FROM: usize = 50_000;
 const ASKED_EVERY: Duration = Duration::from_secs(1);
 /// How often the server gives free memory back, and a little longer.
 const TIDIES_EVERY: Duration = Duration::from_secs(63);
-/// More rooms than this do not warm a server up any more: its threads have run everything, its buffer of events is full.
-const WARM_UP_MOST: usize = 10_000;
+/// More rooms than this do not warm a server up any more: as many are forgotten as are opened, and the buffer of events is
+/// full.
+const WARM_UP_MOST: usize = 50_000;
 /// Addresses that clients come from, so that no server runs out of ports.
 const ADDRESSES: usize = 1 << 14;
 /// How long a client waits when it is told to, and how often.
