@@ -121,7 +121,7 @@ impl EventKind {
 }
 
 /// One thing that happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct ServerEvent {
     /// Its number: each is one more than the one before, and higher than all of earlier runs.
     pub number: u64,
