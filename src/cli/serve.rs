@@ -3,10 +3,11 @@
 use std::process::ExitCode;
 
 use crate::config::Loaded;
-use crate::server;
+use crate::{observe, server};
 
 /// Runs the server until it is told to stop.
 pub(super) fn run(loaded: Loaded) -> anyhow::Result<ExitCode> {
+    observe::set_nothing_aside();
     for warning in &loaded.warnings {
         super::complain(&format!("liap: {warning}"));
     }

@@ -105,17 +105,6 @@ pub fn resident_bytes() -> u64 {
     Gauge::open().and_then(|mut gauge| gauge.read()).map_or(0, |reading| reading.resident)
 }
 
-/// Gives memory that is free back to the system. The allocator of glibc keeps it for ever otherwise, wherever something
-/// that lives longer lies behind it. Takes some milliseconds; call it off the threads that carry moves.
-pub fn trim_memory() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    #[expect(unsafe_code, reason = "there is no other way to ask the allocator")]
-    // SAFETY: malloc_trim() may be called at any time, from any thread, and touches only what is free.
-    unsafe {
-        libc::malloc_trim(0);
-    }
-}
-
 struct Watcher {
     gauge: Gauge,
     options: MemoryOptions,

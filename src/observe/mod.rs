@@ -1,5 +1,6 @@
 //! What operators see: logs, metrics, health and memory. A leaf: it knows nothing of games.
 
+mod allocator;
 mod events;
 mod health;
 mod logging;
@@ -8,10 +9,11 @@ mod metrics;
 mod options;
 mod priority;
 
+pub use allocator::{set_nothing_aside, trim_memory};
 pub use events::{EventKind, Events, Follower, ServerEvent};
 pub use health::{Check, Health, HealthReport, HealthStatus, ServerPhase};
 pub use logging::{CorrelationId, LogCounters, LogError, LogHandle, log_level, reopen_on_hangup, set_log_level, start};
-pub use memory::{MemoryLevel, MemoryState, resident_bytes, trim_memory, watch_memory};
+pub use memory::{MemoryLevel, MemoryState, resident_bytes, watch_memory};
 pub use metrics::{Description, Labelled, Metrics, labels};
 pub use options::{HealthOptions, LogFormat, LogLevel, LogOptions, MemoryOptions, MetricsOptions};
 pub use priority::give_way;

@@ -5,6 +5,8 @@ use clap::CommandFactory as _;
 use liap::cli::Cli;
 use liap::config::SETTINGS;
 
+use crate::process::Server;
+
 fn liap(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_liap")).args(arguments).env_clear().output().unwrap()
 }
@@ -109,4 +111,20 @@ fn the_readme_names_every_command() {
         let name = command.get_name();
         assert!(readme.contains(&format!("liap {name}")) || name == "serve", "{name}");
     }
+}
+
+/// The server starts itself anew with what the allocator must be told (`observe/allocator.rs`).
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn the_allocator_is_told_to_set_nothing_aside_unless_somebody_has_said_otherwise() {
+    let tunables = |server: &Server| {
+        let environment = std::fs::read_to_string(format!("/proc/{}/environ", server.pid())).unwrap();
+        let all: Vec<_> = environment.split('\0').filter_map(|line| line.strip_prefix("GLIBC_TUNABLES=")).collect();
+        all.join(" and ")
+    };
+    assert_eq!(tunables(&Server::start(&[])), "glibc.malloc.tcache_count=0");
+    let said = "glibc.malloc.arena_max=2";
+    assert_eq!(tunables(&Server::start(&[("GLIBC_TUNABLES", said)])), said);
+    // As where glibc takes its variable away: the server starts all the same, and not for ever.
+    assert_eq!(tunables(&Server::start(&[("LIAP_STARTED_ANEW", "1")])), "");
 }
