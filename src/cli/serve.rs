@@ -7,7 +7,7 @@ use crate::{observe, server};
 
 /// Runs the server until it is told to stop.
 pub(super) fn run(loaded: Loaded) -> anyhow::Result<ExitCode> {
-    observe::set_nothing_aside();
+    observe::tune_allocator();
     for warning in &loaded.warnings {
         super::complain(&format!("liap: {warning}"));
     }

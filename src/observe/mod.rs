@@ -9,7 +9,7 @@ mod metrics;
 mod options;
 mod priority;
 
-pub use allocator::{set_nothing_aside, trim_memory};
+pub use allocator::{trim_memory, tune_allocator};
 pub use events::{EventKind, Events, Follower, ServerEvent};
 pub use health::{Check, Health, HealthReport, HealthStatus, ServerPhase};
 pub use logging::{CorrelationId, LogCounters, LogError, LogHandle, log_level, reopen_on_hangup, set_log_level, start};
