@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use deadpool_postgres::{Client, Pool, PoolError, TimeoutType};
 use futures_util::future::try_join_all;
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
@@ -74,8 +75,8 @@ impl Postgres {
         let done = async {
             let transaction = client.transaction().await?;
             let patience = format!("SET LOCAL statement_timeout = {}", STATEMENT_PATIENCE.as_millis());
-            transaction.batch_execute(&patience).await?;
-            let done = act(&transaction).await?;
+            // Both are on their way at once, in this order.
+            let ((), done) = tokio::try_join!(biased; transaction.batch_execute(&patience), act(&transaction))?;
             transaction.commit().await?;
             Ok(done)
         }
@@ -100,9 +101,19 @@ impl Postgres {
             let mut ahead = parts.iter().skip(lane).step_by(lanes);
             let mut next = Part::of(ahead.next().copied().unwrap_or_default()).await;
             while !next.games.is_empty() {
-                // While the database writes one part, the next is made ready.
-                let following = Part::of(ahead.next().copied().unwrap_or_default());
-                let (copied, prepared) = tokio::join!(self.copy_part(&next), following);
+                // The next part is made ready while the database writes the events of this one, which takes it longest. Begun
+                // earlier, that would hold up the statements before them.
+                let writes_events = Notify::new();
+                let copied = async {
+                    let copied = self.copy_part(&next, &writes_events).await;
+                    writes_events.notify_one();
+                    copied
+                };
+                let following = async {
+                    writes_events.notified().await;
+                    Part::of(ahead.next().copied().unwrap_or_default()).await
+                };
+                let (copied, prepared) = tokio::join!(copied, following);
                 refused.append(&mut copied?);
                 next = prepared;
             }
@@ -112,14 +123,14 @@ impl Postgres {
         Ok(refused.into_iter().flatten().collect())
     }
 
-    async fn copy_part(&self, part: &Part<'_>) -> Result<Vec<Refusal>, SinkError> {
-        match self.copy_together(part).await {
+    async fn copy_part(&self, part: &Part<'_>, writes_events: &Notify) -> Result<Vec<Refusal>, SinkError> {
+        match self.copy_together(part, writes_events).await {
             Ok(refused) => Ok(refused),
             Err(Failure::Database(error)) if is_about_content(&error) => {
                 // One of them cannot be stored; the others shall not suffer for it.
                 let mut refused = Vec::new();
                 for game in part.games {
-                    match self.copy_together(&Part::of(&[game]).await).await {
+                    match self.copy_together(&Part::of(&[game]).await, writes_events).await {
                         Ok(mut one) => refused.append(&mut one),
                         Err(Failure::Database(error)) if is_about_content(&error) => {
                             refused.push(Refusal { id: game.id, reason: text(&error) });
@@ -133,12 +144,13 @@ impl Postgres {
         }
     }
 
-    /// Copies these games, with their events, or none of them.
-    async fn copy_together(&self, part: &Part<'_>) -> Result<Vec<Refusal>, Failure> {
+    /// Copies these games, with their events, or none of them. Tells when there is nothing to do here for a while.
+    async fn copy_together(&self, part: &Part<'_>, writes_events: &Notify) -> Result<Vec<Refusal>, Failure> {
         let Part { games: part, rows: games, events } = part;
         self.transact(async |transaction| {
             let fresh = games.insert(transaction).await?;
             if fresh.len() == games.len() {
+                writes_events.notify_one();
                 events.insert(transaction).await?;
                 return Ok(Vec::new());
             }
