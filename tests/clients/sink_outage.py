@@ -4,8 +4,8 @@
     sink_outage.py --liap target/release/liap --s3s-fs target/test-tools/bin/s3s-fs --games 2000
     sink_outage.py … --postgres /usr/lib/postgresql/15/bin
 
-Needs a build with the feature `s3`, and `postgres` for the latter. First the time of a move, with the places there,
-standing still and gone, in turns. Then an archive with so many games, all of them owed, is delivered by a server that plays
+Needs a build with the feature `s3`, and `postgres` for the latter. First the time of a move, with each place
+standing still and gone, and before each of these with all of them there. Then an archive with so many games, all of them owed, is delivered by a server that plays
 on and is killed itself now and then, while one place after the other is out. Exit code: 0 if at the end each place has the
 games of the archive, each once, and the p99 of a move during outages is at most a tenth above that without.
 """
@@ -151,23 +151,28 @@ class Liap:
 
 def moves(options, liap, places):
     """Whether moves take as long during outages as without."""
-    outages = {"there": (None, lambda: None)}
+    outages = {}
     for place in places:
         outages[f"{place.name} standing still"] = (place, place.stand_still)
         outages[f"{place.name} gone"] = (place, place.kill)
-    found = {state: [] for state in outages}
+    there, found = [], {state: [] for state in outages}
+
+    def measured(state, outage):
+        until("everything is delivered", lambda: liap.owed() == 0, 120)
+        ms = p99_ms(options, liap.port, outage)
+        print(f"{state}: p99 {ms:.2f} ms, {liap.owed():.0f} games owed", flush=True)
+        return ms
+
     liap.start()
     p99_ms(options, liap.port, lambda: None)  # Warms up.
     for _ in range(options.rounds):
         for state, (place, outage) in outages.items():
-            until("everything is delivered", lambda: liap.owed() == 0, 120)
-            found[state].append(p99_ms(options, liap.port, outage))
-            print(f"{state}: p99 {found[state][-1]:.2f} ms, {liap.owed():.0f} games owed", flush=True)
-            if place:
-                place.recover()
+            # Before each of them, for a place that has just come back is another than one that was there for long.
+            there.append(measured("there", lambda: None))
+            found[state].append(measured(state, outage))
+            place.recover()
     liap.stop()
-    control = statistics.median(found.pop("there"))
-    return is_as_fast(control, found)
+    return is_as_fast(statistics.median(there), found)
 
 
 def deliveries(options, liap, places, folder):
