@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use crate::config::Loaded;
-use crate::{observe, server};
+use crate::observe;
+use crate::server;
 
 /// Runs the server until it is told to stop.
 pub(super) fn run(loaded: Loaded) -> anyhow::Result<ExitCode> {
