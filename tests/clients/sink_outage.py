@@ -4,10 +4,11 @@
     sink_outage.py --liap target/release/liap --s3s-fs target/test-tools/bin/s3s-fs --games 2000
     sink_outage.py … --postgres /usr/lib/postgresql/15/bin
 
-Needs a build with the feature `s3`, and `postgres` for the latter. First the time of a move, with each place
-standing still and gone, and before each of these with all of them there. Then an archive with so many games, all of them owed, is delivered by a server that plays
-on and is killed itself now and then, while one place after the other is out. Exit code: 0 if at the end each place has the
-games of the archive, each once, and the p99 of a move during outages is at most a tenth above that without.
+Needs a build with the feature `s3`, and `postgres` for the latter. First the time of a move, with each place standing
+still and gone, and before each of these with all of them there. Then an archive with so many games, all of them owed, is
+delivered by a server that plays on and is killed itself now and then, while one place after the other is out. Exit code: 0
+if at the end each place has the games of the archive, each once, and the p99 of a move during outages is at most a tenth
+above that without.
 """
 
 import argparse

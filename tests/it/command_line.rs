@@ -5,8 +5,6 @@ use clap::CommandFactory as _;
 use liap::cli::Cli;
 use liap::config::SETTINGS;
 
-use crate::process::Server;
-
 fn liap(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_liap")).args(arguments).env_clear().output().unwrap()
 }
@@ -117,6 +115,8 @@ fn the_readme_names_every_command() {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[test]
 fn the_allocator_is_tuned_unless_somebody_has_said_otherwise() {
+    use crate::process::Server;
+
     let tunables = |server: &Server| {
         let environment = std::fs::read_to_string(format!("/proc/{}/environ", server.pid())).unwrap();
         // glibc ends each of them with a zero when it has read it.
