@@ -40,9 +40,6 @@ const ANSWERS: usize = 64;
 /// Before the next attempt to listen.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Changes are called out here.
-const CHANGES: &str = "liap:rooms";
-
 /// The directory kept in Redis.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -64,6 +61,7 @@ struct Inner {
     start: String,
     rooms: Rooms,
     redis: Redis,
+    channels: Channels,
     metrics: Arc<Metrics>,
     /// Every server that was ever heard of; nothing before the first look.
     others: Mutex<Option<HashMap<InstanceId, Other>>>,
@@ -94,8 +92,24 @@ fn rooms_key(instance: InstanceId) -> String {
     format!("liap:rooms:{instance}")
 }
 
-fn channel(instance: InstanceId) -> String {
-    format!("liap:to:{instance}")
+/// What is called out is heard in every database of a Redis, unlike keys, which are each database's own. So the names
+/// say which one is meant: houses that share a Redis and nothing else must not answer each other.
+#[derive(Debug)]
+struct Channels {
+    database: u16,
+    /// Changes are called out here.
+    changes: String,
+}
+
+impl Channels {
+    fn of(database: u16) -> Self {
+        Self { database, changes: format!("liap:{database}:rooms") }
+    }
+
+    /// What is said to one server.
+    fn to(&self, instance: InstanceId) -> String {
+        format!("liap:{}:to:{instance}", self.database)
+    }
 }
 
 impl Shared {
@@ -106,6 +120,7 @@ impl Shared {
             url: options.url.clone(),
             start,
             rooms,
+            channels: Channels::of(redis.database()),
             redis,
             metrics,
             others: Mutex::default(),
@@ -157,7 +172,7 @@ impl Directory for Shared {
         let inner = &self.inner;
         Box::pin(async move {
             let mut commands = pipe();
-            commands.del(rooms_key(inner.me)).ignore().publish(CHANGES, inner.me.to_string()).ignore();
+            commands.del(rooms_key(inner.me)).ignore().publish(&inner.channels.changes, inner.me.to_string()).ignore();
             // Without, the lease runs out.
             inner.redis.exchange::<()>(&commands, PATIENCE).await.ok();
         })
@@ -221,7 +236,7 @@ impl Inner {
     /// Tells another server something; says how many have heard it.
     async fn tell(&self, to: InstanceId, word: &Word) -> Result<u32, Trouble> {
         let mut commands = pipe();
-        commands.publish(channel(to), word.text());
+        commands.publish(self.channels.to(to), word.text());
         let (heard_by,): (u32,) = self.redis.exchange(&commands, PATIENCE).await?;
         Ok(heard_by)
     }
@@ -250,7 +265,7 @@ impl Inner {
     /// Shares until something goes wrong.
     async fn share(self: Arc<Self>) -> Result<(), Trouble> {
         let mut listening = self.redis.subscribe().await?;
-        let channels = [channel(self.me), CHANGES.to_owned()];
+        let channels = [self.channels.to(self.me), self.channels.changes.clone()];
         let subscribed = timeout(PATIENCE, listening.subscribe(&channels[..])).await;
         subscribed.map_err(|_| Trouble::Slow)?.map_err(|_| Trouble::Failed)?;
         let mut messages = listening.into_on_message();
@@ -264,7 +279,7 @@ impl Inner {
                 message = messages.next() => {
                     let message = message.ok_or(Trouble::Failed)?;
                     let Ok(text) = message.get_payload::<String>() else { continue };
-                    if message.get_channel_name() != CHANGES {
+                    if message.get_channel_name() != self.channels.changes {
                         Arc::clone(&self).hear(&text);
                     } else if text != self.me.to_string() {
                         next = next.min(last + SETTLES);
@@ -293,7 +308,7 @@ impl Inner {
         commands.cmd("MGET").arg(InstanceId::all().map(card_key).collect::<Vec<_>>());
         commands.cmd("MGET").arg(InstanceId::all().map(rooms_key).collect::<Vec<_>>());
         if text != said {
-            commands.publish(CHANGES, self.me.to_string()).ignore();
+            commands.publish(&self.channels.changes, self.me.to_string()).ignore();
         }
         type Texts = Vec<Option<String>>;
         let (before, cards, lists): (Option<String>, Texts, Texts) = self.redis.exchange(&commands, PATIENCE).await?;

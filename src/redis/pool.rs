@@ -129,6 +129,12 @@ impl Redis {
         self.0.pool.is_up.subscribe()
     }
 
+    /// The number of the database that holds the keys.
+    #[must_use]
+    pub fn database(&self) -> u16 {
+        self.0.pool.options.url.database()
+    }
+
     /// Asks one question, within the bounded wait.
     ///
     /// # Errors

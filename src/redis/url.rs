@@ -43,6 +43,12 @@ impl Url {
     pub const fn is_set(&self) -> bool {
         self.0.is_some()
     }
+
+    /// The number of the database there.
+    #[must_use]
+    pub fn database(&self) -> u16 {
+        self.0.as_ref().map_or(0, |place| place.database)
+    }
 }
 
 impl FromStr for Url {

@@ -347,3 +347,22 @@ async fn servers_with_names_of_their_own_send_pages_to_each_other() {
     });
     assert_eq!(a.get("/health").status, 200);
 }
+
+/// Two houses on one Redis, each in a database of its own, with the same digits.
+#[tokio::test]
+async fn houses_in_other_databases_are_not_heard() {
+    let Some(redis) = RedisServer::start(&[]) else { return };
+    let start = |id: &str, database: u8| {
+        let url = format!("{}/{database}", redis.url());
+        Server::start(&[FAST, ("INSTANCE_ID", id), ("REDIS_URL", &url), ("REDIS_TIMEOUT_MS", "500")])
+    };
+    let (first, second, stranger) = (start("0", 0), start("1", 0), start("1", 1));
+    until("the house is whole", || [&first, &second].iter().all(|server| House::check(server)["alive"] == 2));
+    until("the stranger listens", || redis.say("PUBSUB CHANNELS liap:1:*").contains("liap:1:to:1"));
+    assert_eq!(House::check(&stranger)["alive"], 1);
+    second.signal("KILL");
+    let mut lobby = Socket::open(&first, "lobby").await;
+    let (event, error) = join(&mut lobby, "1FFFFF", "Ann").await;
+    assert_eq!(event, "error");
+    assert!(error["message"].as_str().unwrap().contains("cannot be reached"), "a stranger has answered: {error}");
+}
