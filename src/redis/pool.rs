@@ -345,10 +345,14 @@ impl Pool {
                 () = gone => return,
                 () = self.crowded.notified() => {
                     last_crowded = Instant::now();
-                    // None more is no harm, those there are go on; but it is not tried again at once.
-                    match self.open_lane().await {
-                        Ok(lane) => self.change_lanes(|lanes| lanes.push(lane)),
-                        Err(_) => sleep(FIRST_PAUSE).await,
+                    // It may have been asked for while the last one was on its way.
+                    let is_full = self.lanes().len() >= self.options.pool_max;
+                    if !is_full {
+                        // None more is no harm, those there are go on; but it is not tried again at once.
+                        match self.open_lane().await {
+                            Ok(lane) => self.change_lanes(|lanes| lanes.push(lane)),
+                            Err(_) => sleep(FIRST_PAUSE).await,
+                        }
                     }
                 }
                 _ = looks.tick() => {
@@ -376,5 +380,54 @@ impl Pool {
             change(&mut lanes);
             self.set_lanes(lanes);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// Takes all there is to a command and says so, over and over; tells how many there were.
+    async fn agree(stream: TcpStream, commands: watch::Sender<usize>) {
+        let (reader, mut writer) = stream.into_split();
+        let mut lines = BufReader::new(reader).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            let Some(parts) = line.strip_prefix('*') else { continue };
+            for _ in 0..2 * parts.parse::<usize>().unwrap() {
+                lines.next_line().await.unwrap();
+            }
+            writer.write_all(b"+OK\r\n").await.unwrap();
+            commands.send_modify(|commands| *commands += 1);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_asked_for_twice_is_opened_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("redis://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let options = Options { url, pool_max: 2, patience: Duration::from_secs(60), ..Options::default() };
+        let redis = Redis::open(&options, &Arc::new(Metrics::new("test", "test", false))).unwrap();
+        let pool = &redis.0.pool;
+        let (first, _) = listener.accept().await.unwrap();
+        tokio::spawn(agree(first, watch::Sender::new(0)));
+        redis.watch().wait_for(|is_up| *is_up).await.unwrap();
+
+        // A place too many, and another while the second connection is on its way.
+        let mut passengers: Vec<Passenger> = (0..=BUSY).filter_map(|_| pool.board()).collect();
+        let (second, _) = listener.accept().await.unwrap();
+        passengers.extend(pool.board());
+        assert_eq!((passengers.len(), pool.lanes().len()), (BUSY + 2, 1));
+        let commands = watch::Sender::new(0);
+        let mut asked = commands.subscribe();
+        tokio::spawn(agree(second, commands));
+        // Nobody else comes; the second connection is looked after meanwhile, and not for the first time.
+        tokio::select! {
+            _ = listener.accept() => panic!("more than the bound"),
+            looked = asked.wait_for(|commands| *commands >= 5) => drop(looked.unwrap()),
+        }
+        assert_eq!(pool.lanes().len(), 2);
     }
 }
