@@ -3,8 +3,8 @@
     python3 tests/containers/check_compose.py [FOLDER]
 
 Every image has a fixed version, every file that is mounted exists, every service says how to see that it is well and how
-much it may use, whatever depends on a service knows it, settings of Liap are settings, ports do not clash, and what
-is for production shows no database and no password.
+much it may use, whatever depends on a service knows it, somebody waits for the end of a job, settings of Liap are
+settings, ports do not clash, and what is for production shows no database and no password.
 """
 
 import re
@@ -101,6 +101,8 @@ class Checker:
                     self.wrong(service, "no health check")
                 if self.stack not in ("alone",) and "mem_limit" not in body:
                     self.wrong(service, "no limit of memory")
+            else:
+                self.job(service, body)
         self.ports()
         if self.stack == "prod":
             self.production()
@@ -150,6 +152,21 @@ class Checker:
                 self.wrong(service, f"{other} will never be {condition}")
             elif set(self.services[other].get("profiles", [])) - set(body.get("profiles", [])) and how.get("required", True):
                 self.wrong(service, f"{other} is in a profile that {service} is not in")
+
+    def job(self, service, body):
+        """`up --wait` takes the end of a job for a failure, unless a service that it starts too waits for that end."""
+        profiles = set(body.get("profiles", []))
+        others = [other for name, other in self.services.items() if name != service]
+        if profiles and not any(profiles & set(other.get("profiles", [])) for other in others):
+            # Nothing else is in its profile, so it is for `run`.
+            return
+        for other in others:
+            condition = as_map(other.get("depends_on")).get(service, {}).get("condition")
+            where = set(other.get("profiles", []))
+            is_there = not where or (profiles and profiles <= where)
+            if condition == "service_completed_successfully" and self.is_running(other) and is_there:
+                return
+        self.wrong(service, "ends, and nothing that goes on waits for that")
 
     def environment(self, service, body):
         if service not in ("liap", "tester"):

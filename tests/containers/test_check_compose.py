@@ -53,6 +53,19 @@ class Mistakes(unittest.TestCase):
         self.assert_found(lambda services: services["minio"].update(depends_on={"prometheus": wait}),
                           "minio: prometheus is in a profile that minio is not in")
 
+    def test_end_of_a_job(self):
+        ends = "bucket: ends, and nothing that goes on waits for that"
+        self.assert_found(lambda services: services["liap"]["depends_on"].pop("bucket"), ends)
+        self.assert_found(lambda services: services["liap"].update(profiles=["monitoring"]), ends)
+        self.assert_found(lambda services: services["liap"].update(restart="no"), ends)
+
+        def into_a_profile(services):
+            services["liap"]["depends_on"].pop("bucket")
+            services["bucket"].update(profiles=["archive"])
+            services["minio"].update(profiles=["archive"])
+
+        self.assert_found(into_a_profile, ends)
+
     def test_settings(self):
         self.assert_found(lambda services: services["liap"]["environment"].update(LOG_LEVLE="info"),
                           "liap: LOG_LEVLE is no setting")
