@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use log::Level;
 use redis::aio::{MultiplexedConnection, PubSub};
-use redis::{Cmd, Pipeline, RedisError as ClientError, Value};
+use redis::{Cmd, Pipeline, RedisError as ClientError, Script, Value};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval, sleep, timeout};
@@ -26,8 +27,16 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Pauses between attempts to reach a Redis that is gone: at first, and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LAST_PAUSE: Duration = Duration::from_secs(1);
-/// Written before Redis counts as back: one that takes no writes is of no use.
-const PROBE_KEY: &str = "liap:probe";
+/// Up for so long, Redis counts as here to stay: the next pause is the first one again.
+const STAYS: Duration = Duration::from_secs(10);
+/// Of a Redis that comes and goes this is said so often, and then no more until it stays.
+const SAID: u32 = 2;
+/// Run before Redis counts as back, and all the while: what a decision does, because one that runs no scripts, has no
+/// clock or takes no writes is of no use.
+const PROBE: &str = "redis.call('TIME') redis.call('GET', KEYS[1]) return redis.call('SET', KEYS[1], 1, 'PX', ARGV[1])";
+/// At both ends of the slots of a cluster (26 and 16368): a node that has some and not others would decide here and
+/// refuse there.
+const PROBE_KEYS: [&str; 2] = ["liap:probe:28", "liap:probe:89"];
 const PROBE_MS: u32 = 1_000;
 
 /// A handle on Redis; clones are the same. Its connections are looked after in the background.
@@ -76,8 +85,11 @@ struct Pool {
     is_up: watch::Sender<bool>,
     /// In a row.
     failures: AtomicU32,
+    /// How often Redis went since it last stayed.
+    falls: AtomicU32,
     /// All lanes are busy.
     crowded: Notify,
+    probe: Script,
     metrics: Arc<Metrics>,
 }
 
@@ -110,7 +122,9 @@ impl Redis {
             lanes: RwLock::default(),
             is_up: watch::Sender::new(false),
             failures: AtomicU32::new(0),
+            falls: AtomicU32::new(0),
             crowded: Notify::new(),
+            probe: Script::new(PROBE),
             metrics: Arc::clone(metrics),
         });
         let keeper = tokio::spawn(Arc::clone(&pool).keep());
@@ -154,13 +168,7 @@ impl Redis {
         let pool = &self.0.pool;
         let passenger = pool.board().ok_or(Trouble::Away)?;
         let mut connection = passenger.0.connection.clone();
-        let run = async {
-            match connection.send_packed_command(by_hash).await.and_then(Value::extract_error) {
-                Err(error) if is_unknown_script(&error) => connection.send_packed_command(&whole()).await,
-                answer => answer,
-            }
-        };
-        pool.judge(timeout(pool.options.patience, run).await)
+        pool.judge(timeout(pool.options.patience, run(&mut connection, by_hash, whole)).await)
     }
 
     /// Sends several commands in one go and waits longer than for a decision: for what nobody at a table waits for.
@@ -208,8 +216,30 @@ impl Redis {
     }
 }
 
-fn is_unknown_script(error: &ClientError) -> bool {
-    error.code() == Some("NOSCRIPT")
+async fn run(
+    connection: &mut MultiplexedConnection,
+    by_hash: &Cmd,
+    whole: impl FnOnce() -> Cmd + Send,
+) -> Result<Value, ClientError> {
+    match connection.send_packed_command(by_hash).await.and_then(Value::extract_error) {
+        Err(error) if error.code() == Some("NOSCRIPT") => connection.send_packed_command(&whole()).await,
+        answer => answer,
+    }
+}
+
+/// How long to wait before Redis is tried again.
+struct Pause(Duration);
+
+impl Pause {
+    /// The next one, after Redis was up for so long.
+    fn after(&mut self, up: Duration) -> Duration {
+        if up >= STAYS {
+            self.0 = FIRST_PAUSE;
+        }
+        let pause = self.0;
+        self.0 = (pause * 2).min(LAST_PAUSE);
+        pause
+    }
 }
 
 impl Pool {
@@ -269,7 +299,20 @@ impl Pool {
     fn go_down(&self, reason: impl FnOnce() -> String) {
         if self.is_up.send_if_modified(std::mem::take) {
             self.set_lanes(Vec::new());
-            log::warn!("Redis is gone, this server goes on by itself: {}", reason());
+            log::log!(self.loudly(Level::Warn), "Redis is gone, this server goes on by itself: {}", reason());
+            self.falls.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// At what level something is said of its coming and going, which by itself has this one.
+    fn loudly(&self, level: Level) -> Level {
+        if self.falls.load(Ordering::Relaxed) < SAID { level } else { Level::Debug }
+    }
+
+    /// Says so if nothing was said of it when it came.
+    fn stays(&self) {
+        if self.falls.swap(0, Ordering::Relaxed) >= SAID {
+            log::info!("Redis answers at {}, and goes on to", self.options.url);
         }
     }
 
@@ -281,17 +324,22 @@ impl Pool {
 
     /// Keeps connections while Redis is there, and tries to reach it while it is not.
     async fn keep(self: Arc<Self>) {
-        let mut pause = FIRST_PAUSE;
+        let mut pause = Pause(FIRST_PAUSE);
         let mut is_told = false;
         loop {
+            let mut up = Duration::ZERO;
             match self.connect(self.options.pool_min.max(1)).await {
                 Ok(lanes) => {
-                    (pause, is_told) = (FIRST_PAUSE, false);
                     self.failures.store(0, Ordering::Relaxed);
                     self.set_lanes(lanes);
+                    let level = self.loudly(Level::Info);
                     self.is_up.send_replace(true);
-                    log::info!("Redis answers at {}", self.options.url);
-                    self.look_after().await;
+                    log::log!(level, "Redis answers at {}", self.options.url);
+                    // Whoever hears no more of it has heard last that it is gone.
+                    is_told = level != Level::Info;
+                    let since = Instant::now();
+                    self.look_after(since).await;
+                    up = since.elapsed();
                 }
                 Err(error) if is_told => log::debug!("Redis does not answer: {error}"),
                 Err(error) => {
@@ -299,10 +347,10 @@ impl Pool {
                     log::warn!("Redis does not answer at {}: {error}", self.options.url);
                 }
             }
+            let pause = pause.after(up);
             // Spread, so that several servers do not all come at once to a Redis that has just come back.
             sleep(pause / 2 + pause.mul_f64(f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX) / 2.0))
                 .await;
-            pause = (pause * 2).min(LAST_PAUSE);
         }
     }
 
@@ -324,17 +372,23 @@ impl Pool {
     }
 
     async fn probe(&self, lane: &Lane) -> Result<(), NoConnection> {
-        let mut command = redis::cmd("SET");
-        command.arg(PROBE_KEY).arg(1).arg("PX").arg(PROBE_MS);
         let mut connection = lane.connection.clone();
         let patience = self.options.patience;
-        let asked = timeout(patience, connection.send_packed_command(&command)).await;
-        asked.map_err(|_| NoConnection::Late(patience))??.extract_error()?;
+        for key in PROBE_KEYS {
+            let command = |what, script| {
+                let mut command = redis::cmd(what);
+                command.arg(script).arg(1).arg(key).arg(PROBE_MS);
+                command
+            };
+            let by_hash = command("EVALSHA", self.probe.get_hash());
+            let asked = timeout(patience, run(&mut connection, &by_hash, || command("EVAL", PROBE))).await;
+            asked.map_err(|_| NoConnection::Late(patience))??.extract_error()?;
+        }
         Ok(())
     }
 
-    /// Looks after the connections until Redis is gone.
-    async fn look_after(&self) {
+    /// Looks after the connections until Redis, which is up since then, is gone.
+    async fn look_after(&self, since: Instant) {
         let mut is_up = self.is_up.subscribe();
         let mut last_crowded = Instant::now();
         let mut looks = interval(LOOK_EVERY);
@@ -363,6 +417,9 @@ impl Pool {
                             Err(NoConnection::Refused(error)) => drop(self.failed(&error)),
                             Err(late) => self.count_failure(|| late.to_string()),
                         }
+                    }
+                    if since.elapsed() >= STAYS && *self.is_up.borrow() {
+                        self.stays();
                     }
                     if last_crowded.elapsed() > IDLE {
                         let least = self.options.pool_min.max(1);
@@ -402,6 +459,15 @@ mod tests {
             writer.write_all(b"+OK\r\n").await.unwrap();
             commands.send_modify(|commands| *commands += 1);
         }
+    }
+
+    #[test]
+    fn pauses_grow_until_redis_has_stayed() {
+        let mut pause = Pause(FIRST_PAUSE);
+        let mut after = |up| pause.after(Duration::from_millis(up)).as_millis();
+        assert_eq!([0, 0, 0].map(&mut after), [50, 100, 200]);
+        assert_eq!([5, 9_999, 0, 5].map(&mut after), [400, 800, 1_000, 1_000], "being up for a moment changes nothing");
+        assert_eq!([10_000, 0].map(&mut after), [50, 100]);
     }
 
     #[tokio::test]

@@ -107,7 +107,7 @@ mod shared {
     use liap::redis::{self, Redis};
 
     use super::*;
-    use crate::process::{SOON, Server};
+    use crate::process::{SOON, Server, scrape};
     use crate::services::{RedisServer, until, until_async};
 
     /// Longer than a real server takes on a busy machine: what is tested here is not how fast it is.
@@ -374,6 +374,66 @@ mod shared {
         instance.goes_on_alone().await;
         server.say("AUTH hush\r\nCONFIG SET requirepass later");
         instance.comes_back().await;
+    }
+
+    /// How often this Redis has refused to run a script at all.
+    fn refusals(server: &RedisServer) -> u32 {
+        let info = server.say("INFO commandstats");
+        let line = info.lines().find(|line| line.starts_with("cmdstat_evalsha:")).unwrap_or_default();
+        let count = line.split_once("rejected_calls=").and_then(|(_, rest)| rest.split(',').next());
+        count.map_or(0, |count| count.parse().unwrap())
+    }
+
+    /// It can be reached and written to, and yet decides nothing.
+    #[tokio::test]
+    async fn a_redis_that_runs_no_scripts_is_never_up() {
+        let Some(server) = RedisServer::start(&[]) else { return };
+        server.say("ACL SETUSER liap on >hush ~liap:* +@all -@scripting");
+        let instance = Instance::at(&format!("redis://liap:hush@127.0.0.1:{}", server.port), PATIENT);
+        let state = instance.redis.watch();
+        until_async("it is tried again and again", async || refusals(&server) >= 5).await;
+        assert!(!state.has_changed().unwrap(), "it was up meanwhile");
+        instance.goes_on_alone().await;
+        server.say("ACL SETUSER liap +@scripting");
+        instance.comes_back().await;
+    }
+
+    #[tokio::test]
+    async fn a_node_of_a_cluster_that_has_not_all_keys_is_never_up() {
+        let port = crate::services::free_port().to_string();
+        let options = ["--cluster-enabled", "yes", "--cluster-port", &port, "--cluster-require-full-coverage", "no"];
+        let Some(server) = RedisServer::start(&options) else { return };
+        server.say("CLUSTER ADDSLOTSRANGE 0 8191");
+        until("half a cluster", || server.say("CLUSTER INFO").contains("cluster_state:ok"));
+        let instance = Instance::at(&server.url(), PATIENT);
+        let state = instance.redis.watch();
+        until_async("it is tried again and again", async || refusals(&server) >= 5).await;
+        assert!(!state.has_changed().unwrap(), "it was up meanwhile");
+        instance.goes_on_alone().await;
+        server.say("CLUSTER ADDSLOTSRANGE 8192 16383");
+        instance.comes_back().await;
+    }
+
+    /// The probe passes and every decision fails: it comes back after ever longer pauses, and the log is not full of it.
+    #[test]
+    fn a_redis_that_comes_and_goes_is_told_of_twice() {
+        let Some(server) = RedisServer::start(&[]) else { return };
+        server.say("ACL SETUSER liap on >hush ~liap:probe:* +@all");
+        let url = format!("redis://liap:hush@127.0.0.1:{}", server.port);
+        let mut liap = Server::start(&[("REDIS_URL", &url), ("REDIS_TIMEOUT_MS", "1000"), ("LOG_LEVEL", "debug")]);
+        until("it has come and gone four times", || {
+            liap.get("/api/rooms");
+            let text = scrape(liap.metrics.unwrap());
+            let failed =
+                text.lines().find_map(|line| line.strip_prefix("liap_redis_decisions_total{outcome=\"failed\"} "));
+            failed.is_some_and(|count| count.parse::<u32>().unwrap() >= 12)
+        });
+        liap.signal("TERM");
+        liap.ended();
+        let log = liap.whole_log();
+        let told: Vec<&str> = log.lines().filter(|line| line.contains("Redis is gone")).collect();
+        assert!(told.len() >= 4, "{log}");
+        assert_eq!(told.iter().filter(|line| line.contains(r#""level":"warning""#)).count(), 2, "{log}");
     }
 
     #[tokio::test]
