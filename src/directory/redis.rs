@@ -21,7 +21,7 @@ use crate::protocol::{InstanceId, PlayerName, RoomId, SeatToken, SessionKey};
 use crate::redis::{Redis, Trouble};
 use crate::room::{JoinError, Newcomer, Rooms, Seated};
 
-/// A server that has not been heard of for so long is gone.
+/// A server that has not been heard of for so long is gone, and one that is about to come has come.
 const LEASE: Duration = Duration::from_millis(LEASE_MS);
 const LEASE_MS: u64 = 10_000;
 /// How often a server is heard of when nothing changes.
@@ -65,6 +65,8 @@ struct Inner {
     metrics: Arc<Metrics>,
     /// Every server that was ever heard of; nothing before the first look.
     others: Mutex<Option<HashMap<InstanceId, Other>>>,
+    /// From when on whoever is in Redis is all there are; nothing while it is out of reach.
+    complete_at: Mutex<Option<Instant>>,
     /// Another server has our digit.
     is_doubled: AtomicBool,
     calls: Mutex<Calls>,
@@ -124,6 +126,7 @@ impl Shared {
             redis,
             metrics,
             others: Mutex::default(),
+            complete_at: Mutex::default(),
             is_doubled: AtomicBool::new(false),
             // An answer to a question from before a restart must fit none of today's.
             calls: Mutex::new(Calls { last: getrandom::u64().unwrap_or(0), ..Calls::default() }),
@@ -184,6 +187,10 @@ impl Inner {
         self.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn complete_at(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.complete_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn calls(&self) -> MutexGuard<'_, Calls> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -200,7 +207,9 @@ impl Inner {
                 url: url.clone().filter(|url| *is_alive && *url != self.url),
             },
             // Nobody has this digit, so there is no such room.
-            Some(None) if self.redis.is_up() => Whereabouts::Here,
+            Some(None) if self.redis.is_up() && self.complete_at().is_some_and(|at| at <= Instant::now()) => {
+                Whereabouts::Here
+            }
             _ => Whereabouts::Elsewhere { is_alive: false, url: None },
         }
     }
@@ -258,6 +267,7 @@ impl Inner {
                     log::debug!("the directory of rooms is out of reach: {}", trouble.name());
                 },
             }
+            *self.complete_at() = None;
             sleep(PAUSE).await;
         }
     }
@@ -312,6 +322,12 @@ impl Inner {
         }
         type Texts = Vec<Option<String>>;
         let (before, cards, lists): (Option<String>, Texts, Texts) = self.redis.exchange(&commands, PATIENCE).await?;
+
+        // Whoever is not there may only be slower than this server: after a start of the machine, or when Redis has lost
+        // everything. His rooms are not nobody's, or players would forget games that he is about to bring back.
+        if is_first || before.is_none() {
+            *self.complete_at() = Some(Instant::now() + LEASE);
+        }
 
         // What stood there before the first time was written before the last restart.
         let stranger = before.as_deref().and_then(Card::read).is_some_and(|card| card.start != self.start);
