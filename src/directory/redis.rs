@@ -406,3 +406,16 @@ impl Drop for Call<'_> {
         self.inner.calls().waiting.remove(&self.number);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_says_when_a_dead_server_is_missed() {
+        let text = include_str!("../../docs/full-mode.md");
+        // Renewed right before it died, and looked for right before its lease has run out.
+        let said = format!("within {} seconds the lists are without them", (LEASE + RENEW).as_secs());
+        assert!(text.contains(&said), "{said}");
+    }
+}
