@@ -6,7 +6,7 @@ use super::room::{Life, Room, State};
 use super::seats::{Human, Presence};
 use super::{Connection, ConnectionId, Effect, Farewell, Time};
 use crate::game::Seat;
-use crate::protocol::{CloseReason, ErrorType, PlayerName, SessionKey, server_message};
+use crate::protocol::{CloseReason, PlayerName, SessionKey, server_message};
 
 /// After taking a seat in the lobby: how long the room's page may take to open its socket.
 pub(super) const CLAIM_SEAT_WITHIN: Duration = Duration::from_secs(30);
@@ -23,6 +23,8 @@ pub(super) const REPEAT_AFTER: [Duration; 3] =
     [Duration::from_millis(150), Duration::from_millis(500), Duration::from_millis(1_500)];
 /// After a restart: how long the others may take to come back once the first is there.
 pub(super) const RETURN_AFTER_FIRST: Duration = Duration::from_secs(30);
+/// Sockets that have not said yet who they are, and as many more of each player's browser without a seat.
+const UNKNOWN_SOCKETS: usize = 8;
 
 /// A socket at this room.
 #[derive(Debug)]
@@ -36,15 +38,43 @@ pub(super) struct Member {
 }
 
 impl Room {
+    /// Everybody may come in: only a greeting shows whether somebody has a seat here, and players come back through new
+    /// sockets before their old ones are gone. Where too many have come and are nobody yet, the one that has been here
+    /// longest makes room. So no crowd can stand in a player's way, for his greeting follows at once.
     pub(super) fn connected(&mut self, connection: &Connection) {
-        // Players come back through new sockets before their old ones are gone: they always find room.
-        let room_for = self.options.max_watchers_per_room + 2 * Seat::ALL.len();
-        if self.members.len() >= room_for {
-            self.refuse(connection.id, ErrorType::Busy, "Too many people are watching this table");
-            self.effects.push(Effect::Close(connection.id, CloseReason::Done));
-            return;
+        let session = connection.session.filter(|session| self.has_seat(*session));
+        let is_alike = |member: &&Member| match session {
+            Some(_) => member.session == session && member.seat.is_none(),
+            None => !member.is_listening && !self.is_player(member),
+        };
+        let alike: Vec<ConnectionId> = self.members.iter().filter(is_alike).map(|member| member.id).collect();
+        if alike.len() >= UNKNOWN_SOCKETS
+            && let Some(oldest) = alike.into_iter().min()
+        {
+            self.turn_away(oldest);
         }
         self.members.push(Member { id: connection.id, session: connection.session, seat: None, is_listening: false });
+    }
+
+    /// Whether there are more to watch than may, now that another one wants to.
+    pub(super) fn has_too_many_watchers(&self) -> bool {
+        let watches = |member: &&Member| member.is_listening && !self.is_player(member);
+        self.members.iter().filter(watches).count() > self.options.max_watchers_per_room
+    }
+
+    /// Closes a socket that does not get a place.
+    pub(super) fn turn_away(&mut self, id: ConnectionId) {
+        self.members.retain(|member| member.id != id);
+        self.repeats.retain(|&(_, owed)| owed != id);
+        self.effects.push(Effect::Close(id, CloseReason::Done));
+    }
+
+    fn is_player(&self, member: &Member) -> bool {
+        member.seat.is_some() || member.session.is_some_and(|session| self.has_seat(session))
+    }
+
+    fn has_seat(&self, session: SessionKey) -> bool {
+        self.seats.humans().any(|(_, human)| human.session == Some(session))
     }
 
     pub(super) fn disconnected(&mut self, id: ConnectionId, farewell: Farewell, now: Time) {

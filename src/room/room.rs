@@ -229,6 +229,11 @@ impl Room {
         self.members.iter().find(|member| member.id == id)
     }
 
+    /// Whether this socket is a player's.
+    pub(super) fn is_seated(&self, id: ConnectionId) -> bool {
+        self.member(id).is_some_and(|member| member.seat.is_some())
+    }
+
     /// Sends each listener the state of the room's page, with his own name.
     pub(super) fn tell_room_update(&mut self) {
         let summary = self.summary();
@@ -260,11 +265,19 @@ impl Room {
         let Some(member) = self.members.iter_mut().find(|member| member.id == id) else {
             return;
         };
-        member.is_listening = true;
-        let seat = member.seat;
+        let was_listening = std::mem::replace(&mut member.is_listening, true);
+        let seat = match &message {
+            ClientMessage::ClientReady { player_name, seat_token, .. } => {
+                self.find_seat(id, player_name.as_ref(), seat_token.as_deref())
+            }
+            _ => member.seat,
+        };
+        if seat.is_none() && !was_listening && self.has_too_many_watchers() {
+            self.refuse(id, ErrorType::Busy, "Too many people are watching this table");
+            return self.turn_away(id);
+        }
         match message {
-            ClientMessage::ClientReady { player_name, seat_token, entropy } => {
-                let seat = self.find_seat(id, player_name.as_ref(), seat_token.as_deref());
+            ClientMessage::ClientReady { entropy, .. } => {
                 if let Some(seat) = seat {
                     if self.has_left_result(seat) {
                         return self.send(id, server_message::room_not_found(&self.id.to_string()));

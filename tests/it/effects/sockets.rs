@@ -135,16 +135,17 @@ pub(super) fn watchers() {
     let server = Server::start(&[("MAX_WATCHERS_PER_ROOM", "2")]);
     play(async {
         let (id, _table, _) = room(&server, "Mira").await;
-        // Players always find room, for two sockets each: the host has one of those eight.
         let mut watching = Vec::new();
-        for _ in 0..9 {
+        for _ in 0..2 {
             let mut socket = Socket::open(&server, &id).await;
             socket.say("client_ready", json!({ "room_id": id })).await;
             socket.hear("room_state_update").await;
             watching.push(socket);
         }
         let mut one_more = Socket::open(&server, &id).await;
+        one_more.say("client_ready", json!({ "room_id": id })).await;
         assert!(one_more.hear("error").await["message"].as_str().unwrap().contains("watching"));
+        assert_eq!(one_more.closed().await, Some(1000));
     });
 }
 

@@ -196,9 +196,48 @@ fn the_end_is_shown_again_after_a_reload_but_not_to_who_has_left_it() {
 #[test]
 fn a_full_room_of_watchers_turns_more_away_but_no_player() {
     let mut table = Table::new(17, 1.0);
-    let mut last = table.connect(None);
-    for _ in 0..200 {
-        last = table.connect(None);
-    }
-    assert_eq!(table.clients[&last].closed, Some(CloseReason::Done));
+    let ann = table.enter("Ann");
+    let most = Options::default().max_watchers_per_room;
+    let mut watch = |table: &mut Table| {
+        let id = table.connect(None);
+        table.say(id, "client_ready", json!({}));
+        id
+    };
+    let watchers: Vec<ConnectionId> = (0..most).map(|_| watch(&mut table)).collect();
+    let one_more = watch(&mut table);
+    assert_eq!(refusal(&table, one_more), "busy");
+    assert_eq!(table.clients[&one_more].closed, Some(CloseReason::Done));
+
+    // Her browser, and another one that shows her token.
+    let reloaded = table.enter("Ann");
+    assert_eq!(table.clients[&ann].closed, Some(CloseReason::Done), "the newest counts");
+    assert_eq!(table.last(reloaded, "room_state_update").unwrap()["you"], "Ann");
+    let phone = table.connect(None);
+    table.say(phone, "client_ready", json!({ "player_name": "Ann", "seat_token": token("Ann").reveal() }));
+    assert_eq!(table.last(phone, "room_state_update").unwrap()["you"], "Ann");
+    assert!(watchers.iter().all(|id| table.clients[id].closed.is_none()), "those who are in stay");
+
+    table.disconnect(watchers[0], Farewell::Clean);
+    let one_more = watch(&mut table);
+    assert_eq!(table.clients[&one_more].closed, None, "a place is free again");
+}
+
+#[test]
+fn a_crowd_that_says_nothing_stands_in_nobody_s_way() {
+    let mut table = Table::new(18, 1.0);
+    let ann = table.enter("Ann");
+    let phone = table.connect(None);
+    let crowd: Vec<ConnectionId> = (0..200).map(|_| table.connect(None)).collect();
+    let open = crowd.iter().filter(|id| table.clients[id].closed.is_none()).count();
+    assert!(open <= 8, "{open} are kept");
+    assert_eq!(table.clients[&phone].closed, Some(CloseReason::Done), "the oldest makes room");
+    assert_eq!(table.clients[crowd.last().unwrap()].closed, None, "the newest may still say who it is");
+
+    let pages: Vec<ConnectionId> = (0..40).map(|_| table.connect(Some(session("Ann")))).collect();
+    let open = pages.iter().filter(|id| table.clients[id].closed.is_none()).count();
+    assert!(open <= 8, "{open} of one player's are kept");
+    assert_eq!(table.clients[&ann].closed, None, "none of them in the place of the seat");
+    let last = *pages.last().unwrap();
+    table.say(last, "client_ready", json!({ "player_name": "Ann" }));
+    assert_eq!(table.last(last, "room_state_update").unwrap()["you"], "Ann");
 }
