@@ -205,7 +205,7 @@ pub static SETTINGS: &[Setting] = &[
         |c| Slot::Flag(&mut c.limit.enabled)),
     plain(Group::Limit, "RATE_LIMIT_PER_PLAYER_PER_MINUTE", "Messages a minute of one player, with a burst of as many. Below GAME_PACE 1 this and the next three grow with the pace unless set.",
         |c| Slot::Whole(&mut c.limit.player_per_minute, 1, 1_000_000)),
-    plain(Group::Limit, "RATE_LIMIT_PER_ROOM_PER_SECOND", "Messages a second to one room, all its members together, with a burst of twenty seconds' worth.",
+    plain(Group::Limit, "RATE_LIMIT_PER_ROOM_PER_SECOND", "Messages a second to one room, all its players together, with a burst of twenty seconds' worth; as many again of all who watch.",
         |c| Slot::Whole(&mut c.limit.room_per_second, 1, 1_000_000)),
     plain(Group::Limit, "RATE_LIMIT_WEBSOCKET_PER_SECOND", "Frames a second on one WebSocket, with a burst of six seconds' worth.",
         |c| Slot::Whole(&mut c.limit.websocket_per_second, 1, 1_000_000)),

@@ -10,6 +10,21 @@ use crate::protocol::{ClientMessage, Frame, RoomId, SessionKey, server_message};
 /// each begins with a full bucket.
 const SOCKETS_FOR_ABUSE: u32 = 30;
 
+/// Beside the number of a room, which has 32 bits: the bucket of those who watch there.
+const WATCHERS: u64 = 1 << 32;
+
+/// Who speaks to a room: no crowd that watches it stops those who play there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speaker {
+    /// Somebody whose page opens. His greeting comes first: before it nobody knows whether it is a player or one more of
+    /// a crowd. What he says now is paid for with the socket.
+    Newcomer,
+    /// Somebody with a seat.
+    Player,
+    /// Somebody without one.
+    Watcher,
+}
+
 /// How much the client of one socket may say. What is over the limit has an answer for the client.
 ///
 /// Apart from the socket itself, so that a decision can be waited for while the socket goes on writing.
@@ -57,17 +72,20 @@ impl Scales {
     }
 
     /// Whether the room may hear this. Looking into the past of a table is as dear as a list.
-    pub(super) async fn said(&self, id: RoomId, message: &ClientMessage) -> Result<(), Frame> {
+    ///
+    /// The room's bucket is asked last, so that a flood from one socket is stopped at that socket and takes nothing from
+    /// the others at the table.
+    pub(super) async fn said(&self, id: RoomId, speaker: Speaker, message: &ClientMessage) -> Result<(), Frame> {
         if matches!(message, ClientMessage::RequestRecovery { .. }) {
             self.query().await?;
         }
-        self.room(id).await
-    }
-
-    /// Whether the room may hear one message more. Asked last, so that a flood from one socket is stopped at that
-    /// socket and takes nothing from the others at the table.
-    async fn room(&self, id: RoomId) -> Result<(), Frame> {
-        self.check(Kind::Room, Key::from_number(u64::from(id.number())), Cost::Ordinary).await
+        let room = u64::from(id.number());
+        let number = match speaker {
+            Speaker::Newcomer => return Ok(()),
+            Speaker::Player => room,
+            Speaker::Watcher => room | WATCHERS,
+        };
+        self.check(Kind::Room, Key::from_number(number), Cost::Ordinary).await
     }
 
     /// The client was closed for abuse.

@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 
 use super::door::Door;
 use super::outgoing::Outgoing;
-use super::scales::Scales;
+use super::scales::{Scales, Speaker};
 use super::transport::Transport;
 use crate::limit::{Key, Patience};
 use crate::observe::EventKind;
@@ -34,6 +34,8 @@ const LINGER_BYTES: usize = 2 * 1024 * 1024;
 /// The list of rooms is sent to a socket no faster than this, so that a long list that changes all the time does not
 /// become a flood.
 const LIST_BYTES_PER_SECOND: f64 = 1e6;
+/// What a page says as it opens: its greeting, and what it asks for at once.
+const OPENING_MESSAGES: u8 = 4;
 /// How long a socket of a room that is not there may stay.
 const NOWHERE: Duration = Duration::from_secs(60);
 /// The longest room id that is given back to whoever asked for it.
@@ -211,7 +213,7 @@ async fn room(link: &mut Link, scales: &Scales, session: SessionKey, id: RoomId)
     if room.deliver(Input::Connected(connection)).await.is_err() {
         return nowhere(link, scales, &text).await;
     }
-    let table = Table { room, id, number, outbox };
+    let table = Table { room, id, number, outbox, opening: OPENING_MESSAGES };
     let (table, left) = table.serve(link, scales).await;
     match left {
         Left::Socket(ended) => {
@@ -233,6 +235,8 @@ struct Table {
     id: RoomId,
     number: ConnectionId,
     outbox: room::Outbox,
+    /// How many of [`OPENING_MESSAGES`] are still to come.
+    opening: u8,
 }
 
 impl Table {
@@ -285,14 +289,26 @@ impl Table {
         }
     }
 
+    /// Who says the next thing.
+    fn speaker(&mut self) -> Speaker {
+        match self.opening.checked_sub(1) {
+            Some(left) => {
+                self.opening = left;
+                Speaker::Newcomer
+            }
+            None if self.outbox.is_seated() => Speaker::Player,
+            None => Speaker::Watcher,
+        }
+    }
+
     async fn take(&mut self, link: &mut Link, scales: &Scales, heard: Heard) -> Result<(), Left> {
         let weighed = self.meanwhile(link, heard.weigh(scales)).await?;
         let Some(message) = link.read(heard, weighed).await.map_err(Left::Socket)? else { return Ok(()) };
-        let action = name(&message);
+        let (action, speaker) = (name(&message), self.speaker());
         let (outcome, answer) = match message {
             // Says nothing about the table, so the table need not hear of it.
             ClientMessage::Ping { timestamp } => ("accepted", Some(pong(&timestamp, Some(self.id)))),
-            message => match self.meanwhile(link, scales.said(self.id, &message)).await? {
+            message => match self.meanwhile(link, scales.said(self.id, speaker, &message)).await? {
                 Err(refused) => ("refused", Some(refused)),
                 Ok(()) => match self.room.send(Input::Said(self.number, message)) {
                     Ok(()) => ("accepted", None),
@@ -402,8 +418,8 @@ fn name(message: &ClientMessage) -> &'static str {
 #[derive(Debug)]
 enum Heard {
     Text(Utf8Bytes),
-    /// A ping of the WebSocket itself; its answer is under way.
-    Ping,
+    /// A ping of the WebSocket itself, whose answer is under way, or a pong that nobody has asked for.
+    Control,
     /// It is time for a ping of ours.
     Tick,
     End(Ended),
@@ -413,7 +429,7 @@ impl Heard {
     /// Whether the client may say that; if not, the answer for him.
     async fn weigh(&self, scales: &Scales) -> Result<(), Frame> {
         match self {
-            Self::Text(_) | Self::Ping => scales.frame().await,
+            Self::Text(_) | Self::Control => scales.frame().await,
             Self::Tick | Self::End(_) => Ok(()),
         }
     }
@@ -426,6 +442,8 @@ struct Link {
     door: Arc<Door>,
     ticks: Interval,
     last_heard: Instant,
+    /// Whether a ping of ours has no answer yet.
+    awaits_pong: bool,
     patience: Patience,
 }
 
@@ -445,6 +463,7 @@ impl Link {
             outgoing: Outgoing::default(),
             ticks,
             last_heard: Instant::now(),
+            awaits_pong: false,
             patience: Patience::default(),
             door,
         }
@@ -461,8 +480,8 @@ impl Link {
             self.last_heard = Instant::now();
             return match message {
                 Some(Ok(Message::Text(text))) => Heard::Text(text),
-                Some(Ok(Message::Ping(_))) => Heard::Ping,
-                Some(Ok(Message::Pong(_))) => continue,
+                Some(Ok(Message::Pong(_))) if std::mem::take(&mut self.awaits_pong) => continue,
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => Heard::Control,
                 Some(Ok(Message::Binary(_) | Message::Frame(_))) => Heard::End(Ended::Ours(CloseReason::NotText)),
                 Some(Ok(Message::Close(frame))) => {
                     let clean = frame.is_some_and(|frame| frame.code == CloseCode::Normal);
@@ -484,7 +503,7 @@ impl Link {
         let text = match heard {
             Heard::End(ended) => return Err(ended),
             Heard::Tick => return self.ping().await.map(|()| None),
-            Heard::Ping => None,
+            Heard::Control => None,
             Heard::Text(text) => {
                 self.door.metrics.frames_received.inc();
                 self.door.metrics.received_bytes.inc_by(text.len() as u64);
@@ -518,7 +537,10 @@ impl Link {
             return Err(Ended::Ours(CloseReason::Silent));
         }
         match timeout(self.door.options.peer_timeout, self.stream.send(Message::Ping(Bytes::new()))).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => {
+                self.awaits_pong = true;
+                Ok(())
+            }
             Ok(Err(_)) => Err(Ended::Theirs(Farewell::Lost)),
             Err(_) => Err(Ended::Ours(CloseReason::TooSlow)),
         }

@@ -5,7 +5,7 @@ pub struct Options {
     pub enabled: bool,
     /// Messages a minute of one player.
     pub player_per_minute: u32,
-    /// Messages a second to one room, all its members together.
+    /// Messages a second to one room, all its players together, and as many again of all who watch.
     pub room_per_second: u32,
     /// Frames a second on one WebSocket.
     pub websocket_per_second: u32,

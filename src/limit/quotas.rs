@@ -8,7 +8,7 @@ use super::Options;
 pub enum Kind {
     /// Messages of one player, on whichever of his sockets.
     Player,
-    /// Messages to one room, of all its members and watchers.
+    /// Messages to one room: of its players, and of those who watch apart from them.
     Room,
     /// Frames on one WebSocket.
     Socket,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::sync::{Notify, mpsc};
 
@@ -29,14 +29,14 @@ pub struct Connection {
     /// The browser session it came with, if any.
     pub session: Option<SessionKey>,
     frames: mpsc::Sender<Frame>,
-    closing: Arc<Closing>,
+    line: Arc<Line>,
 }
 
 /// The receiving end: what the socket drains.
 #[derive(Debug)]
 pub struct Outbox {
     frames: mpsc::Receiver<Frame>,
-    closing: Arc<Closing>,
+    line: Arc<Line>,
 }
 
 /// What the socket has to do next.
@@ -50,19 +50,22 @@ pub enum Outgoing {
     Gone,
 }
 
+/// What both ends know beside the frames.
 #[derive(Debug, Default)]
-struct Closing {
+struct Line {
+    /// Why the socket is to be closed.
     reason: OnceLock<CloseReason>,
     notify: Notify,
+    is_seated: AtomicBool,
 }
 
 /// A pair of ends with room for `capacity` frames between them.
 #[must_use]
 pub fn connection(session: Option<SessionKey>, capacity: usize) -> (Connection, Outbox) {
     let (sender, frames) = mpsc::channel(capacity);
-    let closing = Arc::new(Closing::default());
-    let connection = Connection { id: ConnectionId::next(), session, frames: sender, closing: Arc::clone(&closing) };
-    (connection, Outbox { frames, closing })
+    let line = Arc::new(Line::default());
+    let connection = Connection { id: ConnectionId::next(), session, frames: sender, line: Arc::clone(&line) };
+    (connection, Outbox { frames, line })
 }
 
 impl Connection {
@@ -84,23 +87,33 @@ impl Connection {
     /// wait for that. The first reason counts.
     pub fn close(&self, reason: CloseReason) {
         // A later reason changes nothing: the socket is closing already.
-        if self.closing.reason.set(reason).is_ok() {
-            self.closing.notify.notify_one();
+        if self.line.reason.set(reason).is_ok() {
+            self.line.notify.notify_one();
         }
+    }
+
+    /// Says whether the client has a seat at the table.
+    pub fn set_seated(&self, is_seated: bool) {
+        self.line.is_seated.store(is_seated, Ordering::Relaxed);
     }
 
     /// Whether at least half of the queue is taken: whoever produces frames by himself should wait a little.
     #[must_use]
     pub fn is_congested(&self) -> bool {
-        self.frames.capacity() < self.frames.max_capacity() / 2 && self.closing.reason.get().is_none()
+        self.frames.capacity() < self.frames.max_capacity() / 2 && self.line.reason.get().is_none()
     }
 }
 
 impl Outbox {
+    /// Whether the client had a seat at the table when the room last heard from him.
+    pub fn is_seated(&self) -> bool {
+        self.line.is_seated.load(Ordering::Relaxed)
+    }
+
     /// Waits for the next thing to do. Cancel safe.
     pub async fn next(&mut self) -> Outgoing {
         loop {
-            match self.closing.reason.get() {
+            match self.line.reason.get() {
                 None => {}
                 Some(&reason @ (CloseReason::TooSlow | CloseReason::Abuse)) => return Outgoing::Close(reason),
                 // What was queued before the close is still delivered.
@@ -112,7 +125,7 @@ impl Outbox {
                 frame = self.frames.recv() => {
                     return frame.map_or(Outgoing::Gone, Outgoing::Frame);
                 }
-                () = self.closing.notify.notified() => {}
+                () = self.line.notify.notified() => {}
             }
         }
     }
@@ -125,10 +138,10 @@ impl Outbox {
     /// Resolves when the client must be dropped without waiting for what is queued: used while a write is stuck.
     pub async fn aborted(&self) -> CloseReason {
         loop {
-            if let Some(&reason @ (CloseReason::TooSlow | CloseReason::Abuse)) = self.closing.reason.get() {
+            if let Some(&reason @ (CloseReason::TooSlow | CloseReason::Abuse)) = self.line.reason.get() {
                 return reason;
             }
-            self.closing.notify.notified().await;
+            self.line.notify.notified().await;
         }
     }
 }

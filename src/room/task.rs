@@ -102,7 +102,10 @@ impl Task {
 
     fn take(&mut self, Post { input, sent }: Post) {
         let taken = Instant::now();
-        let is_action = matches!(input, Input::Said(..));
+        let speaker = match &input {
+            Input::Said(id, _) => Some(*id),
+            _ => None,
+        };
         let gone = match &input {
             Input::Connected(connection) => {
                 self.connections.push(connection.clone());
@@ -114,7 +117,10 @@ impl Task {
         let effects = self.room.handle(input, self.shared.clock().now());
         let handled = Instant::now();
         self.carry_out(effects);
-        if is_action {
+        if let Some(speaker) = speaker {
+            if let Some(connection) = self.connection(speaker) {
+                connection.set_seated(self.room.is_seated(speaker));
+            }
             self.measure(sent, taken, handled);
         }
         if let Some(gone) = gone {

@@ -134,6 +134,8 @@ async fn a_flood_is_refused_and_then_closed_while_others_play() {
         (id.as_str(), Message::text(json!({ "event": "get_room_state" }).to_string())),
         (id.as_str(), Message::text("{")),
         (id.as_str(), Message::Ping("x".into())),
+        // Answers to a ping that was never sent.
+        (id.as_str(), Message::Pong("x".into())),
     ] {
         let mut socket = Socket::open(&server, place).await;
         let begun = Instant::now();
@@ -192,6 +194,38 @@ async fn ten_thousand_messages_a_second_are_cut_off_within_one() {
         assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
         flood.abort();
     }
+}
+
+/// A crowd that watches a table may use up its own share, and not that of the players.
+#[tokio::test]
+async fn a_crowd_that_watches_takes_nothing_from_those_who_play() {
+    let server = Server::start(&[("RATE_LIMIT_PER_ROOM_PER_SECOND", "1")]);
+    let (id, mut table, session) = room(&server, "Mira").await;
+    let mut crowd = Vec::new();
+    for _ in 0..3 {
+        let mut watcher = Socket::open(&server, &id).await;
+        for _ in 0..20 {
+            watcher.say("get_room_state", json!({})).await;
+        }
+        crowd.push(watcher);
+    }
+    for watcher in &mut crowd[1..] {
+        assert_eq!(watcher.hear("error").await["code"], "rate_limited");
+    }
+    // Beyond what a page says as it opens.
+    for _ in 0..10 {
+        table.say("get_room_state", json!({})).await;
+    }
+    table.say("ping", json!({ "timestamp": 1 })).await;
+    loop {
+        match table.hear_any().await.0.as_str() {
+            "pong" => break,
+            event => assert_ne!(event, "error"),
+        }
+    }
+    let mut reloaded = Socket::open_with(&server, &id, &[("Cookie", &session)]).await.unwrap();
+    reloaded.enter(&id, "Mira").await;
+    assert_eq!(reloaded.hear("room_update").await["you"], "Mira");
 }
 
 /// Each new socket begins with a full bucket, so one that was closed for a flood costs its address many.
