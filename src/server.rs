@@ -1,6 +1,6 @@
 //! The one place that opens, wires, starts and stops everything.
 
-use std::future::{pending, ready};
+use std::future::pending;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZero;
@@ -24,7 +24,8 @@ use crate::directory::{self, Directory};
 use crate::http::{self, Desk, Door, Secret, Tls};
 use crate::limit::{self, Kind, Limiter};
 use crate::observe::{
-    self, Check, EventKind, Events, Health, HealthOptions, LogHandle, MemoryLevel, MemoryState, Metrics, ServerPhase,
+    self, Check, EventKind, Events, Health, HealthOptions, HealthStatus, LogHandle, MemoryLevel, MemoryState, Metrics,
+    ServerPhase,
 };
 use crate::redis::{self, Redis};
 use crate::relief::Relief;
@@ -193,6 +194,7 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle, front: Han
 
     let house = House { limiter, redis, directory, memory, archive, journal, broken, rooms, metrics };
     let health = Arc::new(house.health(&config.health));
+    front.spawn(Arc::clone(&health).watch());
     if let Some((listener, address)) = scraping {
         front.spawn(http::serve_metrics(listener, house.scrape(&front)));
         log::info!("metrics at http://{address}/metrics");
@@ -276,28 +278,28 @@ impl House {
         for kind in archive.iter().flat_map(Archive::sinks) {
             let archive = archive.clone();
             health = health.check(kind.name(), move || {
-                ready(archive.as_ref().map_or_else(Check::healthy, |archive| archive.check_sink(kind)))
+                archive.as_ref().map_or_else(Check::healthy, |archive| archive.check_sink(kind))
             });
         }
         let health = health
             .check("archive", move || {
                 let off = || Check::healthy().with("enabled", false);
-                ready(archive.as_ref().map_or_else(off, |archive| archive.check().with("enabled", true)))
+                archive.as_ref().map_or_else(off, |archive| archive.check().with("enabled", true))
             })
-            .check("journal", move || ready(check_journal(&journal, &broken)))
-            .check("memory", move || ready(check_memory(*memory.borrow())))
+            .check("journal", move || check_journal(&journal, &broken))
+            .check("memory", move || check_memory(*memory.borrow()))
             .check("limits", move || {
                 let keys = Kind::ALL.iter().map(|kind| limiter.held(*kind)).sum::<usize>();
-                ready(Check::healthy().with("keys", keys))
+                Check::healthy().with("keys", keys)
             })
-            .check("rooms", move || ready(Check::healthy().with("rooms", rooms.len())));
+            .check("rooms", move || Check::healthy().with("rooms", rooms.len()));
         let health = match self.redis.clone() {
-            Some(redis) => health.check("redis", move || ready(redis.check())),
+            Some(redis) => health.check("redis", move || redis.check()),
             None => health,
         };
         let directory = Arc::clone(&self.directory);
         match directory.check() {
-            Some(_) => health.check("instances", move || ready(directory.check().unwrap_or_default())),
+            Some(_) => health.check("instances", move || directory.check().unwrap_or_default()),
             None => health,
         }
     }
@@ -402,9 +404,8 @@ fn invent_token(log_is_elsewhere: bool) -> io::Result<Secret> {
     if log_is_elsewhere {
         writeln!(io::stderr(), "liap: ADMIN_TOKEN is not set; this run's is {token}")?;
     } else {
-        let line = format_args!("ADMIN_TOKEN is not set; this run's is {token}");
-        // Past the level of the log: without this line nobody could ever administrate.
-        log::logger().log(&log::Record::builder().level(log::Level::Info).target("liap::admin").args(line).build());
+        // Without this line nobody could ever administrate.
+        observe::log_anyway("liap::admin", format_args!("ADMIN_TOKEN is not set; this run's is {token}"), &[]);
     }
     Ok(Secret::new(token))
 }
@@ -517,22 +518,13 @@ fn restore(
 
 fn check_journal(journal: &Journal, broken: &Broken) -> Check {
     let Some(status) = journal.status() else { return Check::healthy().with("enabled", false) };
-    let check = if status.is_failing {
-        Check::degraded("live games cannot be written down; they would not survive a crash")
-    } else if broken.rooms > 0 {
-        Check::degraded(format!("{} live games did not come back after the last start", broken.rooms))
-    } else {
-        Check::healthy()
-    };
+    let mut check = status.check();
+    if check.status == HealthStatus::Healthy && broken.rooms > 0 {
+        check.status = HealthStatus::Degraded;
+        check.message = Some(format!("{} live games did not come back after the last start", broken.rooms));
+    }
     let set_aside: Vec<String> = broken.set_aside.iter().map(|path| path.display().to_string()).collect();
-    check
-        .with("enabled", true)
-        .with("rooms", status.rooms)
-        .with("queued", status.queued)
-        .with("failures", status.failures)
-        .with("file_bytes", status.file_bytes)
-        .with("lag_seconds", status.lag.as_secs_f64())
-        .with("set_aside", set_aside)
+    check.with("enabled", true).with("set_aside", set_aside)
 }
 
 /// The signals that stop the server, and one that would and must not.

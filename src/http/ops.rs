@@ -5,7 +5,8 @@ use warp::reply::{Reply as _, Response};
 use super::Asked;
 use crate::observe::{HealthStatus, ServerPhase};
 
-/// `/health` and `/api/health`: everything that can be unwell, each with its figures. 503 when games cannot go on.
+/// `/health` and `/api/health`: everything that can be unwell, each with its figures. 503 when games cannot go on
+/// or would be lost.
 pub(super) async fn health(asked: Asked) -> Response {
     let report = asked.door.health.report().await;
     let status = match report.status {

@@ -1,13 +1,15 @@
 //! Is the server well? One question, asked of everything that can be unwell.
 
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 use super::{HealthOptions, Metrics};
 
@@ -70,12 +72,36 @@ pub struct HealthReport {
     pub checks: Map<String, Value>,
 }
 
-type Answer = Pin<Box<dyn Future<Output = Check> + Send>>;
-type Question = Box<dyn Fn() -> Answer + Send + Sync>;
+/// Between two looks at everything that nobody has asked for: the metric is true then, too.
+const LOOK_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Something that can be asked how it is.
+struct Question {
+    name: &'static str,
+    ask: Arc<dyn Fn() -> Check + Send + Sync>,
+    /// One that hangs keeps one thread, and not one for each who asks.
+    turn: Arc<Semaphore>,
+}
+
+impl Question {
+    /// The answer, however long it takes.
+    async fn answer(&self) -> Check {
+        const BROKEN: &str = "the check itself failed";
+        // Refused only when the semaphore is closed, which nobody does.
+        let Ok(turn) = Arc::clone(&self.turn).acquire_owned().await else { return Check::unhealthy(BROKEN) };
+        let ask = Arc::clone(&self.ask);
+        // Whatever a check looks at may be held up by a disk; the thread that answers requests must not be.
+        let asked = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            ask()
+        });
+        asked.await.unwrap_or_else(|_| Check::unhealthy(BROKEN))
+    }
+}
 
 /// Everything that can be asked how it is.
 pub struct Health {
-    checks: Vec<(&'static str, Question)>,
+    checks: Vec<Question>,
     timeout: Duration,
     phase: AtomicU8,
     metrics: Arc<Metrics>,
@@ -83,7 +109,7 @@ pub struct Health {
 
 impl fmt::Debug for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = self.checks.iter().map(|(name, _)| *name).collect();
+        let names: Vec<&str> = self.checks.iter().map(|question| question.name).collect();
         f.debug_struct("Health").field("checks", &names).field("phase", &self.phase()).finish_non_exhaustive()
     }
 }
@@ -126,36 +152,36 @@ impl Health {
 
     /// Adds something to ask, by a name out of [`labels::CHECK`](super::labels::CHECK).
     #[must_use]
-    pub fn check<F, A>(mut self, name: &'static str, ask: F) -> Self
-    where
-        F: Fn() -> A + Send + Sync + 'static,
-        A: Future<Output = Check> + Send + 'static,
-    {
-        self.checks.push((name, Box::new(move || Box::pin(ask()))));
+    pub fn check(mut self, name: &'static str, ask: impl Fn() -> Check + Send + Sync + 'static) -> Self {
+        self.checks.push(Question { name, ask: Arc::new(ask), turn: Arc::new(Semaphore::new(1)) });
         self
     }
 
     /// Asks everything at once. What does not answer in time is unhealthy.
     pub async fn report(&self) -> HealthReport {
-        let deadline = tokio::time::Instant::now() + self.timeout;
-        // All questions are asked before the first answer is waited for.
-        let answers: Vec<_> = self.checks.iter().map(|(name, ask)| (*name, tokio::spawn(ask()))).collect();
+        let deadline = Instant::now() + self.timeout;
+        let answers = self.checks.iter().map(|question| async {
+            let late = || Check::unhealthy(format!("no answer within {} s", self.timeout.as_secs()));
+            (question.name, timeout_at(deadline, question.answer()).await.unwrap_or_else(|_| late()))
+        });
         let mut report = HealthReport { status: HealthStatus::Healthy, checks: Map::new() };
-        for (name, mut answer) in answers {
-            let check = match tokio::time::timeout_at(deadline, &mut answer).await {
-                Ok(Ok(check)) => check,
-                Ok(Err(_)) => Check::unhealthy("the check itself failed"),
-                Err(_) => {
-                    answer.abort();
-                    Check::unhealthy(format!("no answer within {} s", self.timeout.as_secs()))
-                }
-            };
+        for (name, check) in join_all(answers).await {
             self.metrics.health.with(name).set(check.status as i64);
             report.status = report.status.max(check.status);
             // A check is a map of plain values; it always has a JSON form.
             report.checks.insert(name.to_owned(), serde_json::to_value(check).unwrap_or_default());
         }
         report
+    }
+
+    /// Looks at everything from time to time, for as long as the process lives.
+    pub async fn watch(self: Arc<Self>) {
+        let mut looks = interval(LOOK_INTERVAL);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            looks.tick().await;
+            self.report().await;
+        }
     }
 
     /// Whether newcomers are welcome.
@@ -200,8 +226,8 @@ mod tests {
     #[tokio::test]
     async fn the_worst_check_decides() {
         let health = health()
-            .check("limits", || async { Check::healthy().with("keys", 7) })
-            .check("archive", || async { Check::degraded("the disk is full").with("pending", 12) });
+            .check("limits", || Check::healthy().with("keys", 7))
+            .check("archive", || Check::degraded("the disk is full").with("pending", 12));
         let report = serde_json::to_value(health.report().await).unwrap();
         assert_eq!(
             report,
@@ -216,19 +242,33 @@ mod tests {
         assert_eq!(health.metrics.health.with("archive").get(), 1);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn what_hangs_or_breaks_is_unhealthy_and_holds_up_nobody() {
-        let health = health()
-            .check("journal", std::future::pending)
-            .check("memory", || async { panic!("broken") })
-            .check("rooms", || async { Check::healthy() });
-        let before = tokio::time::Instant::now();
-        let report = health.report().await;
-        assert_eq!(before.elapsed(), Duration::from_secs(10));
-        assert_eq!(report.status, HealthStatus::Unhealthy);
-        assert_eq!(report.checks["journal"]["message"], "no answer within 10 s");
-        assert_eq!(report.checks["memory"]["message"], "the check itself failed");
-        assert_eq!(report.checks["rooms"]["status"], "healthy");
+        let (go_on, hangs) = std::sync::mpsc::channel::<()>();
+        let (hangs, asked) = (std::sync::Mutex::new(hangs), Arc::new(AtomicU8::new(0)));
+        let count = Arc::clone(&asked);
+        let options = HealthOptions { timeout: Duration::from_secs(1) };
+        let health = Health::new(&options, Arc::new(Metrics::new("test", "test", false)))
+            .check("journal", move || {
+                count.fetch_add(1, Ordering::Relaxed);
+                // Until the test is over.
+                hangs.lock().unwrap().recv().ok();
+                Check::healthy()
+            })
+            .check("memory", || panic!("broken"))
+            .check("rooms", Check::healthy);
+        for _ in 0..2 {
+            let report = health.report().await;
+            assert_eq!(report.status, HealthStatus::Unhealthy);
+            assert_eq!(report.checks["journal"]["message"], "no answer within 1 s");
+            assert_eq!(report.checks["memory"]["message"], "the check itself failed");
+            assert_eq!(report.checks["rooms"]["status"], "healthy");
+        }
+        assert_eq!(asked.load(Ordering::Relaxed), 1, "what hangs is not asked again");
+        assert_eq!(health.metrics.health.with("journal").get(), 2);
+        drop(go_on);
+        // Whether it ever comes back is told as well: the same channel answers at once now.
+        while health.report().await.checks["journal"]["status"] != "healthy" {}
     }
 
     #[test]

@@ -143,6 +143,11 @@ pub fn set_log_level(level: LogLevel) {
     log::set_max_level(level.0);
 }
 
+/// Leaves a line in the log whatever its level is: for the few that must not be missing.
+pub fn log_anyway(target: &str, message: fmt::Arguments<'_>, fields: &[(&str, kv::Value<'_>)]) {
+    log::logger().log(&Record::builder().level(Level::Info).target(target).args(message).key_values(&fields).build());
+}
+
 enum Message {
     Line(String),
     Wake,
@@ -332,6 +337,9 @@ fn json(message: &fmt::Arguments<'_>, record: &Record<'_>, id: Option<&Correlati
     }
 }
 
+/// What every line has by itself.
+const OWN_FIELDS: [&str; 5] = ["time", "level", "target", "message", "correlation_id"];
+
 struct JsonFields<'a, M: serde::ser::SerializeMap> {
     map: &'a mut M,
     outcome: Result<(), M::Error>,
@@ -341,6 +349,9 @@ impl<'kvs, M: serde::ser::SerializeMap> kv::VisitSource<'kvs> for JsonFields<'_,
     fn visit_pair(&mut self, key: kv::Key<'kvs>, value: kv::Value<'kvs>) -> Result<(), kv::Error> {
         if self.outcome.is_ok() {
             let (map, key) = (&mut self.map, key.as_str());
+            // No name comes twice in a line.
+            let renamed = OWN_FIELDS.contains(&key).then(|| format!("field_{key}"));
+            let key = renamed.as_deref().unwrap_or(key);
             self.outcome = if let Some(number) = value.to_u64() {
                 map.serialize_entry(key, &number)
             } else if let Some(number) = value.to_i64() {
@@ -494,6 +505,18 @@ mod tests {
         assert_eq!(line["room"], "3FA9C1");
         assert_eq!(line["count"], 7);
         assert!(line["time"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
+    }
+
+    #[test]
+    fn no_field_takes_the_name_of_another() {
+        let record = |fields: &[(&str, kv::Value<'_>)]| {
+            json(&format_args!("hello"), &Record::builder().level(Level::Warn).key_values(&fields).build(), None)
+        };
+        for name in OWN_FIELDS {
+            let line = record(&[(name, kv::Value::from("mine"))]);
+            assert_eq!(line.matches(&format!("\"{name}\":")).count(), usize::from(name != "correlation_id"), "{line}");
+            assert!(line.contains(&format!("\"field_{name}\":\"mine\"")), "{line}");
+        }
     }
 
     #[test]

@@ -12,7 +12,9 @@ mod priority;
 pub use allocator::{trim_memory, tune_allocator};
 pub use events::{EventKind, Events, Follower, ServerEvent};
 pub use health::{Check, Health, HealthReport, HealthStatus, ServerPhase};
-pub use logging::{CorrelationId, LogCounters, LogError, LogHandle, log_level, reopen_on_hangup, set_log_level, start};
+pub use logging::{
+    CorrelationId, LogCounters, LogError, LogHandle, log_anyway, log_level, reopen_on_hangup, set_log_level, start,
+};
 pub use memory::{MemoryLevel, MemoryState, resident_bytes, watch_memory};
 pub use metrics::{Description, Labelled, Metrics, labels};
 pub use options::{HealthOptions, LogFormat, LogLevel, LogOptions, MemoryOptions, MetricsOptions};

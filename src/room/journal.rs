@@ -20,7 +20,7 @@ use super::image::{Image, Note};
 use super::journal_file::{Account, EVENT, IMAGE, JournalError, Log, OVER, Recovered, push_entry, push_whole};
 use super::journal_sync::{Syncer, Waiting, Written};
 use super::{JournalOptions, Room};
-use crate::observe::Metrics;
+use crate::observe::{Check, Metrics};
 use crate::protocol::RoomId;
 
 /// Notes that may wait for the writer. A table that finds the queue full tells everything again with its next note.
@@ -31,6 +31,9 @@ const GROUP_MAX_BYTES: usize = 256 * 1024;
 const COMPACT_ABOVE_BYTES: u64 = 64 * 1024;
 /// How long the writer waits after a failure before it tries again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How long something may not be on disk before somebody should look, and before it counts as lost in a crash.
+const LATE_AFTER: Duration = Duration::from_secs(5);
+const LOST_AFTER: Duration = Duration::from_secs(60);
 
 /// The way to the writer. Clones are the same journal; one that is switched off takes notes and forgets them.
 #[derive(Debug, Clone, Default)]
@@ -111,7 +114,7 @@ impl Status {
 }
 
 /// How the journal is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct JournalStatus {
     /// Its last write failed; it tries again every second, and then writes everything.
     pub is_failing: bool,
@@ -131,6 +134,27 @@ pub struct JournalStatus {
     pub overflows: u64,
     /// Age of the oldest note that is not on disk.
     pub lag: Duration,
+}
+
+impl JournalStatus {
+    /// How well it is, with its figures.
+    pub fn check(&self) -> Check {
+        let check = if self.lag >= LOST_AFTER {
+            Check::unhealthy(format!("nothing is on disk since {} s; a crash would lose that", self.lag.as_secs()))
+        } else if self.is_failing {
+            Check::degraded("live games cannot be written down; they would not survive a crash")
+        } else if self.lag >= LATE_AFTER {
+            Check::degraded(format!("the disk is slow: live games are on it {} s late", self.lag.as_secs()))
+        } else {
+            Check::healthy()
+        };
+        check
+            .with("rooms", self.rooms)
+            .with("queued", self.queued)
+            .with("failures", self.failures)
+            .with("file_bytes", self.file_bytes)
+            .with("lag_seconds", self.lag.as_secs_f64())
+    }
 }
 
 enum Message {
@@ -694,6 +718,21 @@ mod tests {
             Reading::default().read_file(&bytes);
             Reading::default().read_entries(&bytes);
             Image::from_bytes(&bytes).ok();
+        }
+    }
+
+    #[test]
+    fn a_disk_that_hangs_or_fails_is_told_before_anything_is_lost() {
+        use crate::observe::HealthStatus::{Degraded, Healthy, Unhealthy};
+        for (seconds, is_failing, wanted) in [
+            (0, false, Healthy),
+            (4, false, Healthy),
+            (5, false, Degraded),
+            (1, true, Degraded),
+            (60, false, Unhealthy),
+        ] {
+            let status = JournalStatus { lag: Duration::from_secs(seconds), is_failing, ..JournalStatus::default() };
+            assert_eq!(status.check().status, wanted, "{status:?}");
         }
     }
 }

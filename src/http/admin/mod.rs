@@ -25,7 +25,7 @@ use warp::{Filter, path};
 
 use super::Asked;
 use super::error::Refusal;
-use crate::observe::EventKind;
+use crate::observe::{self, EventKind};
 
 pub use guard::Desk;
 
@@ -199,9 +199,11 @@ async fn read(body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Result
     serde_json::from_slice(&bytes).map_err(|_| Refusal::BadRequest("the body is no object of JSON"))
 }
 
-/// Leaves a trace of what an administrator did, in the log and among the events.
+/// Leaves a trace of what an administrator did, in the log, whatever its level is, and among the events.
 fn audit(asked: &Asked, action: &'static str, what: Value) {
-    log::info!(target: "liap::admin", action, what:% = what; "an administrator has acted: {action}");
+    let text = what.to_string();
+    let fields = [("action", action.into()), ("what", text.as_str().into())];
+    observe::log_anyway("liap::admin", format_args!("an administrator has acted: {action}"), &fields);
     log::debug!(target: "liap::admin", address:% = asked.client.address; "where the administrator is");
     let mut fields = json!({ "action": action });
     if let (Some(fields), Value::Object(what)) = (fields.as_object_mut(), what) {
