@@ -136,9 +136,9 @@ impl Watcher {
 
         let (used_mb, limit_mb) = (used_bytes / MIB, limit_bytes / MIB);
         if level > before {
-            log::warn!(used_mb, limit_mb, level = level.name(); "memory is {}", level.name());
+            log::warn!(used_mb, limit_mb, memory_level = level.name(); "memory is {}", level.name());
         } else if level < before {
-            log::info!(used_mb, limit_mb, level = level.name(); "memory is {} again", level.name());
+            log::info!(used_mb, limit_mb, memory_level = level.name(); "memory is {} again", level.name());
         }
     }
 }
