@@ -196,6 +196,11 @@ fn the_level_of_the_log_changes_while_it_runs() {
     drop(server.connect());
     server.get("/health");
     assert_eq!(ask(&server, "GET", "/admin/status").json()["log_level"], "debug");
+    // What an administrator does is told even so.
+    ask_with(&server, "PUT", "/admin/log-level", "{\"level\":\"off\"}");
+    server.logged("\"before\":\"debug\"".replace('"', "\\\"").as_str());
+    ask(&server, "POST", "/admin/gc");
+    server.logged("an administrator has acted: gc");
 }
 
 #[tokio::test]

@@ -20,8 +20,11 @@ use crate::relief::Relief;
 /// until that time is over.
 const MOST_FAILURES: u32 = 10;
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
-/// Addresses whose failures are remembered. A crowd of more is treated as one.
+/// Addresses whose failures are remembered. A crowd of more is treated as one ...
 const MOST_ADDRESSES: usize = 10_000;
+/// ... that may fail so often, or it would keep the administrator out, who is one of all those not remembered. No token is
+/// found by so many tries.
+const MOST_FAILURES_OF_A_CROWD: u32 = 100_000;
 /// Administrators that may follow the events at once.
 const FOLLOWERS: usize = 16;
 
@@ -88,10 +91,11 @@ const THE_REST: Key = Key::from_number(u64::MAX);
 impl Failures {
     /// How long nothing from this address is looked at.
     fn refused_for(&self, address: Key, now: Instant) -> Option<Duration> {
-        let known = self.0.get(&address).or_else(|| self.0.get(&THE_REST));
-        let &(count, since) = known?;
+        let own = self.0.get(&address).map(|known| (known, MOST_FAILURES));
+        let crowd = || self.0.get(&THE_REST).map(|known| (known, MOST_FAILURES_OF_A_CROWD));
+        let (&(count, since), most) = own.or_else(crowd)?;
         let left = FORGOTTEN_AFTER.checked_sub(now.duration_since(since)).filter(|left| !left.is_zero())?;
-        (count >= MOST_FAILURES).then_some(left)
+        (count >= most).then_some(left)
     }
 
     fn count(&mut self, address: Key, now: Instant) {
@@ -148,7 +152,12 @@ mod tests {
             failures.count(Key::from_number(number), begun);
         }
         assert!(failures.0.len() <= MOST_ADDRESSES + 1);
-        assert!(failures.refused_for(Key::from_number(123_456), begun).is_some(), "the crowd is one");
+        let administrator = Key::from_number(123_456);
+        assert_eq!(failures.refused_for(administrator, begun), None, "a crowd does not keep him out");
+        for number in 0..u64::from(MOST_FAILURES_OF_A_CROWD) {
+            failures.count(Key::from_number(1_000_000 + number), begun);
+        }
+        assert!(failures.refused_for(administrator, begun).is_some(), "but it does not try for ever");
         failures.count(Key::from_number(1), begun + FORGOTTEN_AFTER);
         assert_eq!(failures.0.len(), 1);
     }
