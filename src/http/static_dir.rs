@@ -1,8 +1,11 @@
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::SystemTime;
 
+use hyper::body::Bytes;
 use percent_encoding::percent_decode_str;
 use tokio::sync::Semaphore;
 use warp::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, LAST_MODIFIED};
@@ -21,8 +24,17 @@ use super::page::{keep_session, matches};
 #[derive(Debug)]
 pub(super) struct StaticDir {
     root: PathBuf,
-    /// How many files may be in memory at once, on their way from disk.
+    /// How many files may be on their way from disk at once.
     reads: Semaphore,
+    /// What is on its way to somebody, however slowly he reads: whoever wants the same file gets the same bytes.
+    sending: Mutex<HashMap<PathBuf, Sending>>,
+}
+
+/// A file as it was when it was read.
+#[derive(Debug)]
+struct Sending {
+    bytes: Weak<[u8]>,
+    modified: SystemTime,
 }
 
 const READS_AT_ONCE: usize = 16;
@@ -39,7 +51,7 @@ pub struct StaticDirError {
 
 struct File {
     name: PathBuf,
-    bytes: Vec<u8>,
+    bytes: Arc<[u8]>,
     modified: jiff::Timestamp,
 }
 
@@ -52,7 +64,7 @@ impl StaticDir {
         let error = |error| StaticDirError { path: path.to_owned(), error };
         let root = fs::canonicalize(path).map_err(error)?;
         fs::metadata(root.join("index.html")).map_err(error)?;
-        Ok(Self { root, reads: Semaphore::new(READS_AT_ONCE) })
+        Ok(Self { root, reads: Semaphore::new(READS_AT_ONCE), sending: Mutex::default() })
     }
 
     /// Reads a file below the root. Anything else, a link that leads out included, is not found.
@@ -71,9 +83,26 @@ impl StaticDir {
         if metadata.len() > FILE_MAX_BYTES {
             return Err(io::Error::other("longer than 32 MiB"));
         }
+        let modified = metadata.modified()?;
+        let bytes = self.bytes(&path, metadata.len(), modified)?;
         // A clock that was wrong when the file was written is no reason not to serve it.
-        let modified = jiff::Timestamp::try_from(metadata.modified()?).unwrap_or_default();
-        Ok(File { name: name.to_owned(), bytes: fs::read(&path)?, modified })
+        let modified = jiff::Timestamp::try_from(modified).unwrap_or_default();
+        Ok(File { name: name.to_owned(), bytes, modified })
+    }
+
+    /// The bytes of a file, from memory while they are being sent to anybody: a crowd that reads slowly keeps each file once.
+    fn bytes(&self, path: &Path, length: u64, modified: SystemTime) -> io::Result<Arc<[u8]>> {
+        let sending = || self.sending.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_same = |known: &Sending| known.modified == modified;
+        let held = sending().get(path).filter(|known| is_same(known)).and_then(|known| known.bytes.upgrade());
+        if let Some(bytes) = held.filter(|bytes| bytes.len() as u64 == length) {
+            return Ok(bytes);
+        }
+        let bytes: Arc<[u8]> = fs::read(path)?.into();
+        let mut sending = sending();
+        sending.retain(|_, known| known.bytes.strong_count() > 0);
+        sending.insert(path.to_owned(), Sending { bytes: Arc::downgrade(&bytes), modified });
+        Ok(bytes)
     }
 }
 
@@ -146,7 +175,7 @@ impl File {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
             response
         } else {
-            Response::new(self.bytes.into())
+            Response::new(Bytes::from_owner(self.bytes).into())
         };
         let content_type = if is_text { format!("{mime}; charset=utf-8") } else { mime.to_string() };
         // A bundle keeps its name when it changes; so does the page that names it.
@@ -203,7 +232,7 @@ mod tests {
         std::os::unix::fs::symlink("index.html", inside.path().join("near.html")).unwrap();
         let folder = StaticDir::open(inside.path()).unwrap();
         let read = |name: &str| folder.read(Path::new(name)).map(|file| file.bytes).map_err(|error| error.kind());
-        assert_eq!(read("near.html"), Ok(b"hello".to_vec()));
+        assert_eq!(read("near.html"), Ok(b"hello".as_slice().into()));
         for absent in ["link.txt", "nothing.txt", "index.html/x", ""] {
             assert_eq!(read(absent), Err(io::ErrorKind::NotFound), "{absent}");
         }
@@ -214,5 +243,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let error = StaticDir::open(folder.path()).unwrap_err().to_string();
         assert!(error.starts_with("STATIC_DIR: ") && error.contains("cannot be served"), "{error}");
+    }
+
+    #[test]
+    fn who_reads_slowly_shares_the_bytes_with_all_others() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("index.html"), "one").unwrap();
+        let served = StaticDir::open(folder.path()).unwrap();
+        let read = || served.read(Path::new("index.html")).unwrap();
+        let (slow, other) = (read(), read());
+        assert!(Arc::ptr_eq(&slow.bytes, &other.bytes));
+        fs::write(folder.path().join("index.html"), "built anew").unwrap();
+        assert_eq!((&*read().bytes, &*slow.bytes), (b"built anew".as_slice(), b"one".as_slice()));
+        drop((slow, other));
+        fs::write(folder.path().join("main.js"), "other").unwrap();
+        let _other = served.read(Path::new("main.js")).unwrap();
+        assert_eq!(served.sending.lock().unwrap().len(), 1, "what nobody is sent is forgotten");
     }
 }
