@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
@@ -5,10 +6,11 @@ use tokio::sync::watch;
 
 use super::Options;
 use super::admin::Desk;
+use super::error::Refusal;
 use super::places::Places;
 use crate::archive::Archive;
 use crate::directory::Directory;
-use crate::limit::{Kind, Limiter};
+use crate::limit::{Cost, Key, Kind, Limiter, Verdict};
 use crate::observe::{EventKind, Health, Metrics};
 use crate::room::Rooms;
 
@@ -88,6 +90,17 @@ impl Door {
         self.stage.send_replace(Stage::Cleared);
         self.sockets.empty().await;
         self.connections.empty().await;
+    }
+
+    /// Lets a request of this address pass that costs so much.
+    pub(super) async fn admit(&self, kind: Kind, address: IpAddr, cost: Cost) -> Result<(), Refusal> {
+        match self.limiter.check(kind, Key::from_address(address), cost).await {
+            Verdict::Allowed { .. } => Ok(()),
+            Verdict::Denied { retry_after } => {
+                self.count_limited(kind);
+                Err(Refusal::TooMany { quota: self.limiter.quota(kind), retry_after })
+            }
+        }
     }
 
     /// Counts somebody who met a rate limit.

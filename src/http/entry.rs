@@ -16,7 +16,7 @@ use super::door::Door;
 use super::error::Refusal;
 use super::headers;
 use crate::directory::Whereabouts;
-use crate::limit::{Cost, Key, Kind, Verdict};
+use crate::limit::{Cost, Kind};
 use crate::observe::CorrelationId;
 
 /// What every request passes on its way to the routes: who asks, how often, under which path, and what every answer
@@ -80,7 +80,7 @@ impl Entry {
         // sent away; and a school behind one address may load our page thirty times at once, each time with all its files.
         let is_file_of_ours = options.static_dir.is_none() && request.uri().path().starts_with("/assets/");
         let is_free = matches!(part, "socket" | "health" | "admin") || is_file_of_ours;
-        if !is_free && let Err(refusal) = self.admit(&client).await {
+        if !is_free && let Err(refusal) = self.door.admit(Kind::Http, client.address, Cost::Ordinary).await {
             return (part, refusal.response());
         }
         if let Some(to) = self.elsewhere(request.uri().path()) {
@@ -100,17 +100,6 @@ impl Entry {
         match self.door.directory.whereabouts(id) {
             Whereabouts::Elsewhere { url: Some(url), .. } => Some(format!("{url}/{place}/{id}")),
             Whereabouts::Elsewhere { url: None, .. } | Whereabouts::Here => None,
-        }
-    }
-
-    async fn admit(&self, client: &Client) -> Result<(), Refusal> {
-        let limiter = &self.door.limiter;
-        match limiter.check(Kind::Http, Key::from_address(client.address), Cost::Ordinary).await {
-            Verdict::Allowed { .. } => Ok(()),
-            Verdict::Denied { retry_after } => {
-                self.door.count_limited(Kind::Http);
-                Err(Refusal::TooMany { quota: limiter.quota(Kind::Http), retry_after })
-            }
         }
     }
 }

@@ -14,7 +14,7 @@ use super::ops::answer;
 use crate::archive::{
     Archive, GameId, GameJson, Query, ReadError, SummaryJson, Totals, replay, tell, time_from, time_until,
 };
-use crate::limit::{Cost, Key, Kind, Verdict};
+use crate::limit::{Cost, Kind};
 
 /// Games on a page of results, unless asked for otherwise, and at most.
 const PAGE_GAMES: usize = 20;
@@ -98,11 +98,10 @@ async fn read(
     let Some(archive) = asked.door.archive.clone() else {
         return Refusal::NotFound.response();
     };
-    if cost != Cost::Ordinary {
-        let address = Key::from_address(asked.client.address);
-        if let Verdict::Denied { retry_after } = asked.door.limiter.check(Kind::Http, address, cost).await {
-            return Refusal::TooMany { quota: asked.door.limiter.quota(Kind::Http), retry_after }.response();
-        }
+    if cost != Cost::Ordinary
+        && let Err(refusal) = asked.door.admit(Kind::Http, asked.client.address, cost).await
+    {
+        return refusal.response();
     }
     let look = move || {
         archive.catch_up();

@@ -17,7 +17,7 @@ use super::session::Session;
 use super::socket::{self, Guest};
 use super::transport::Transport;
 use crate::directory::Whereabouts;
-use crate::limit::{Cost, Key, Kind, Verdict};
+use crate::limit::{Cost, Key, Kind};
 use crate::observe::CorrelationId;
 
 /// Answers the request for a WebSocket, and starts its task.
@@ -52,11 +52,7 @@ async fn accept(destination: String, upgrade: Option<OnUpgrade>, asked: Asked) -
     {
         return Err(Refusal::Elsewhere { is_alive });
     }
-    let address = Key::from_address(client.address);
-    if let Verdict::Denied { retry_after } = door.limiter.check(Kind::NewSocket, address, Cost::Ordinary).await {
-        door.count_limited(Kind::NewSocket);
-        return Err(Refusal::TooMany { quota: door.limiter.quota(Kind::NewSocket), retry_after });
-    }
+    door.admit(Kind::NewSocket, client.address, Cost::Ordinary).await?;
     let place = door.sockets.take(client.address)?;
     let session = Session::of(&headers, &client, &door.options.base_path).map_err(|error| {
         log::error!("no randomness for a session: {error}");
@@ -64,7 +60,7 @@ async fn accept(destination: String, upgrade: Option<OnUpgrade>, asked: Asked) -
     })?;
 
     let runtime = door.runtime.clone();
-    let guest = Guest::new(door, session.key, address, destination);
+    let guest = Guest::new(door, session.key, Key::from_address(client.address), destination);
     let id = CorrelationId::current().unwrap_or_else(CorrelationId::fresh);
     runtime.spawn(id.scope(open(upgrade, guest, place)));
 
