@@ -39,6 +39,18 @@ fn series() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
     series
 }
 
+#[test]
+fn the_document_names_those_alerts_that_wake_somebody() {
+    let rules = read("alerts.yml");
+    let alerts = rules.split("- alert: ").skip(1);
+    let waking: Vec<&str> =
+        alerts.filter(|rule| rule.contains("severity: page")).map(|rule| rule.lines().next().unwrap()).collect();
+    let document = std::fs::read_to_string(folder().join("../docs/operations.md")).unwrap();
+    let named = document.split("`page`:").nth(1).unwrap().split("The others").next().unwrap();
+    let named: Vec<&str> = named.split('`').skip(1).step_by(2).collect();
+    assert_eq!(named, waking);
+}
+
 /// A metric in a query, with the values it demands of its labels.
 struct Mention {
     name: String,

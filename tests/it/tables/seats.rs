@@ -198,7 +198,7 @@ fn a_full_room_of_watchers_turns_more_away_but_no_player() {
     let mut table = Table::new(17, 1.0);
     let ann = table.enter("Ann");
     let most = Options::default().max_watchers_per_room;
-    let mut watch = |table: &mut Table| {
+    let watch = |table: &mut Table| {
         let id = table.connect(None);
         table.say(id, "client_ready", json!({}));
         id
