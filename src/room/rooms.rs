@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
+use dashmap::mapref::entry::{Entry, VacantEntry};
+use dashmap::{DashMap, DashSet};
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 use serde_json::json;
@@ -183,6 +183,9 @@ pub(super) type Shared = Rooms;
 
 struct Registry {
     rooms: DashMap<RoomId, RoomHandle>,
+    /// Ids of no room that lives, under which the journal has something that is still needed. No new room gets one: it
+    /// would write over that, or be forgotten with it.
+    reserved: DashSet<RoomId>,
     options: Arc<Options>,
     clock: Clock,
     keep: Keep,
@@ -224,6 +227,7 @@ impl Rooms {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self(Arc::new(Registry {
             rooms: DashMap::new(),
+            reserved: DashSet::new(),
             options: Arc::new(options),
             clock: Clock::start(),
             keep,
@@ -269,7 +273,7 @@ impl Rooms {
         let token = SeatToken::random().ok_or(CreateError::NoRandomness)?;
         for _ in 0..ID_ATTEMPTS {
             let id = registry.options.ids.make(getrandom::u32().map_err(|_| CreateError::NoRandomness)?);
-            let Entry::Vacant(place) = registry.rooms.entry(id) else {
+            let Some(place) = self.free_place(id) else {
                 continue;
             };
             let mut secret = [0; 32];
@@ -285,6 +289,15 @@ impl Rooms {
             return Ok(Seated { room_id: id, seat: Seat::One, token });
         }
         Err(CreateError::TooMany)
+    }
+
+    /// Where a new room of this id goes, unless the id is in use. A room that ends reserves its id before it leaves its
+    /// place, so who finds the place free and then looks, does not miss that.
+    fn free_place(&self, id: RoomId) -> Option<VacantEntry<'_, RoomId, RoomHandle>> {
+        match self.0.rooms.entry(id) {
+            Entry::Vacant(place) if !self.0.reserved.contains(&id) => Some(place),
+            Entry::Vacant(_) | Entry::Occupied(_) => None,
+        }
     }
 
     /// Brings rooms back that the journal held. Returns those that could not be, and why.
@@ -307,7 +320,11 @@ impl Rooms {
                 Ok(room) => {
                     self.0.rooms.insert(id, task::spawn(room, self.clone()));
                 }
-                Err(error) => broken.push((id, error)),
+                Err(error) => {
+                    // The journal keeps it for whoever looks into it, or for a version that understands it.
+                    self.reserve(id);
+                    broken.push((id, error));
+                }
             }
         }
         self.list_changed();
@@ -554,6 +571,16 @@ impl Rooms {
         &self.0.journal
     }
 
+    /// Gives this id to no new room until it is [released](Self::release).
+    pub(super) fn reserve(&self, id: RoomId) {
+        self.0.reserved.insert(id);
+    }
+
+    /// A new room may have this id again.
+    pub(super) fn release(&self, id: RoomId) {
+        self.0.reserved.remove(&id);
+    }
+
     pub(super) fn forget(&self, id: RoomId) {
         self.0.rooms.remove(&id);
         self.list_changed();
@@ -580,4 +607,83 @@ impl LobbyWatch {
 fn newest_first(rooms: &mut Vec<RoomSummary>) {
     rooms.sort_by(|a, b| b.created_at.cmp(&a.created_at));
     rooms.truncate(LISTED_MAX);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::{JournalOptions, Recovered, connection};
+    use super::*;
+    use crate::protocol::ClientMessage;
+
+    fn rooms(journal: &Journal, keep: Keep) -> Rooms {
+        let metrics = Arc::new(Metrics::new("test", "test", false));
+        Rooms::new(Options::default(), journal.clone(), keep, metrics, Events::new(0))
+    }
+
+    fn open(folder: &Path) -> (Journal, Recovered) {
+        let metrics = Arc::new(Metrics::new("test", "test", false));
+        Journal::open(folder, &JournalOptions::default(), metrics).unwrap()
+    }
+
+    /// The end of a room took the journal's account of a new room that had drawn its id.
+    #[tokio::test]
+    async fn an_id_is_given_again_only_when_the_journal_has_forgotten_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _) = open(folder.path());
+        let (archived, wait) = watch::channel(false);
+        let keep = move |_| {
+            let mut wait = wait.clone();
+            Box::pin(async move { assert!(wait.wait_for(|is_archived| *is_archived).await.is_ok()) }) as Kept
+        };
+        let rooms = rooms(&journal, Box::new(keep));
+        let session = Some(SessionKey::of("browser"));
+        let id = rooms.create(session, "Ann".parse().unwrap()).unwrap().room_id;
+        assert!(rooms.free_place(id).is_none());
+        let room = rooms.find(id).unwrap();
+        let (connection, _outbox) = connection(session, 64);
+        let host = connection.id;
+        room.send(Input::Connected(connection)).unwrap();
+        let ready = r#"{"event":"client_ready","data":{"player_name":"Ann"}}"#;
+        room.send(Input::Said(host, crate::protocol::decode(ready).unwrap())).unwrap();
+        room.send(Input::Said(host, ClientMessage::StartGame)).unwrap();
+        assert!(rooms.close(id, None, Duration::from_secs(20)).await);
+
+        // The game is on its way to the archive. Nobody sees the room, and the journal still has it.
+        assert!(rooms.is_empty() && rooms.find(id).is_none() && rooms.listed().is_empty());
+        journal.written().await;
+        assert_eq!(journal.status().unwrap().rooms, 1);
+        assert!(rooms.free_place(id).is_none());
+
+        archived.send(true).unwrap();
+        let place = loop {
+            tokio::task::yield_now().await;
+            if let Some(place) = rooms.free_place(id) {
+                break place;
+            }
+        };
+        let host = Newcomer { session, name: "Bea".parse().unwrap(), token: SessionKey::of("token") };
+        let rng = Pcg64Mcg::seed_from_u64(1);
+        let options = Arc::clone(&rooms.0.options);
+        let room = Room::open(id, host, ServerSeed::new([7; 32]), rng, options, rooms.0.clock.now());
+        let image = room.image();
+        place.insert(task::spawn(room, rooms.clone()));
+        assert_eq!(rooms.stop(Duration::from_secs(20)).await, 0);
+        journal.close();
+        let recovered = open(folder.path()).1;
+        assert_eq!(recovered.rooms, [(image, Vec::new())]);
+    }
+
+    #[tokio::test]
+    async fn a_room_that_does_not_come_back_keeps_its_id() {
+        let rooms = rooms(&Journal::off(), Box::new(|_| Box::pin(async {}) as Kept));
+        let no_secret = (5, 0, serde_bytes::Bytes::new(b""), 0, [(); 0], None::<()>);
+        let image = Image::from_bytes(&rmp_serde::to_vec(&no_secret).unwrap()).unwrap();
+        let id = image.room_id();
+        assert!(rooms.free_place(id).is_some());
+        let broken = rooms.restore(vec![(image, Vec::new())], |_| false);
+        assert_eq!(broken, [(id, RestoreError::Field("secret"))]);
+        assert!(rooms.is_empty() && rooms.free_place(id).is_none());
+    }
 }

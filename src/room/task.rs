@@ -85,16 +85,18 @@ impl Task {
         }
         let id = self.room.id();
         if self.room.life() == Life::Over {
-            let journal = self.shared.journal().clone();
+            let shared = self.shared.clone();
             let keeping = self.keeping.take();
-            // The journal covers a finished game until the archive has it.
+            // The journal covers a finished game until the archive has it, and until then knows no other by this id.
+            shared.reserve(id);
             tokio::spawn(async move {
                 if let Some(keeping) = keeping {
                     keeping.await.ok();
                 }
-                while !journal.forget(id) {
+                while !shared.journal().forget(id) {
                     tokio::time::sleep(JOURNAL_RETRY).await;
                 }
+                shared.release(id);
             });
         }
         self.shared.forget(id);
