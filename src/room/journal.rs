@@ -23,7 +23,8 @@ use super::{JournalOptions, Room};
 use crate::observe::{Check, Metrics};
 use crate::protocol::RoomId;
 
-/// Notes that may wait for the writer. A table that finds the queue full tells everything again with its next note.
+/// Notes that may wait for the writer. A table that finds the queue full tells everything again, soon or with its next
+/// note.
 const QUEUE_CAPACITY: usize = 16 * 1024;
 /// A group is written at the latest when it has so many bytes.
 const GROUP_MAX_BYTES: usize = 256 * 1024;
@@ -316,6 +317,33 @@ impl Journal {
                 log::error!("the journal's writer has panicked");
             }
         }
+    }
+}
+
+/// A queue that nobody empties but a test.
+#[cfg(test)]
+#[derive(Debug)]
+pub(super) struct Unread(Receiver<Message>);
+
+#[cfg(test)]
+impl Unread {
+    /// Takes the oldest of what waits: which room it is about, and its image if it tells everything.
+    pub(super) fn take(&self) -> Option<(RoomId, Option<Image>)> {
+        match self.0.try_recv().ok()? {
+            Message::Entry(room, Change::Whole(image, _)) => Some((room, Some(*image))),
+            Message::Entry(room, _) => Some((room, None)),
+            Message::Flush(_) | Message::Written(_) | Message::Stop => self.take(),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Journal {
+    /// A journal whose queue has so many places, and no writer.
+    pub(super) fn unread(places: usize) -> (Self, Unread) {
+        let (notes, messages) = sync_channel(places);
+        let writer = Writer { notes, status: Arc::new(Status::new()), thread: Mutex::default() };
+        (Self { writer: Some(Arc::new(writer)) }, Unread(messages))
     }
 }
 

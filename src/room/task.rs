@@ -18,8 +18,10 @@ use crate::protocol::server_message::RoomSummary;
 const SLOW_READER_STEP: Duration = Duration::from_millis(2);
 /// ... and at the most so often in a row. After that the slow reader's queue may overflow, and he is closed.
 const SLOW_READER_STEPS: u32 = 500;
-/// How long the end of a room waits for a place in the journal's queue.
+/// How long a room waits for a place in the journal's queue, at a time ...
 const JOURNAL_RETRY: Duration = Duration::from_millis(100);
+/// ... and at the most so often when the server stops. After that the journal lacks what happened last.
+const JOURNAL_RETRIES_AT_STOP: u32 = 30;
 
 /// Starts the task of a room.
 pub(super) fn spawn(room: Room, shared: Shared) -> RoomHandle {
@@ -33,7 +35,7 @@ pub(super) fn spawn(room: Room, shared: Shared) -> RoomHandle {
         vitals: Arc::clone(&vitals),
         inbox: inbox.downgrade(),
         shared,
-        must_retell: true,
+        retell_at: None,
         keeping: None,
     };
     tokio::spawn(task.run(inputs));
@@ -48,8 +50,8 @@ struct Task {
     /// Our own inbox, for bots that think elsewhere. Weak: the registry keeps a room alive.
     inbox: mpsc::WeakSender<Post>,
     shared: Shared,
-    /// The journal has missed something: it is told everything again.
-    must_retell: bool,
+    /// The journal has missed something: it is told everything again, then at the latest.
+    retell_at: Option<Instant>,
     /// The game that is being archived.
     keeping: Option<tokio::task::JoinHandle<()>>,
 }
@@ -59,12 +61,13 @@ impl Task {
         let sleep = tokio::time::sleep_until(Instant::now());
         tokio::pin!(sleep);
         // The journal learns of a new room at once; a restored one may have something to do at once.
-        self.must_retell = !self.shared.journal().retell(&self.room);
+        self.retell();
         let effects = self.room.wake(self.shared.clock().now());
         self.carry_out(effects);
         self.vitals.set(self.room.stage(), self.room.round(), 0);
         while matches!(self.room.life(), Life::Live | Life::StandsStill) {
-            let wake_at = self.room.wake_at().map(|time| self.shared.clock().instant(time));
+            let room_wakes_at = self.room.wake_at().map(|time| self.shared.clock().instant(time));
+            let wake_at = [room_wakes_at, self.retell_at].into_iter().flatten().min();
             if let Some(wake_at) = wake_at
                 && sleep.deadline() != wake_at
             {
@@ -76,12 +79,21 @@ impl Task {
                     None => break,
                 },
                 () = &mut sleep, if wake_at.is_some() => {
+                    if wake_at == self.retell_at {
+                        self.retell();
+                        continue;
+                    }
                     self.let_readers_catch_up().await;
                     let effects = self.room.wake(self.shared.clock().now());
                     self.carry_out(effects);
                     self.vitals.set(self.room.stage(), self.room.round(), self.connections.len());
                 }
             }
+        }
+        // Who still says something learns that nobody listens.
+        drop(inputs);
+        if self.room.life() == Life::Stopped {
+            self.tell_the_rest().await;
         }
         let id = self.room.id();
         if self.room.life() == Life::Over {
@@ -100,6 +112,21 @@ impl Task {
             });
         }
         self.shared.forget(id);
+    }
+
+    /// Tells the journal everything; if its queue is full, again a little later.
+    fn retell(&mut self) {
+        let is_told = self.shared.journal().retell(&self.room);
+        self.retell_at = (!is_told).then(|| Instant::now() + JOURNAL_RETRY);
+    }
+
+    /// The room comes back as the journal knows it, so what that has missed must reach it before the server is gone.
+    async fn tell_the_rest(&mut self) {
+        for _ in 0..JOURNAL_RETRIES_AT_STOP {
+            let Some(retell_at) = self.retell_at else { return };
+            tokio::time::sleep_until(retell_at).await;
+            self.retell();
+        }
     }
 
     fn take(&mut self, Post { input, sent }: Post) {
@@ -160,9 +187,9 @@ impl Task {
 
     fn carry_out(&mut self, effects: Vec<Effect>) {
         // The room is already where its notes lead to, so telling everything takes the place of all of them.
-        let retells = self.must_retell && effects.iter().any(|effect| matches!(effect, Effect::Remember(_)));
+        let retells = self.retell_at.is_some() && effects.iter().any(|effect| matches!(effect, Effect::Remember(_)));
         if retells {
-            self.must_retell = !self.shared.journal().retell(&self.room);
+            self.retell();
         }
         for effect in effects {
             match effect {
@@ -182,7 +209,11 @@ impl Task {
                     self.shared.list_changed();
                 }
                 Effect::Remember(_) if retells => {}
-                Effect::Remember(note) => self.must_retell |= !self.shared.journal().note(self.room.id(), note),
+                Effect::Remember(note) => {
+                    if !self.shared.journal().note(self.room.id(), note) {
+                        self.retell_at = Some(Instant::now() + JOURNAL_RETRY);
+                    }
+                }
                 Effect::Happened(happening) => self.shared.tell(self.room.id(), happening),
                 Effect::Archive(record) => {
                     // First the journal: what the archive says has happened, a restart must not let happen otherwise.
@@ -216,5 +247,70 @@ impl Task {
                 drop(inbox.send(Post::now(Input::Thought { seat, ticket, action })).await);
             }
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{CreateError, Journal, Kept, Options, Rooms};
+    use super::*;
+    use crate::observe::{Events, Metrics};
+    use crate::protocol::RoomId;
+
+    fn rooms(journal: &Journal) -> Rooms {
+        let metrics = Arc::new(Metrics::new("test", "test", false));
+        let keep = Box::new(|_| Box::pin(async {}) as Kept);
+        Rooms::new(Options::default(), journal.clone(), keep, metrics, Events::new(0))
+    }
+
+    fn open_room(rooms: &Rooms) -> Result<RoomId, CreateError> {
+        rooms.create(None, "Ann".parse().unwrap()).map(|seated| seated.room_id)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_journal_has_missed_it_is_told_while_nothing_happens() {
+        let (journal, unread) = Journal::unread(1);
+        let other = RoomId::from_number(1);
+        assert!(journal.forget(other));
+        let room = open_room(&rooms(&journal)).unwrap();
+        // The clock stands until all have done what they can.
+        tokio::time::sleep(JOURNAL_RETRY * 7 / 2).await;
+        assert_eq!(unread.take(), Some((other, None)));
+        assert_eq!(unread.take(), None);
+        tokio::time::sleep(JOURNAL_RETRY).await;
+        let (told, image) = unread.take().unwrap();
+        assert!(told == room && image.is_some());
+        // And once is enough.
+        tokio::time::sleep(3 * JOURNAL_RETRY).await;
+        assert_eq!(unread.take(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_journal_has_missed_it_is_told_before_the_end() {
+        let (journal, unread) = Journal::unread(1);
+        assert!(journal.forget(RoomId::from_number(1)));
+        let rooms = rooms(&journal);
+        let room = open_room(&rooms).unwrap();
+        let patience = Duration::from_secs(20);
+        let make_place = async {
+            tokio::time::sleep(JOURNAL_RETRY / 2).await;
+            assert_eq!(rooms.len(), 1);
+            unread.take()
+        };
+        let (left, place) = tokio::join!(rooms.stop(patience), make_place);
+        assert!(left == 0 && place.is_some());
+        let (told, image) = unread.take().unwrap();
+        assert!(told == room && image.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_journal_that_takes_nothing_does_not_keep_the_server_from_stopping() {
+        let (journal, unread) = Journal::unread(0);
+        let rooms = rooms(&journal);
+        open_room(&rooms).unwrap();
+        let begun = Instant::now();
+        assert_eq!(rooms.stop(Duration::from_secs(20)).await, 0);
+        assert_eq!(begun.elapsed(), JOURNAL_RETRY * JOURNAL_RETRIES_AT_STOP);
+        assert_eq!(unread.take(), None);
     }
 }
