@@ -457,9 +457,8 @@ fn keep(archive: Option<Archive>, events: Events) -> Keep {
                 }
                 match told.await {
                     Ok(Told::Stored(_)) => return events.note(EventKind::ArchiveStored, json!({ "game": game })),
-                    Ok(Told::Refused) => return,
-                    // Not on disk, and not to be forgotten: the next start finds it in the journal.
-                    Ok(Told::Closed) | Err(_) => return pending().await,
+                    // Not on disk, and not to be forgotten: the next start, or a later version, finds it in the journal.
+                    Ok(Told::Refused | Told::Closed) | Err(_) => return pending().await,
                 }
             }
         })

@@ -80,6 +80,9 @@ impl Thinking {
     }
 }
 
+/// Absences that a record tells of one by one.
+const MOST_TAKEOVERS: usize = 1_000;
+
 /// A running game at a table.
 #[derive(Debug)]
 pub(super) struct Playing {
@@ -135,9 +138,28 @@ impl Playing {
         }
     }
 
-    /// `now` as the record counts it.
+    /// `now` as the record counts it. Never before the last move: the clock of a machine may have gone back while it was
+    /// off, and a game whose moves go back in time is none.
     pub(super) fn game_time(&self, now: Time) -> GameTime {
-        GameTime::from_ms(u64::try_from(now.since(self.started_at).as_millis()).unwrap_or(u64::MAX))
+        let now = GameTime::from_ms(u64::try_from(now.since(self.started_at).as_millis()).unwrap_or(u64::MAX));
+        self.last_move_at().max(now)
+    }
+
+    /// How long it has taken by now, in milliseconds; no less than its moves.
+    pub(super) fn duration_ms(&self, now: Time) -> u64 {
+        let passed = u64::try_from(now.since(self.started_at).as_millis()).unwrap_or(u64::MAX);
+        passed.max(u64::from(self.last_move_at().hundredths()) * 10)
+    }
+
+    fn last_move_at(&self) -> GameTime {
+        self.moves.last().map_or(GameTime::START, |last| last.at)
+    }
+
+    /// Whether its moves lead to winners, whatever of that has been shown.
+    pub(super) fn is_decided(&self) -> bool {
+        let mut game = self.game.clone();
+        while game.advance() {}
+        game.winners().is_some()
     }
 
     /// Whether the last deal was a redeal of a running round.
@@ -151,7 +173,7 @@ impl Playing {
             return Err(ActionError::WrongPhase);
         }
         let event = self.game.apply(next.seat, next.action)?;
-        let last = self.moves.last().map_or(GameTime::START, |last| last.at);
+        let last = self.last_move_at();
         self.events.extend_from_slice(&event_bytes(&next, self.game.dealt(next.seat), last));
         self.moves.push(next);
         self.tell_of(&next);
@@ -200,7 +222,7 @@ impl Playing {
 
     /// A stage that passes has no time of its own in the journal: what it tells has that of the move before.
     fn tell(&mut self, event: TableEvent) {
-        let at = self.moves.last().map_or(GameTime::START, |last| last.at);
+        let at = self.last_move_at();
         self.story.tell(at, self.game.public().round, event);
     }
 
@@ -239,9 +261,17 @@ impl Playing {
         self.events.get(from..).unwrap_or_default().iter().copied().take(EventBytes::new().capacity()).collect()
     }
 
+    /// A bot plays for this seat from now on. Where the player was back without a move of anybody's, or goes for the
+    /// thousandth time, his last absence goes on: no coming and going makes a record too long to be kept.
     pub(super) fn begin_takeover(&mut self, seat: Seat, now: Time) {
         let from = self.game_time(now);
-        self.takeovers.push(Takeover { seat, from, to: None });
+        let (last_move, is_full) = (self.last_move_at(), self.takeovers.len() >= MOST_TAKEOVERS);
+        let last = self.takeovers.iter_mut().rev().find(|takeover| takeover.seat == seat);
+        match last.filter(|last| is_full || last.to.is_some_and(|to| to > last_move)) {
+            Some(last) => last.to = None,
+            None if is_full => {}
+            None => self.takeovers.push(Takeover { seat, from, to: None }),
+        }
         self.story.tell(from, self.game.public().round, TableEvent::Left(seat));
     }
 
@@ -252,7 +282,7 @@ impl Playing {
         }
         let now = self.game_time(now);
         if let Some(takeover) = self.takeovers.iter_mut().rev().find(|takeover| takeover.seat == seat) {
-            takeover.to.get_or_insert(now);
+            takeover.to.get_or_insert(now.max(takeover.from));
             self.story.tell(now, self.game.public().round, TableEvent::Returned(seat));
         }
     }

@@ -272,9 +272,11 @@ impl Room {
             }
             _ => member.seat,
         };
-        if seat.is_none() && !was_listening && self.has_too_many_watchers() {
-            self.refuse(id, ErrorType::Busy, "Too many people are watching this table");
-            return self.turn_away(id);
+        if seat.is_none() && !was_listening {
+            self.send_surplus_away();
+            if self.member(id).is_none() {
+                return;
+            }
         }
         match message {
             ClientMessage::ClientReady { entropy, .. } => {
@@ -396,7 +398,8 @@ impl Room {
         self.close_with(why, &closed, now);
     }
 
-    /// A game that was under way is kept as abandoned.
+    /// A game that was under way is kept as abandoned; one whose last play lies on the table is won, though nobody has been
+    /// shown that yet.
     fn close_with(&mut self, why: RoomClosed, closed: &Frame, now: Time) {
         if self.life == Life::Over {
             return;
@@ -405,9 +408,16 @@ impl Room {
             && playing.game.winners().is_none()
         {
             let game = playing.game_id;
-            let record = self.record(playing, Ended::Abandoned, now);
-            self.effects.push(Effect::Archive(Box::new(record)));
-            self.happened(Happening::Abandoned { game });
+            if playing.is_decided() {
+                let (rounds, took) = (playing.game.public().round, now.since(playing.started_at));
+                let record = self.record(playing, Ended::Won, now);
+                self.effects.push(Effect::Archive(Box::new(record)));
+                self.happened(Happening::Finished { game, rounds, took });
+            } else {
+                let record = self.record(playing, Ended::Abandoned, now);
+                self.effects.push(Effect::Archive(Box::new(record)));
+                self.happened(Happening::Abandoned { game });
+            }
         }
         self.tell_all(closed);
         self.life = Life::Over;
@@ -442,7 +452,7 @@ impl Room {
             game_id: playing.game_id,
             room_id: self.id.to_string(),
             started_at_ms: playing.started_at.unix_ms(),
-            duration_ms: u64::try_from(now.since(playing.started_at).as_millis()).unwrap_or(u64::MAX),
+            duration_ms: playing.duration_ms(now),
             players: BySeat::from_fn(player),
             proof: playing.proof.clone(),
             moves: playing.moves.clone(),

@@ -267,7 +267,8 @@ impl Room {
         Ok(())
     }
 
-    /// A player who is there has let his time pass: a bot moves for him, this once.
+    /// A player has let his time pass: a bot moves for him, this once. Also for one who has gone a moment ago and may be
+    /// back in another, or he could hold up the others for ever.
     fn play_for_the_slow(&mut self, now: Time) {
         let Some(playing) = self.playing_mut() else {
             return;
@@ -275,13 +276,16 @@ impl Room {
         playing.turn_ends = None;
         let views: Vec<_> = playing.game.to_move().iter().map(|seat| (seat, View::of(&playing.game, seat))).collect();
         for (seat, view) in views {
+            if self.seats.human(seat).is_none() {
+                continue;
+            }
             if self.seats.bot_level(seat).is_none() {
-                let action = choose(Level::Normal, &view, &mut self.rng);
                 let told = server_message::player_timed_out(self.seats.name(seat));
                 self.tell_all(&told);
                 self.happened(Happening::PlayedFor);
-                self.act_for(seat, action, now);
             }
+            let action = choose(Level::Normal, &view, &mut self.rng);
+            self.act_for(seat, action, now);
         }
     }
 
@@ -314,11 +318,6 @@ impl Room {
             self.hand_host_on(seat);
         }
         self.remember_image();
-        if let Some(playing) = self.playing_mut()
-            && playing.game.to_move().contains(seat)
-        {
-            playing.turn_ends = None;
-        }
         self.await_decisions(now);
     }
 

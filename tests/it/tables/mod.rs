@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use liap::archive::{Ended, GameRecord};
+use liap::archive::{Ended, GameRecord, encode};
 use liap::game::{Level, Seat, ServerSeed, choose};
 use liap::protocol::{CloseReason, RoomId, SeatToken, SessionKey, decode};
 use liap::room::{

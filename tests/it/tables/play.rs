@@ -263,3 +263,57 @@ fn who_comes_late_is_told_what_all_may_know_and_no_more() {
     assert_eq!(all.iter().map(|event| event["sequence"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!((&all[0]["type"], &all[0]["multiplier"]), (&json!("dealt"), &json!(1)));
 }
+
+/// Ann's move, with all her time left.
+fn at_her_move(seed: u8) -> (Table, ConnectionId) {
+    let mut table = Table::new(seed, 1.0);
+    let ann = table.enter("Ann");
+    table.say(ann, "start_game", json!({}));
+    table.play(&[(ann, "Ann")], |table| {
+        let state = table.last(ann, "phase_change");
+        state.is_some_and(|state| state["phase"] == "turn" && state["phase_data"]["current_player"] == "Ann")
+    });
+    (table, ann)
+}
+
+fn go_and_come_back(table: &mut Table, ann: ConnectionId) {
+    table.say(ann, "leave_room", json!({ "player_name": "Ann" }));
+    table.say(ann, "client_ready", json!({ "player_name": "Ann" }));
+}
+
+#[test]
+fn who_comes_and_goes_without_end_spoils_no_record() {
+    let (mut table, ann) = at_her_move(25);
+    for _ in 0..20_000 {
+        table.pass(Duration::from_millis(1));
+        go_and_come_back(&mut table, ann);
+        table.heard(ann);
+    }
+    table.play(&[(ann, "Ann")], |_| false);
+    let record = &table.records[0];
+    assert!(record.takeovers.len() < 10, "{}", record.takeovers.len());
+    encode(record).unwrap();
+}
+
+#[test]
+fn who_comes_and_goes_without_end_holds_up_nobody() {
+    let turn = Options::default().turn_timeout.unwrap();
+    for leaves_last in [false, true] {
+        let (mut table, ann) = at_her_move(26);
+        let steps = 12;
+        for _ in 0..steps {
+            table.pass(turn / steps - Duration::from_millis(1));
+            go_and_come_back(&mut table, ann);
+        }
+        table.heard(ann);
+        if leaves_last {
+            table.say(ann, "leave_room", json!({ "player_name": "Ann" }));
+        }
+        table.pass(Duration::from_millis(20));
+        if leaves_last {
+            table.say(ann, "client_ready", json!({ "player_name": "Ann" }));
+        }
+        assert_eq!(table.last(ann, "player_timed_out").is_some(), !leaves_last);
+        assert_ne!(table.last(ann, "phase_change").unwrap()["phase_data"]["current_player"], "Ann", "her time is over");
+    }
+}

@@ -104,3 +104,43 @@ fn what_happened_is_told_the_same_after_a_restart() {
     };
     assert_eq!(turns(&after), turns(&before));
 }
+
+/// Whenever a room closes, what it hands over can be kept: a game whose last play lies on the table is won, though its
+/// winners have not been shown yet.
+#[test]
+fn a_room_that_closes_at_any_moment_leaves_a_game_that_can_be_kept() {
+    let mut table = Table::new(23, 1.0);
+    let ann = table.enter("Ann");
+    table.say(ann, "start_game", json!({}));
+    let mut ends = Vec::new();
+    table.play(&[(ann, "Ann")], |table| {
+        let mut closed = table.restarted();
+        closed.input(Input::CloseRoom(None));
+        let record = closed.records.pop().expect("a game was under way");
+        encode(&record).unwrap();
+        ends.push(record.ended);
+        false
+    });
+    encode(&table.records[0]).unwrap();
+    let won = ends.iter().filter(|ended| **ended == Ended::Won).count();
+    // The play is shown, then who won its turn, then the scores.
+    assert!(won >= 3 && ends.is_sorted_by_key(|ended| *ended == Ended::Won), "{won} of {}", ends.len());
+}
+
+/// A machine without a clock of its own comes up in the past.
+#[test]
+fn a_clock_that_was_set_back_over_a_restart_spoils_no_game() {
+    let mut table = Table::new(24, 0.1);
+    let ann = table.enter("Ann");
+    table.say(ann, "start_game", json!({}));
+    table.play(&[(ann, "Ann")], |table| table.phase(ann) == Some("turn"));
+    table.disconnect(ann, Farewell::Lost);
+    table.pass(Duration::from_secs(3));
+    table.now = Time::from_unix_ms(table.now.unix_ms() - 1_800_000);
+    let mut again = table.restarted();
+    let ann = again.enter("Ann");
+    again.play(&[(ann, "Ann")], |_| false);
+    let record = &again.records[0];
+    encode(record).unwrap();
+    assert!(record.takeovers.iter().all(|takeover| takeover.to.is_some_and(|to| to >= takeover.from)));
+}
