@@ -6,7 +6,7 @@ use super::room::{Life, Room, State};
 use super::seats::{Human, Presence};
 use super::{Connection, ConnectionId, Effect, Farewell, Time};
 use crate::game::Seat;
-use crate::protocol::{CloseReason, PlayerName, SessionKey, server_message};
+use crate::protocol::{CloseReason, ErrorType, PlayerName, SessionKey, server_message};
 
 /// After taking a seat in the lobby: how long the room's page may take to open its socket.
 pub(super) const CLAIM_SEAT_WITHIN: Duration = Duration::from_secs(30);
@@ -56,14 +56,18 @@ impl Room {
         self.members.push(Member { id: connection.id, session: connection.session, seat: None, is_listening: false });
     }
 
-    /// Whether there are more to watch than may, now that another one wants to.
-    pub(super) fn has_too_many_watchers(&self) -> bool {
+    /// More watch than may, because somebody begins to or is no player any more: the latest go.
+    pub(super) fn send_surplus_away(&mut self) {
         let watches = |member: &&Member| member.is_listening && !self.is_player(member);
-        self.members.iter().filter(watches).count() > self.options.max_watchers_per_room
+        let mut watchers: Vec<ConnectionId> = self.members.iter().filter(watches).map(|member| member.id).collect();
+        watchers.sort_unstable();
+        for id in watchers.into_iter().skip(self.options.max_watchers_per_room) {
+            self.refuse(id, ErrorType::Busy, "Too many people are watching this table");
+            self.turn_away(id);
+        }
     }
 
-    /// Closes a socket that does not get a place.
-    pub(super) fn turn_away(&mut self, id: ConnectionId) {
+    fn turn_away(&mut self, id: ConnectionId) {
         self.members.retain(|member| member.id != id);
         self.repeats.retain(|&(_, owed)| owed != id);
         self.effects.push(Effect::Close(id, CloseReason::Done));
@@ -83,9 +87,13 @@ impl Room {
         };
         let member = self.members.swap_remove(at);
         self.repeats.retain(|&(_, owed)| owed != id);
-        let Some(seat) = member.seat else {
-            return;
-        };
+        if let Some(seat) = member.seat {
+            self.vacate(seat, id, farewell, now);
+        }
+    }
+
+    /// Nobody sits at this seat any more who came by this socket.
+    fn vacate(&mut self, seat: Seat, id: ConnectionId, farewell: Farewell, now: Time) {
         let playing = matches!(self.state, State::Playing(_));
         let is_over = matches!(&self.state, State::Playing(playing) if playing.game.winners().is_some());
         let Some(human) = self.seats.human_mut(seat).filter(|human| human.presence == Presence::Here(id)) else {
@@ -176,7 +184,13 @@ impl Room {
 
     /// Gives a seat to the socket of its player.
     pub(super) fn sit_down(&mut self, id: ConnectionId, seat: Seat, now: Time) {
-        let session = self.member(id).and_then(|member| member.session);
+        let Some(&Member { session, seat: held, .. }) = self.member(id) else {
+            return;
+        };
+        // Who holds two seats sits on one at a time, however often he changes.
+        if let Some(held) = held.filter(|held| *held != seat) {
+            self.vacate(held, id, Farewell::Lost, now);
+        }
         let Some(human) = self.seats.human_mut(seat) else {
             return;
         };
@@ -197,6 +211,7 @@ impl Room {
             }
         }
         self.closes_at = None;
+        self.send_surplus_away();
         if self.life == Life::StandsStill {
             self.go_on(now);
         }

@@ -75,6 +75,7 @@ impl Room {
         for id in told {
             self.send(id, server_message::room_closed(RoomClosed::PlayerRemoved));
         }
+        self.send_surplus_away();
         self.seats_changed(now);
     }
 
@@ -105,6 +106,7 @@ impl Room {
         } else {
             self.told_left(seat);
             self.seats[seat] = Occupant::Free;
+            self.send_surplus_away();
             self.seats_changed(now);
         }
     }

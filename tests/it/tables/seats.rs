@@ -241,3 +241,48 @@ fn a_crowd_that_says_nothing_stands_in_nobody_s_way() {
     table.say(last, "client_ready", json!({ "player_name": "Ann" }));
     assert_eq!(table.last(last, "room_state_update").unwrap()["you"], "Ann");
 }
+
+#[test]
+fn who_gives_a_seat_up_leaves_no_more_watchers_than_may_be() {
+    let mut table = Table::new(19, 1.0);
+    let ann = table.enter("Ann");
+    table.free(ann, 4);
+    let most = Options::default().max_watchers_per_room;
+    for _ in 0..most {
+        let id = table.connect(None);
+        table.say(id, "client_ready", json!({}));
+    }
+    for _ in 0..3 {
+        table.join("Jon").unwrap();
+        let others: Vec<ConnectionId> = (0..8).map(|_| table.connect(Some(session("Jon")))).collect();
+        let jon = table.enter("Jon");
+        for &id in &others {
+            table.say(id, "client_ready", json!({ "player_name": "Nobody" }));
+        }
+        table.say(jon, "leave_room", json!({ "player_name": "Jon" }));
+    }
+    let open = table.clients.values().filter(|client| client.closed.is_none()).count();
+    assert_eq!(open, most + 1, "those who watched before, and Ann");
+}
+
+/// Whoever holds two seats in one browser, and shows both of them on one socket, leaves neither behind him.
+#[test]
+fn a_socket_sits_on_one_seat_at_a_time() {
+    for plays in [false, true] {
+        let mut table = Table::new(20, 1.0);
+        let ann = table.enter("Ann");
+        table.free(ann, 4);
+        let (reply, mut answer) = tokio::sync::oneshot::channel();
+        let who = Newcomer { session: Some(session("Ann")), ..newcomer("Bob") };
+        table.input(Input::Join { who, reply });
+        answer.try_recv().unwrap().unwrap();
+        if plays {
+            table.say(ann, "start_game", json!({}));
+        }
+        table.say(ann, "client_ready", json!({ "player_name": "Bob" }));
+        assert_eq!(table.last(ann, "room_state_update").unwrap()["you"], "Bob");
+        table.disconnect(ann, Farewell::Lost);
+        table.pass(Duration::from_secs(60));
+        assert!(table.room.life() == Life::Over, "nobody is there any more");
+    }
+}
