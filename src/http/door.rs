@@ -2,7 +2,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::Options;
 use super::admin::Desk;
@@ -13,6 +13,9 @@ use crate::directory::Directory;
 use crate::limit::{Cost, Key, Kind, Limiter, Verdict};
 use crate::observe::{EventKind, Health, Metrics};
 use crate::room::Rooms;
+
+/// Readers of the archive.
+const READS_AT_ONCE: usize = 8;
 
 /// What everything at the door shares.
 #[derive(Debug)]
@@ -26,6 +29,9 @@ pub struct Door {
     pub(super) directory: Arc<dyn Directory>,
     /// Completed games, if they are kept.
     pub(super) archive: Option<Archive>,
+    /// How many may read there at once: fewer than there are threads that may wait for a disk, or a slow one would hold
+    /// up whoever asks how the server is.
+    pub(super) reads: Semaphore,
     /// Connections that speak HTTP: they have not become a WebSocket, or not yet.
     pub(super) connections: Arc<Places>,
     /// WebSockets.
@@ -75,6 +81,7 @@ impl Door {
             rooms: directory.rooms().clone(),
             directory,
             archive,
+            reads: Semaphore::new(READS_AT_ONCE),
             desk,
             runtime: Handle::current(),
         })

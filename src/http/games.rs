@@ -103,11 +103,15 @@ async fn read(
     {
         return refusal.response();
     }
+    // Refused only when the semaphore is closed, which nobody does.
+    let permit = asked.door.reads.acquire().await.ok();
     let look = move || {
         archive.catch_up();
         look(&archive)
     };
-    match tokio::task::spawn_blocking(look).await {
+    let found = tokio::task::spawn_blocking(look).await;
+    drop(permit);
+    match found {
         Ok(Ok(Some(found))) => answer(StatusCode::OK, &found),
         Ok(Ok(None)) => Refusal::NotFound.response(),
         Ok(Err(error)) => {

@@ -289,9 +289,10 @@ impl Table {
         }
     }
 
-    /// Who says the next thing.
-    fn speaker(&mut self) -> Speaker {
-        match self.opening.checked_sub(1) {
+    /// Who says this.
+    fn speaker(&mut self, message: &ClientMessage) -> Speaker {
+        let opens = matches!(message, ClientMessage::ClientReady { .. } | ClientMessage::GetRoomState);
+        match self.opening.checked_sub(1).filter(|_| opens) {
             Some(left) => {
                 self.opening = left;
                 Speaker::Newcomer
@@ -304,7 +305,7 @@ impl Table {
     async fn take(&mut self, link: &mut Link, scales: &Scales, heard: Heard) -> Result<(), Left> {
         let weighed = self.meanwhile(link, heard.weigh(scales)).await?;
         let Some(message) = link.read(heard, weighed).await.map_err(Left::Socket)? else { return Ok(()) };
-        let (action, speaker) = (name(&message), self.speaker());
+        let (action, speaker) = (name(&message), self.speaker(&message));
         let (outcome, answer) = match message {
             // Says nothing about the table, so the table need not hear of it.
             ClientMessage::Ping { timestamp } => ("accepted", Some(pong(&timestamp, Some(self.id)))),

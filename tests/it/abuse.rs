@@ -212,6 +212,10 @@ async fn a_crowd_that_watches_takes_nothing_from_those_who_play() {
     for watcher in &mut crowd[1..] {
         assert_eq!(watcher.hear("error").await["code"], "rate_limited");
     }
+    // What no page says as it opens is not free on a new socket either.
+    let mut fresh = Socket::open(&server, &id).await;
+    fresh.say("request_recovery", json!({ "from_sequence": 0, "to_sequence": 9 })).await;
+    assert_eq!(fresh.hear("error").await["code"], "rate_limited");
     // Beyond what a page says as it opens.
     for _ in 0..10 {
         table.say("get_room_state", json!({})).await;

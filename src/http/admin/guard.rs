@@ -20,6 +20,7 @@ use crate::relief::Relief;
 /// until that time is over.
 const MOST_FAILURES: u32 = 10;
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Addresses whose failures are remembered. A crowd of more is treated as one ...
 const MOST_ADDRESSES: usize = 10_000;
 /// ... that may fail so often, or it would keep the administrator out, who is one of all those not remembered. No token is
@@ -83,7 +84,11 @@ fn presented(headers: &HeaderMap) -> Option<&str> {
 
 /// Who has shown wrong tokens lately.
 #[derive(Debug, Default)]
-struct Failures(HashMap<Key, (u32, Instant)>);
+struct Failures {
+    by_address: HashMap<Key, (u32, Instant)>,
+    /// When those that are over were last looked for: a crowd must not make that a work of its own.
+    swept: Option<Instant>,
+}
 
 /// Stands for all addresses there is no room for.
 const THE_REST: Key = Key::from_number(u64::MAX);
@@ -91,19 +96,21 @@ const THE_REST: Key = Key::from_number(u64::MAX);
 impl Failures {
     /// How long nothing from this address is looked at.
     fn refused_for(&self, address: Key, now: Instant) -> Option<Duration> {
-        let own = self.0.get(&address).map(|known| (known, MOST_FAILURES));
-        let crowd = || self.0.get(&THE_REST).map(|known| (known, MOST_FAILURES_OF_A_CROWD));
+        let own = self.by_address.get(&address).map(|known| (known, MOST_FAILURES));
+        let crowd = || self.by_address.get(&THE_REST).map(|known| (known, MOST_FAILURES_OF_A_CROWD));
         let (&(count, since), most) = own.or_else(crowd)?;
         let left = FORGOTTEN_AFTER.checked_sub(now.duration_since(since)).filter(|left| !left.is_zero())?;
         (count >= most).then_some(left)
     }
 
     fn count(&mut self, address: Key, now: Instant) {
-        if self.0.len() >= MOST_ADDRESSES {
-            self.0.retain(|_, (_, since)| now.duration_since(*since) < FORGOTTEN_AFTER);
+        let is_full = self.by_address.len() >= MOST_ADDRESSES;
+        if is_full && self.swept.is_none_or(|swept| now.duration_since(swept) >= SWEEP_INTERVAL) {
+            self.by_address.retain(|_, (_, since)| now.duration_since(*since) < FORGOTTEN_AFTER);
+            self.swept = Some(now);
         }
-        let has_room = self.0.len() < MOST_ADDRESSES || self.0.contains_key(&address);
-        let (count, since) = self.0.entry(if has_room { address } else { THE_REST }).or_insert((0, now));
+        let has_room = self.by_address.len() < MOST_ADDRESSES || self.by_address.contains_key(&address);
+        let (count, since) = self.by_address.entry(if has_room { address } else { THE_REST }).or_insert((0, now));
         if now.duration_since(*since) >= FORGOTTEN_AFTER {
             (*count, *since) = (0, now);
         }
@@ -151,7 +158,7 @@ mod tests {
         for number in 0..2 * MOST_ADDRESSES as u64 {
             failures.count(Key::from_number(number), begun);
         }
-        assert!(failures.0.len() <= MOST_ADDRESSES + 1);
+        assert!(failures.by_address.len() <= MOST_ADDRESSES + 1);
         let administrator = Key::from_number(123_456);
         assert_eq!(failures.refused_for(administrator, begun), None, "a crowd does not keep him out");
         for number in 0..u64::from(MOST_FAILURES_OF_A_CROWD) {
@@ -159,6 +166,6 @@ mod tests {
         }
         assert!(failures.refused_for(administrator, begun).is_some(), "but it does not try for ever");
         failures.count(Key::from_number(1), begun + FORGOTTEN_AFTER);
-        assert_eq!(failures.0.len(), 1);
+        assert_eq!(failures.by_address.len(), 1);
     }
 }
