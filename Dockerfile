@@ -63,6 +63,6 @@ VOLUME /data
 EXPOSE 8000
 # SIGTERM tells the tables, writes everything down and ends within SHUTDOWN_TIMEOUT_SECONDS.
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=12s --start-period=30s CMD ["liap", "healthcheck"]
+HEALTHCHECK --interval=10s --timeout=12s --start-period=30s CMD ["liap", "healthcheck", "--live"]
 ENTRYPOINT ["liap"]
 CMD ["serve"]

@@ -17,9 +17,10 @@ use crate::unverified::AnyCertificate;
 /// More than any answer of `/health` needs.
 const LONGEST_ANSWER: u64 = 64 * 1024;
 
-/// Asks `/health`; exit code 0 if the server calls itself healthy or degraded, 1 otherwise.
-pub(super) fn run(config: &Config, address: Option<&str>) -> anyhow::Result<ExitCode> {
-    let path = format!("{}/health", config.http.base_path.as_str());
+/// Asks `/health`; exit code 0 if the server calls itself healthy or degraded, 1 otherwise. Or only `/health/live`.
+pub(super) fn run(config: &Config, address: Option<&str>, live: bool) -> anyhow::Result<ExitCode> {
+    let question = if live { "/health/live" } else { "/health" };
+    let path = format!("{}{question}", config.http.base_path.as_str());
     let address = match address {
         Some(address) => address
             .to_socket_addrs()

@@ -52,6 +52,10 @@ enum Command {
         /// What to ask, instead of the server these settings describe.
         #[arg(long, value_name = "HOST:PORT")]
         address: Option<String>,
+        /// Only whether it answers at all: for whatever restarts what is not well. A restart mends no disk, and loses what is
+        /// not on it.
+        #[arg(long)]
+        live: bool,
     },
     /// List, show, move and check completed games.
     #[command(subcommand)]
@@ -155,7 +159,9 @@ impl Cli {
             Command::Config { reference: Some(form) } => config::print_reference(form),
             Command::Config { reference: None } => config::print_effective(&sources.load()?),
             Command::Doctor(arguments) => doctor::run(&arguments, &sources),
-            Command::Healthcheck { address } => healthcheck::run(&sources.load()?.config, address.as_deref()),
+            Command::Healthcheck { address, live } => {
+                healthcheck::run(&sources.load()?.config, address.as_deref(), live)
+            }
             Command::Archive(command) => archive::run(command, &sources.load()?.config),
             Command::Load(arguments) => load::load(&arguments),
             Command::Simulate(arguments) => simulate::run(&arguments),
