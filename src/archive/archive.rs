@@ -113,7 +113,8 @@ impl Archive {
         Ok((Self { shared, worker: Arc::new(worker), couriers: Arc::default() }, report))
     }
 
-    /// Begins to copy games to sinks: what they do not have, and whatever comes. To be called once.
+    /// Begins to copy games to sinks: what they do not have, and whatever comes. To be called once, with none where there
+    /// are none: before, no game goes for its age, since a sink may be owed it.
     ///
     /// # Errors
     /// What the sinks are owed cannot be read or written.
@@ -127,6 +128,7 @@ impl Archive {
         // A second call changes nothing.
         drop(self.shared.sinks.set(couriers.iter().map(|courier| Arc::clone(courier.state())).collect()));
         drop(self.couriers.set(couriers));
+        self.worker.sinks_known();
         Ok(())
     }
 
@@ -406,7 +408,9 @@ impl Shared {
     /// Whether some sink has not got a game yet.
     fn is_owed(&self, id: GameId) -> bool {
         let sinks = self.sinks();
-        !sinks.is_empty() && self.store.number(id).is_some_and(|number| sinks.iter().any(|sink| sink.owes(number)))
+        // Where it cannot be told, the game stays for an hour more.
+        let owes = |number: Option<u64>| number.is_some_and(|number| sinks.iter().any(|sink| sink.owes(number)));
+        !sinks.is_empty() && self.store.number(id).map_or(true, owes)
     }
 
     /// The sinks that get copies.

@@ -324,9 +324,11 @@ impl Store {
     }
 
     /// The sequence number of a game.
-    pub(super) fn number(&self, id: GameId) -> Option<u64> {
-        // While the catalog is rebuilt it cannot say; that takes seconds.
-        self.shared.catalog.find(id).ok().flatten()
+    ///
+    /// # Errors
+    /// The catalog is being rebuilt, which takes seconds.
+    pub(super) fn number(&self, id: GameId) -> Result<Option<u64>, StoreError> {
+        self.shared.catalog.find(id).map_err(|fault| StoreError::Catalog(fault.to_string()))
     }
 
     /// The store's folder.

@@ -45,6 +45,8 @@ enum Message {
     Game(Job),
     /// What was gathered is not to wait for more.
     Hurry,
+    /// It is known now which sinks get copies.
+    SinksKnown,
 }
 
 /// A game that waits for its group.
@@ -52,6 +54,13 @@ struct Gathered {
     id: GameId,
     bytes: Vec<u8>,
     told: Box<dyn FnOnce(Told) + Send>,
+}
+
+/// What the encoder hands on.
+enum Handed {
+    Sent(Sent),
+    /// It is known now which sinks get copies.
+    SinksKnown,
 }
 
 /// A game on its way to the disk.
@@ -163,7 +172,15 @@ impl Worker {
                 self.pending.end();
                 Err(job)
             }
-            Ok(()) | Err(Message::Hurry) => Ok(()),
+            Ok(()) | Err(Message::Hurry | Message::SinksKnown) => Ok(()),
+        }
+    }
+
+    /// It is known now which sinks get copies, so that old games may go.
+    pub(super) fn sinks_known(&self) {
+        if let Some(inbox) = self.inbox() {
+            // If the queue is full, the next game does as well.
+            drop(inbox.try_send(Message::SinksKnown));
         }
     }
 
@@ -235,7 +252,7 @@ impl Drop for Worker {
 /// Makes bytes of games, gathers a group of them and hands it to the store.
 struct Encoder {
     shared: Arc<Shared>,
-    sent: SyncSender<Sent>,
+    sent: SyncSender<Handed>,
     pending: Arc<Pending>,
     /// Games a group has at most.
     group_games: usize,
@@ -255,6 +272,8 @@ impl Encoder {
             match message {
                 Ok(Message::Game(job)) => self.gather(job),
                 Ok(Message::Hurry) | Err(RecvTimeoutError::Timeout) => self.hand_over(),
+                // The other end lives as long as this one.
+                Ok(Message::SinksKnown) => drop(self.sent.send(Handed::SinksKnown)),
                 Err(RecvTimeoutError::Disconnected) => return self.hand_over(),
             }
             if self.group.len() >= self.group_games || self.interval.is_zero() {
@@ -281,7 +300,7 @@ impl Encoder {
             match self.append(id, bytes.clone()) {
                 Ok(receipt) => {
                     // The other end lives as long as this one.
-                    drop(self.sent.send(Sent { id, bytes, receipt, since, told }));
+                    drop(self.sent.send(Handed::Sent(Sent { id, bytes, receipt, since, told })));
                 }
                 Err(answer) => self.finish(told, answer),
             }
@@ -316,18 +335,20 @@ struct Finisher {
 }
 
 impl Finisher {
-    fn run(self, on_their_way: &Receiver<Sent>) {
+    fn run(self, on_their_way: &Receiver<Handed>) {
         let mut tidied: Option<Instant> = None;
         loop {
             if let Some(retention) = self.retention
                 && tidied.is_none_or(|at| at.elapsed() >= RETENTION_INTERVAL)
+                // Before that, nothing would be spared for a sink that is owed it.
+                && self.shared.upgrade().is_some_and(|shared| shared.sinks.get().is_some())
             {
                 self.tidy_up(retention);
                 tidied = Some(Instant::now());
             }
             match on_their_way.recv_timeout(RETENTION_INTERVAL) {
-                Ok(sent) => self.finish(sent),
-                Err(RecvTimeoutError::Timeout) => {}
+                Ok(Handed::Sent(sent)) => self.finish(sent),
+                Ok(Handed::SinksKnown) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use liap::archive::{Archive, GameRecord, Options, Player, PlayerKind, Query, Stored, Told, outcome};
+use liap::archive::sink::{Answer, Content, Delivery, Held, Refusal, Sink, SinkError, SinkKind};
+use liap::archive::{Archive, GameId, GameRecord, Options, Player, PlayerKind, Query, Stored, Told, outcome};
 use liap::game::{BySeat, Level, Seat, Seating, Series};
 use liap::observe::{HealthStatus, Metrics};
 
@@ -169,6 +170,7 @@ fn games_beyond_their_retention_go_by_themselves() {
     drop(archive);
     let options = Options { retention_days: 2, ..Options::default() };
     let (archive, _) = Archive::open(folder.path(), &options, Arc::new(Metrics::new("test", "test", false))).unwrap();
+    archive.deliver_to([], &options).unwrap();
     let began = std::time::Instant::now();
     while archive.status().store.records == 2 {
         assert!(began.elapsed() < PATIENCE, "the old game is still there");
@@ -176,6 +178,85 @@ fn games_beyond_their_retention_go_by_themselves() {
     }
     assert_eq!(archive.get(records[0].game_id).unwrap(), None);
     assert!(archive.get(records[1].game_id).unwrap().is_some());
+}
+
+/// A sink that nobody reaches.
+#[derive(Debug)]
+struct Gone;
+
+fn gone<T>() -> Answer<'static, T>
+where
+    T: Send + 'static,
+{
+    Box::pin(std::future::ready(Err(SinkError::Unavailable("nobody is there".to_owned()))))
+}
+
+impl Sink for Gone {
+    fn place(&self) -> String {
+        "s3://gone/".to_owned()
+    }
+
+    fn check(&self) -> Answer<'_, ()> {
+        gone()
+    }
+
+    fn deliver<'a>(&'a self, _games: &'a [Delivery]) -> Answer<'a, Vec<Refusal>> {
+        gone()
+    }
+
+    fn page(&self, _after: Option<GameId>, _limit: NonZeroUsize) -> Answer<'_, Vec<Held>> {
+        gone()
+    }
+
+    fn fetch(&self, _id: GameId) -> Answer<'_, Option<Content>> {
+        gone()
+    }
+
+    fn remove(&self, _before_ms: u64) -> Answer<'_, u64> {
+        gone()
+    }
+}
+
+/// A start knows its sinks only after it has opened the archive; until then nobody is asked whether an old game is owed.
+#[test]
+fn a_start_removes_no_old_game_that_a_sink_is_owed() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut records = games(5);
+    let now = now_ms();
+    let mut ids = liap::archive::GameIds::default();
+    for (number, record) in (1..).zip(&mut records) {
+        record.started_at_ms = if number <= 2 { now - 8 * 86_400_000 } else { now };
+        record.game_id = ids.next(record.started_at_ms, [number; 10]);
+    }
+    let options = Options { retention_days: 7, flush_interval: Duration::ZERO, ..Options::default() };
+    let open = || {
+        let metrics = Arc::new(Metrics::new("test", "test", false));
+        Archive::open(folder.path(), &options, metrics).unwrap().0
+    };
+    // Whoever finishes a game has looked for old ones before, if it looks for them at all.
+    let store = |archive: &Archive, record: &GameRecord| {
+        assert_eq!(submit(archive, record).recv_timeout(PATIENCE), Ok(Told::Stored(Stored::Now)));
+    };
+    let archive = open();
+    store(&archive, &records[0]);
+    store(&archive, &records[1]);
+    assert!(archive.close(PATIENCE));
+    drop(archive);
+
+    let archive = open();
+    store(&archive, &records[2]);
+    assert_eq!(archive.status().store.records, 3, "before the sinks are known");
+    archive.deliver_to([(SinkKind::S3, Arc::new(Gone) as _)], &options).unwrap();
+    store(&archive, &records[3]);
+    assert_eq!(archive.status().store.records, 4, "they are owed");
+    assert_eq!(archive.owed_before(now), 2);
+    assert!(archive.close(PATIENCE));
+    drop(archive);
+
+    let archive = open();
+    archive.deliver_to([], &options).unwrap();
+    store(&archive, &records[4]);
+    assert_eq!(archive.status().store.records, 3, "nobody is owed them any more");
 }
 
 fn now_ms() -> u64 {
