@@ -15,6 +15,8 @@ mod outbox;
 mod postgres;
 #[cfg(feature = "s3")]
 mod s3;
+#[cfg(feature = "s3")]
+mod s3_listing;
 mod url;
 
 use std::collections::BTreeMap;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
-use object_store::list::{PaginatedListOptions, PaginatedListStore as _};
+use object_store::list::{PaginatedListOptions, PaginatedListResult, PaginatedListStore as _};
 use object_store::path::Path;
 use object_store::{
     Attribute, AttributeValue, Attributes, Certificate, ClientOptions, Error, ObjectStore as _, ObjectStoreExt as _,
@@ -20,20 +20,22 @@ use object_store::{
 };
 use sha2::{Digest as _, Sha256};
 
-use super::aws_files;
 use super::{Answer, ArchiveUrl, Content, Delivery, Held, Refusal, Sink, SinkError};
+use super::{aws_files, s3_listing};
 use crate::archive::{GameId, MAX_RECORD_BYTES, PlayerKind, RULES_VERSION};
 
 /// Requests under way at once: enough to hide the way there and back, few enough for any server.
 const IN_FLIGHT: usize = 32;
 /// Longest time for one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// Longest time for a question that takes many of them.
+const PATIENCE: Duration = Duration::from_secs(45);
 /// Longest time until a connection is there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Names asked for in one go, and objects removed in one go: what the protocol allows.
 const PAGE_KEYS: usize = 1000;
 /// The ending of all names.
-const ENDING: &str = ".liap";
+pub(super) const ENDING: &str = ".liap";
 
 /// A bucket, or a part of it.
 #[derive(Debug)]
@@ -99,6 +101,7 @@ impl S3 {
             .with_bucket_name(&bucket)
             .with_virtual_hosted_style_request(!path_style)
             .with_client_options(client)
+            .with_http_connector(s3_listing::Connector)
             // We try again ourselves, and know better how long.
             .with_retry(RetryConfig { max_retries: 1, retry_timeout: REQUEST_TIMEOUT, ..RetryConfig::default() })
             .build()
@@ -122,18 +125,31 @@ impl S3 {
     /// The games that come after this one, by name alone. Fewer than `limit`: there are no more.
     async fn ids(&self, after: Option<GameId>, limit: usize) -> Result<Vec<GameId>, SinkError> {
         let mut ids = Vec::new();
-        let mut offset = after.map(|id| self.key(id).to_string());
-        let prefix = Some(self.prefix.as_str()).filter(|prefix| !prefix.is_empty());
+        let offset = after.map(|id| self.key(id).to_string());
+        let mut page_token = None;
         loop {
-            let max_keys = Some((limit - ids.len()).min(PAGE_KEYS));
-            let options = PaginatedListOptions { offset, max_keys, ..PaginatedListOptions::default() };
-            let page = self.store.list_paginated(prefix, options).await.map_err(|error| fault(&error))?;
+            // Always as many as may be had, for any number of them may belong to somebody else.
+            let page = self.list(offset.clone(), page_token, PAGE_KEYS).await?;
             ids.extend(page.result.objects.iter().filter_map(|object| self.id(&object.location)));
-            offset = page.result.objects.last().map(|last| last.location.to_string());
-            if ids.len() >= limit || page.page_token.is_none() || offset.is_none() {
+            page_token = page.page_token;
+            if ids.len() >= limit || page_token.is_none() {
+                ids.truncate(limit);
                 return Ok(ids);
             }
         }
+    }
+
+    /// One request for names.
+    async fn list(
+        &self,
+        offset: Option<String>,
+        page_token: Option<String>,
+        max_keys: usize,
+    ) -> Result<PaginatedListResult, SinkError> {
+        let prefix = Some(self.prefix.as_str()).filter(|prefix| !prefix.is_empty());
+        let max_keys = Some(max_keys);
+        let options = PaginatedListOptions { offset, max_keys, page_token, ..PaginatedListOptions::default() };
+        self.store.list_paginated(prefix, options).await.map_err(|error| fault(&error))
     }
 
     async fn get(&self, id: GameId) -> Result<Option<Vec<u8>>, SinkError> {
@@ -182,7 +198,8 @@ impl Sink for S3 {
     }
 
     fn check(&self) -> Answer<'_, ()> {
-        Box::pin(async { self.ids(None, 1).await.map(drop) })
+        // Whatever comes first there, it has answered.
+        Box::pin(bounded(async { self.list(None, None, 1).await.map(drop) }))
     }
 
     fn deliver<'a>(&'a self, games: &'a [Delivery]) -> Answer<'a, Vec<Refusal>> {
@@ -194,7 +211,7 @@ impl Sink for S3 {
     }
 
     fn page(&self, after: Option<GameId>, limit: NonZeroUsize) -> Answer<'_, Vec<Held>> {
-        Box::pin(async move {
+        Box::pin(bounded(async move {
             let ids = self.ids(after, limit.get()).await?;
             let get = |id| async move {
                 // Should it be removed in between, it is no game that reads empty.
@@ -202,7 +219,7 @@ impl Sink for S3 {
                 Ok(Held { id, content })
             };
             stream::iter(ids).map(get).buffered(IN_FLIGHT).try_collect().await
-        })
+        }))
     }
 
     fn fetch(&self, id: GameId) -> Answer<'_, Option<Content>> {
@@ -210,7 +227,7 @@ impl Sink for S3 {
     }
 
     fn remove(&self, before_ms: u64) -> Answer<'_, u64> {
-        Box::pin(async move {
+        Box::pin(bounded(async move {
             let before = GameId::first_at(before_ms);
             let mut removed = 0;
             loop {
@@ -224,8 +241,16 @@ impl Sink for S3 {
                     return Ok(removed);
                 }
             }
-        })
+        }))
     }
+}
+
+/// A bucket that takes too long is given up; what was removed by then is gone.
+async fn bounded<T>(act: impl Future<Output = Result<T, SinkError>>) -> Result<T, SinkError> {
+    let seconds = PATIENCE.as_secs();
+    tokio::time::timeout(PATIENCE, act)
+        .await
+        .unwrap_or_else(|_| Err(SinkError::Unavailable(format!("the bucket has not answered within {seconds} s"))))
 }
 
 /// What stands beside an object, for other programs and other eyes.
@@ -258,12 +283,11 @@ impl Place {
         let rest = url.strip_prefix("s3://").ok_or_else(wrong)?;
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
-        let is_name = |char: char| char.is_ascii_alphanumeric() || "-._".contains(char);
         if bucket.is_empty() || !bucket.chars().all(is_name) {
             return Err(format!("{}; a bucket is named by letters, digits, dots and hyphens", wrong()));
         }
         let parts: Vec<&str> = prefix.split('/').filter(|part| !part.is_empty()).collect();
-        if !parts.iter().all(|part| part.chars().all(is_name) && !part.starts_with('.')) {
+        if !parts.iter().all(|part| is_part(part)) {
             return Err("a prefix is made of letters, digits, dots, hyphens and slashes".to_owned());
         }
         let prefix = parts.iter().flat_map(|part| [*part, "/"]).collect();
@@ -275,6 +299,15 @@ impl Place {
         }
         Ok(Self { bucket: bucket.to_owned(), prefix, options })
     }
+}
+
+/// Whether this may stand between two slashes of a name of ours.
+pub(super) fn is_part(part: &str) -> bool {
+    !part.is_empty() && part.chars().all(is_name) && !part.starts_with('.')
+}
+
+fn is_name(char: char) -> bool {
+    char.is_ascii_alphanumeric() || "-._".contains(char)
 }
 
 /// What servers say when they refuse us as such. They do not agree about the status that goes with it.

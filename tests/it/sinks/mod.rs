@@ -2,6 +2,8 @@
 //! copies when a server is killed, stopped, wiped, refuses, is full, or is behind a bad network.
 
 mod server;
+mod strangers;
+mod stub;
 mod trouble;
 
 use std::collections::BTreeMap;
