@@ -218,6 +218,25 @@ async fn a_wiped_database_is_filled_again() {
     assert!(is_unavailable(&sink.deliver(&games).await), "it has looked before");
     deliver_at_last(&*sink, &games).await;
     assert_holds(&server, &*sink, &games).await;
+    // The history of what was made stays behind, and says that there is nothing to do.
+    for tables in ["game_events", "completed_games", "game_events, archive.completed_games"] {
+        server.sql("games", &format!("DROP TABLE archive.{tables} CASCADE")).await;
+        assert!(is_unavailable(&sink.deliver(&games).await), "it has looked before");
+        deliver_at_last(&*sink, &games).await;
+        assert_holds(&server, &*sink, &games).await;
+        let references =
+            "SELECT count(*) FROM pg_constraint WHERE conrelid = 'archive.game_events'::regclass AND contype = 'f'";
+        assert_eq!(server.ask("games", references).await, "1", "{tables}");
+        deliver_at_last(&*self::sink(&server.url("owner:pass", "games")), &games).await;
+    }
+    server.sql("games", "ALTER TABLE archive.completed_games DROP COLUMN data_digest").await;
+    assert!(is_unavailable(&sink.deliver(&games).await));
+    sink.check().await.unwrap();
+    server.sql("games", "ALTER TABLE archive.completed_games RENAME COLUMN final_scores TO scores").await;
+    let answer = self::sink(&server.url("owner:pass", "games")).check().await;
+    assert!(matches!(&answer, Err(SinkError::Denied(text)) if text.contains("archive")), "{answer:?}");
+    server.sql("games", "ALTER TABLE archive.completed_games RENAME COLUMN scores TO final_scores").await;
+    deliver_at_last(&*sink, &[]).await;
     server.sql("postgres", "DROP DATABASE games WITH (FORCE)").await;
     let answer = sink.deliver(&games).await;
     assert!(answer.is_err(), "{answer:?}");

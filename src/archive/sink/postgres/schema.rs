@@ -24,6 +24,12 @@ const IS_COMPLETE: &str = "\
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('liap archive schema', 0))";
 /// Where refinery keeps which migrations were made.
 const HISTORY: &str = "archive.schema_history";
+/// Whether there are events without games.
+const IS_HALF: &str =
+    "SELECT to_regclass('archive.completed_games') IS NULL AND to_regclass('archive.game_events') IS NOT NULL";
+/// Events whose games somebody has dropped say nothing, and come again with them; the reference went with the games.
+const MEND_EVENTS: &str = "TRUNCATE archive.game_events; \
+    ALTER TABLE archive.game_events ADD FOREIGN KEY (game_id) REFERENCES archive.completed_games(game_id)";
 
 /// Every statement can be repeated: the tables may be there, made by `scripts/init-archive.sql`, without any history.
 mod embedded {
@@ -68,21 +74,34 @@ struct Making<'a> {
 
 impl Making<'_> {
     async fn make(&mut self) -> Result<(), MakingError> {
-        let is_complete = async |transaction: &Transaction<'_>| -> Result<bool, Error> {
-            transaction.query_typed_one(IS_COMPLETE, &[]).await?.try_get(0)
+        let ask = async |transaction: &Transaction<'_>, question: &str| -> Result<bool, Error> {
+            transaction.query_typed_one(question, &[]).await?.try_get(0)
         };
-        if is_complete(self.transaction).await? {
+        if ask(self.transaction, IS_COMPLETE).await? {
             return Ok(());
         }
         self.transaction.batch_execute(LOCK).await?;
-        if is_complete(self.transaction).await? {
+        if ask(self.transaction, IS_COMPLETE).await? {
             return Ok(());
         }
+        let is_half = ask(self.transaction, IS_HALF).await?;
         self.transaction.batch_execute("CREATE SCHEMA IF NOT EXISTS archive").await?;
+        self.migrate().await?;
+        if !ask(self.transaction, IS_COMPLETE).await? {
+            // All were made once, and what they made is gone.
+            self.transaction.batch_execute(&format!("DELETE FROM {HISTORY}")).await?;
+            self.migrate().await?;
+        }
+        if is_half {
+            self.transaction.batch_execute(MEND_EVENTS).await?;
+        }
+        if ask(self.transaction, IS_COMPLETE).await? { Ok(()) } else { Err(MakingError::Strange) }
+    }
+
+    async fn migrate(&mut self) -> Result<(), refinery::Error> {
         let mut runner = embedded::migrations::runner();
         runner.set_migration_table_name(HISTORY);
-        runner.run_async(self).await?;
-        Ok(())
+        runner.run_async(self).await.map(drop)
     }
 }
 
@@ -127,6 +146,8 @@ enum MakingError {
     Migration(#[from] refinery::Error),
     #[error("{HISTORY} cannot be read")]
     History,
+    #[error("the tables in the schema `archive` are others than Liap's")]
+    Strange,
 }
 
 impl From<MakingError> for SinkError {
