@@ -37,6 +37,19 @@ pub(super) fn profile(environment: &BTreeMap<String, String>) -> Result<BTreeMap
     }
 }
 
+/// Leaves nothing of the profile where the environment has a word of its own: a key goes with the secret and the token of
+/// the same source, and a region has two names there.
+pub(super) fn give_way(profile: &mut BTreeMap<String, String>, environment: &BTreeMap<String, String>) {
+    const CREDENTIALS: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+    let is_set = |names: &[&str]| names.iter().any(|name| environment.get(*name).is_some_and(|it| !it.is_empty()));
+    if is_set(&CREDENTIALS) {
+        profile.retain(|name, _| !CREDENTIALS.contains(&name.as_str()));
+    }
+    if is_set(&["AWS_REGION", "AWS_DEFAULT_REGION"]) {
+        profile.remove("AWS_REGION");
+    }
+}
+
 /// Takes the wanted section of a file and says whether there is one.
 fn take_in(text: &str, is_wanted: impl Fn(&str) -> bool, found: &mut BTreeMap<String, String>) -> bool {
     const NAMES: [(&str, &str); 5] = [
@@ -98,6 +111,24 @@ mod tests {
         assert_eq!(pairs(games), "AWS_ACCESS_KEY_ID=c AWS_ENDPOINT_URL=https://s3.example.org AWS_REGION=auto");
         assert_eq!(profile_of("", "", None), Ok(BTreeMap::new()));
         assert_eq!(profile(&BTreeMap::new()), Ok(BTreeMap::new()));
+    }
+
+    #[test]
+    fn what_the_environment_says_is_not_mixed_with_a_profile() {
+        const ALL: &str = "[default]\nregion=eu-central-1\naws_access_key_id=a\naws_secret_access_key=b\n\
+            aws_session_token=c\nendpoint_url=http://d\n";
+        let left = |environment: &[(&str, &str)]| {
+            let mut profile = profile_of("", ALL, None).unwrap();
+            let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            give_way(&mut profile, &environment.collect());
+            profile.into_values().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(left(&[]), "a http://d eu-central-1 b c");
+        assert_eq!(left(&[("AWS_ACCESS_KEY_ID", ""), ("AWS_REGION", "")]), left(&[]));
+        assert_eq!(left(&[("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "y")]), "http://d eu-central-1");
+        assert_eq!(left(&[("AWS_SESSION_TOKEN", "z")]), "http://d eu-central-1");
+        assert_eq!(left(&[("AWS_DEFAULT_REGION", "auto")]), "a http://d b c");
+        assert_eq!(left(&[("AWS_REGION", "auto")]), "a http://d b c");
     }
 
     #[test]

@@ -51,7 +51,8 @@ impl S3 {
     /// and the files it names, under the names that all clients of S3 know.
     pub(super) fn open(url: &ArchiveUrl, environment: &BTreeMap<String, String>) -> Result<Self, String> {
         let Place { bucket, prefix, mut options } = Place::parse(url.reveal())?;
-        let profile = aws_files::profile(environment)?;
+        let mut profile = aws_files::profile(environment)?;
+        aws_files::give_way(&mut profile, environment);
         let mut builder = AmazonS3Builder::new();
         // From the weakest to the strongest word.
         for (name, value) in profile.iter().chain(environment) {
@@ -402,6 +403,23 @@ mod tests {
                 .chain([GameId::MAX])
                 .collect();
         let keys: Vec<Path> = ids.iter().map(|id| s3.key(*id)).collect();
+    #[tokio::test]
+    async fn a_key_of_the_environment_goes_without_the_token_of_a_profile() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("credentials");
+        let text = "[default]\naws_access_key_id=a\naws_secret_access_key=b\naws_session_token=c\n";
+        std::fs::write(&file, text).unwrap();
+        let profile = ("AWS_SHARED_CREDENTIALS_FILE", file.to_str().unwrap());
+        let key = async |environment: &[(&str, &str)]| {
+            let s3 = open("s3://b", environment).unwrap();
+            let found = s3.store.credentials().get_credential().await.unwrap();
+            (found.key_id.clone(), found.token.clone())
+        };
+        assert_eq!(key(&[profile]).await, ("a".to_owned(), Some("c".to_owned())));
+        let own = [profile, ("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "y")];
+        assert_eq!(key(&own).await, ("x".to_owned(), None));
+    }
+
         assert!(keys.windows(2).all(|pair| pair[0] < pair[1]), "{keys:?}");
         assert_eq!(keys[3].to_string(), format!("games/2026/11/23/{}.liap", ids[3]));
         for (id, key) in ids.iter().zip(&keys) {
