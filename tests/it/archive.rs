@@ -180,41 +180,88 @@ fn games_beyond_their_retention_go_by_themselves() {
     assert!(archive.get(records[1].game_id).unwrap().is_some());
 }
 
-/// A sink that nobody reaches.
-#[derive(Debug)]
-struct Gone;
+/// A sink that does with games what it is told, and holds none.
+struct Fake<F>(F);
 
-fn gone<T>() -> Answer<'static, T>
-where
-    T: Send + 'static,
-{
-    Box::pin(std::future::ready(Err(SinkError::Unavailable("nobody is there".to_owned()))))
+impl<F> std::fmt::Debug for Fake<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Fake")
+    }
 }
 
-impl Sink for Gone {
+impl<F: Fn(&[Delivery]) -> Result<Vec<Refusal>, SinkError> + Send + Sync> Sink for Fake<F> {
     fn place(&self) -> String {
-        "s3://gone/".to_owned()
+        "s3://fake/".to_owned()
     }
 
     fn check(&self) -> Answer<'_, ()> {
-        gone()
+        Box::pin(std::future::ready((self.0)(&[]).map(drop)))
     }
 
-    fn deliver<'a>(&'a self, _games: &'a [Delivery]) -> Answer<'a, Vec<Refusal>> {
-        gone()
+    fn deliver<'a>(&'a self, games: &'a [Delivery]) -> Answer<'a, Vec<Refusal>> {
+        Box::pin(std::future::ready((self.0)(games)))
     }
 
     fn page(&self, _after: Option<GameId>, _limit: NonZeroUsize) -> Answer<'_, Vec<Held>> {
-        gone()
+        Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
     fn fetch(&self, _id: GameId) -> Answer<'_, Option<Content>> {
-        gone()
+        Box::pin(std::future::ready(Ok(None)))
     }
 
     fn remove(&self, _before_ms: u64) -> Answer<'_, u64> {
-        gone()
+        Box::pin(std::future::ready(Ok(0)))
     }
+}
+
+fn deliver_to<F>(archive: &Archive, options: &Options, deliver: F)
+where
+    F: Fn(&[Delivery]) -> Result<Vec<Refusal>, SinkError> + Send + Sync + 'static,
+{
+    archive.deliver_to([(SinkKind::S3, Arc::new(Fake(deliver)) as _)], options).unwrap();
+}
+
+fn nobody_is_there<T>() -> Result<T, SinkError> {
+    Err(SinkError::Unavailable("nobody is there".to_owned()))
+}
+
+/// A refused game is tried again at every start. Should that fail as a whole, it concerns no other.
+#[test]
+fn a_refused_game_that_fails_its_group_holds_up_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let records = games(6);
+    let bad = records[0].game_id;
+    let options = Options { retention_days: 0, ..Options::default() };
+    let store = |archive: &Archive, records: &[GameRecord]| {
+        for record in records {
+            assert_eq!(submit(archive, record).recv_timeout(PATIENCE), Ok(Told::Stored(Stored::Now)));
+        }
+    };
+    let until_delivered = |archive: &Archive| {
+        let began = std::time::Instant::now();
+        while archive.status().sinks[0].pending > 0 {
+            assert!(began.elapsed() < PATIENCE, "{:?}", archive.status().sinks);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(archive.status().sinks[0].set_aside, 1);
+    };
+    let archive = open(folder.path());
+    store(&archive, &records[..3]);
+    deliver_to(&archive, &options, move |games| {
+        let bad = games.iter().filter(|game| game.id == bad);
+        Ok(bad.map(|game| Refusal { id: game.id, reason: "no".to_owned() }).collect())
+    });
+    until_delivered(&archive);
+    assert!(archive.close(PATIENCE));
+    drop(archive);
+
+    let archive = open(folder.path());
+    store(&archive, &records[3..]);
+    deliver_to(&archive, &options, move |games| {
+        if games.iter().any(|game| game.id == bad) { nobody_is_there() } else { Ok(Vec::new()) }
+    });
+    until_delivered(&archive);
 }
 
 /// A start knows its sinks only after it has opened the archive; until then nobody is asked whether an old game is owed.
@@ -246,7 +293,7 @@ fn a_start_removes_no_old_game_that_a_sink_is_owed() {
     let archive = open();
     store(&archive, &records[2]);
     assert_eq!(archive.status().store.records, 3, "before the sinks are known");
-    archive.deliver_to([(SinkKind::S3, Arc::new(Gone) as _)], &options).unwrap();
+    deliver_to(&archive, &options, |_| nobody_is_there());
     store(&archive, &records[3]);
     assert_eq!(archive.status().store.records, 4, "they are owed");
     assert_eq!(archive.owed_before(now), 2);

@@ -296,12 +296,13 @@ impl Round {
                 return;
             }
             let pending = self.state.figures().pending;
-            let outcome = if refused_due {
+            // What was never tried goes first: whatever is wrong with the refused ones, it holds up nothing else.
+            let outcome = if pending > 0 {
+                self.deliver().await
+            } else if refused_due {
                 let outcome = self.try_refused().await;
                 refused_due = outcome.is_err();
                 outcome
-            } else if pending > 0 {
-                self.deliver().await
             } else if self.checked.is_none_or(|at| at.elapsed() >= CHECK_INTERVAL) {
                 self.check().await
             } else if self.wants_to_tidy_up() {

@@ -177,8 +177,16 @@ impl S3 {
 
     /// Whether what is there already is the same game.
     async fn hold_against(&self, game: &Delivery) -> Result<Option<Refusal>, SinkError> {
-        let Some(found) = self.get(game.id).await? else {
-            return Err(SinkError::Unavailable("an object is there and then not".to_owned()));
+        let refusal = |reason| Ok(Some(Refusal { id: game.id, reason }));
+        let found = match self.get(game.id).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return Err(SinkError::Unavailable("an object is there and then not".to_owned())),
+            // One that is frozen, or locked by another key, shall not hold up the others; but we may be nobody's guest.
+            Err(SinkError::Denied(reason)) => {
+                self.list(None, None, 1).await?;
+                return refusal(format!("what is there under its name cannot be read: {reason}"));
+            }
+            Err(error) => return Err(error),
         };
         let reason = if found == game.stored {
             return Ok(None);
@@ -189,7 +197,7 @@ impl S3 {
                 Err(error) => format!("what is there under its name is no game: {error}"),
             }
         };
-        Ok(Some(Refusal { id: game.id, reason }))
+        refusal(reason)
     }
 }
 
@@ -311,13 +319,15 @@ fn is_name(char: char) -> bool {
     char.is_ascii_alphanumeric() || "-._".contains(char)
 }
 
-/// What servers say when they refuse us as such. They do not agree about the status that goes with it.
-const DENIALS: [&str; 7] = [
+/// What servers say when they refuse us, or to open an object. They do not agree about the status that goes with it.
+const DENIALS: [&str; 9] = [
     "AccessDenied",
     "AuthorizationHeaderMalformed",
     "ExpiredToken",
     "InvalidAccessKeyId",
+    "InvalidObjectState",
     "InvalidToken",
+    "KMS.",
     "NoSuchBucket",
     "SignatureDoesNotMatch",
 ];
@@ -393,16 +403,6 @@ mod tests {
         assert!(half.contains("SecretAccessKey"), "{half}");
     }
 
-    #[test]
-    fn names_sort_like_ids_and_lead_back_to_them() {
-        let s3 = open("s3://b/games", &[]).unwrap();
-        let ids: Vec<GameId> =
-            [0, 1_767_225_599_999, 1_767_225_600_000, 1_795_428_902_120, 253_402_300_800_000, u64::MAX]
-                .into_iter()
-                .map(GameId::first_at)
-                .chain([GameId::MAX])
-                .collect();
-        let keys: Vec<Path> = ids.iter().map(|id| s3.key(*id)).collect();
     #[tokio::test]
     async fn a_key_of_the_environment_goes_without_the_token_of_a_profile() {
         let home = tempfile::tempdir().unwrap();
@@ -420,6 +420,16 @@ mod tests {
         assert_eq!(key(&own).await, ("x".to_owned(), None));
     }
 
+    #[test]
+    fn names_sort_like_ids_and_lead_back_to_them() {
+        let s3 = open("s3://b/games", &[]).unwrap();
+        let ids: Vec<GameId> =
+            [0, 1_767_225_599_999, 1_767_225_600_000, 1_795_428_902_120, 253_402_300_800_000, u64::MAX]
+                .into_iter()
+                .map(GameId::first_at)
+                .chain([GameId::MAX])
+                .collect();
+        let keys: Vec<Path> = ids.iter().map(|id| s3.key(*id)).collect();
         assert!(keys.windows(2).all(|pair| pair[0] < pair[1]), "{keys:?}");
         assert_eq!(keys[3].to_string(), format!("games/2026/11/23/{}.liap", ids[3]));
         for (id, key) in ids.iter().zip(&keys) {

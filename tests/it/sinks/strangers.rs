@@ -4,6 +4,7 @@ use liap::archive::sink::SinkError;
 
 use super::s3;
 use super::stub::Stub;
+use super::trouble::{archive_with, store, until, until_delivered};
 use crate::conforms::{all_of, delivery, records};
 
 /// Consoles make an object `games/` for a folder, and some programs one with an empty part.
@@ -32,4 +33,46 @@ async fn a_bucket_that_may_not_be_listed_is_told() {
     stub.state().is_closed = true;
     let answer = s3(&stub.url("games/")).check().await;
     assert!(matches!(&answer, Err(SinkError::Denied(text)) if text.contains("AccessDenied")), "{answer:?}");
+}
+
+/// An object may lie in a class that is thawed first, or under a key that we have not.
+#[test]
+fn an_object_that_cannot_be_read_holds_up_no_other() {
+    let stub = Stub::start();
+    let folder = tempfile::tempdir().unwrap();
+    let records = records(22, 30);
+    let archive = archive_with(folder.path(), s3(&stub.url("games/")));
+    store(&archive, &records[..10]);
+    until_delivered(&archive);
+    assert!(archive.close(super::trouble::PATIENCE));
+    drop(archive);
+
+    // What was delivered is no longer known, and one of them is frozen.
+    std::fs::remove_dir_all(folder.path().join("outbox")).unwrap();
+    let frozen = stub.state().objects.keys().nth(4).unwrap().clone();
+    stub.state().frozen.insert(frozen);
+    let archive = archive_with(folder.path(), s3(&stub.url("games/")));
+    store(&archive, &records[10..]);
+    let delivered = until_delivered(&archive);
+    assert_eq!((delivered.set_aside, stub.state().objects.len()), (1, 30));
+
+    stub.state().frozen.clear();
+    archive.deliver_now();
+    until(&archive, "settled", |status| status.idle && status.set_aside == 0);
+}
+
+/// Where nothing can be read, it is not the game's fault.
+#[tokio::test]
+async fn an_object_is_not_blamed_for_a_bucket_that_is_closed() {
+    let stub = Stub::start();
+    let sink = s3(&stub.url("games/"));
+    let games: Vec<_> = records(23, 1).iter().map(delivery).collect();
+    assert_eq!(sink.deliver(&games).await, Ok(Vec::new()));
+    {
+        let mut state = stub.state();
+        state.frozen = state.objects.keys().cloned().collect();
+        state.lists_closed = true;
+    }
+    let answer = sink.deliver(&games).await;
+    assert!(matches!(answer, Err(SinkError::Denied(_))), "{answer:?}");
 }

@@ -24,6 +24,8 @@ pub(super) struct State {
     pub(super) failures: usize,
     /// Nobody may do anything.
     pub(super) is_closed: bool,
+    /// Nobody may list.
+    pub(super) lists_closed: bool,
     pub(super) lists: usize,
 }
 
@@ -93,6 +95,7 @@ impl State {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let key = path.splitn(3, '/').nth(2).unwrap_or_default().to_owned();
         match method {
+            "GET" if query.contains("list-type=2") && self.lists_closed => error(403, "AccessDenied"),
             "GET" if query.contains("list-type=2") => (200, self.list(query).into_bytes()),
             "GET" if self.frozen.contains(&key) => error(403, "InvalidObjectState"),
             "GET" => self.objects.get(&key).map_or_else(|| error(404, "NoSuchKey"), |body| (200, body.clone())),

@@ -13,17 +13,17 @@ use crate::archive::{open, submit};
 use crate::conforms::{delivery, records};
 use crate::process::Server;
 
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(super) const PATIENCE: Duration = Duration::from_secs(90);
 
 /// An archive whose games go to a sink, in groups of ten.
-fn archive_with(folder: &Path, sink: Arc<dyn Sink>) -> Archive {
+pub(super) fn archive_with(folder: &Path, sink: Arc<dyn Sink>) -> Archive {
     let archive = open(folder);
     let options = Options { batch_size: 10, retention_days: 0, ..Options::default() };
     archive.deliver_to([(SinkKind::S3, sink)], &options).unwrap();
     archive
 }
 
-fn store(archive: &Archive, records: &[GameRecord]) {
+pub(super) fn store(archive: &Archive, records: &[GameRecord]) {
     for record in records {
         drop(submit(archive, record));
     }
@@ -34,7 +34,7 @@ fn status(archive: &Archive) -> SinkStatus {
     archive.status().sinks[0].clone()
 }
 
-fn until(archive: &Archive, what: &str, is_so: impl Fn(&SinkStatus) -> bool) -> SinkStatus {
+pub(super) fn until(archive: &Archive, what: &str, is_so: impl Fn(&SinkStatus) -> bool) -> SinkStatus {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let status = status(archive);
@@ -46,7 +46,7 @@ fn until(archive: &Archive, what: &str, is_so: impl Fn(&SinkStatus) -> bool) -> 
     }
 }
 
-fn until_delivered(archive: &Archive) -> SinkStatus {
+pub(super) fn until_delivered(archive: &Archive) -> SinkStatus {
     until(archive, "delivered", |status| status.pending == 0 && status.idle && status.failing.is_none())
 }
 
@@ -187,7 +187,7 @@ fn another_bucket_is_owed_everything_and_the_first_one_only_the_rest() {
 }
 
 /// Runs the program in a folder with the tests' bucket.
-fn liap(folder: &Path, url: &str, arguments: &[&str]) -> Output {
+pub(super) fn liap(folder: &Path, url: &str, arguments: &[&str]) -> Output {
     let settings = settings(url);
     Command::new(env!("CARGO_BIN_EXE_liap"))
         .args(["--data-dir", "."])
@@ -209,7 +209,7 @@ fn settings(url: &str) -> [(&str, &str); 5] {
     ]
 }
 
-fn said(output: &Output) -> String {
+pub(super) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
