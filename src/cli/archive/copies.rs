@@ -149,7 +149,7 @@ fn send_all(snapshot: &Snapshot, sinks: &[Opened]) -> anyhow::Result<ExitCode> {
                 }
             }
             for (kind, sink) in sinks {
-                let refusals = runtime.block_on(sink.deliver(&games)).with_context(|| kind.to_string())?;
+                let refusals = ask(&runtime, || sink.deliver(&games)).with_context(|| kind.to_string())?;
                 sent += (games.len() - refusals.len()) as u64;
                 refused += refusals.len() as u64;
                 for refusal in refusals {
@@ -342,7 +342,7 @@ pub(super) fn restore(folder: &Path, options: &Options, from: SinkKind) -> anyho
     let sink = sink::open(from, options)?;
     let runtime = runtime()?;
     // Before anything is made.
-    runtime.block_on(sink.check()).with_context(|| from.to_string())?;
+    ask(&runtime, || sink.check()).with_context(|| from.to_string())?;
     let (store, _) = Store::open(folder, StoreOptions::default()).map_err(|error| match error {
         error @ StoreError::Locked { .. } => anyhow!("{error}; stop the server first"),
         error => error.into(),

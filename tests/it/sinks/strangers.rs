@@ -1,10 +1,12 @@
 //! What else there may be in a bucket: other people's objects, and objects that cannot be read.
 
+use std::process::Output;
+
 use liap::archive::sink::SinkError;
 
 use super::s3;
 use super::stub::Stub;
-use super::trouble::{archive_with, store, until, until_delivered};
+use super::trouble::{archive_with, liap, said, store, until, until_delivered};
 use crate::conforms::{all_of, delivery, records};
 
 /// Consoles make an object `games/` for a folder, and some programs one with an empty part.
@@ -75,4 +77,26 @@ async fn an_object_is_not_blamed_for_a_bucket_that_is_closed() {
     }
     let answer = sink.deliver(&games).await;
     assert!(matches!(answer, Err(SinkError::Denied(_))), "{answer:?}");
+}
+
+/// A command that may run for an hour does not end because of a moment.
+#[test]
+fn what_is_not_answered_is_asked_again() {
+    let stub = Stub::start();
+    let url = stub.url("games/");
+    let folder = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| -> Output { liap(folder.path(), &url, arguments) };
+    // The client itself asks twice.
+    let fail = || stub.state().failures = 2;
+    assert!(run(&["simulate", "--games", "1", "--json", "games.jsonl"]).status.success());
+    assert!(run(&["archive", "import", "games.jsonl"]).status.success());
+    let somebody = crate::archive::open(&folder.path().join("archive"));
+    fail();
+    let sent = run(&["archive", "sync", "--all"]);
+    assert!(said(&sent).contains("1 games sent, 0 refused"), "{}", said(&sent));
+    drop(somebody);
+    std::fs::rename(folder.path().join("archive"), folder.path().join("lost")).unwrap();
+    fail();
+    let restored = run(&["archive", "restore", "--from", "s3"]);
+    assert!(said(&restored).contains("1 games restored, 0 left out"), "{}", said(&restored));
 }
