@@ -26,6 +26,9 @@ pub(super) struct Segment {
     first: u64,
     file: File,
     index: RwLock<Index>,
+    /// A record that the disk refuses to read.
+    #[cfg(test)]
+    refused: std::sync::atomic::AtomicU64,
 }
 
 /// The records of a segment that may be read.
@@ -102,7 +105,17 @@ impl Segment {
         let path = folder.join(Self::name(first));
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
         tip::sync_folder(folder)?;
-        Ok(Self { first, file, index: RwLock::default() })
+        Ok(Self::new(first, file, Index::default()))
+    }
+
+    fn new(first: u64, file: File, index: Index) -> Self {
+        Self {
+            first,
+            file,
+            index: RwLock::new(index),
+            #[cfg(test)]
+            refused: std::sync::atomic::AtomicU64::default(),
+        }
     }
 
     /// Reads a whole segment and finds every whole frame in it. `buffer` is only there to be used again.
@@ -164,7 +177,7 @@ impl Segment {
         index.last = findings.last;
         findings.tail_bytes = length - u64::from(index.end);
         index.entries.shrink_to_fit();
-        Ok((Self { first, file, index: RwLock::new(index) }, findings))
+        Ok((Self::new(first, file, index), findings))
     }
 
     /// The number the segment begins with.
@@ -225,6 +238,10 @@ impl Segment {
         let Some((at, end)) = self.place(seq) else {
             return Ok(None);
         };
+        #[cfg(test)]
+        if seq == self.refused.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(io::Error::other("the disk refuses").into());
+        }
         let mut bytes = vec![0; usize::try_from(end - at).unwrap_or_default()];
         match self.file.read_exact_at(&mut bytes, u64::from(at)) {
             Ok(()) => {}
@@ -240,6 +257,12 @@ impl Segment {
             }
             _ => Err(ReadFault::Damaged),
         }
+    }
+
+    /// Has the disk refuse a record; 0 is none.
+    #[cfg(test)]
+    pub(super) fn refuse_to_read(&self, number: u64) {
+        self.refused.store(number, std::sync::atomic::Ordering::Relaxed);
     }
 
     /// Numbers of the records behind this one, in ascending order, at most `limit`.

@@ -165,8 +165,26 @@ pub struct ScanReport {
 pub(super) struct Numbered {
     /// Its sequence number.
     pub(super) seq: u64,
-    /// Its id and bytes; `None` if they are damaged.
-    pub(super) record: Option<(GameId, Vec<u8>)>,
+    pub(super) record: Kept,
+}
+
+/// What there is of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    Whole(GameId, Vec<u8>),
+    /// Its bytes have changed, and with them perhaps its name.
+    Damaged,
+    /// The disk does not give it, and says why.
+    Unreadable(GameId, String),
+}
+
+/// What becomes of records that the disk does not give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// They are an error: another attempt may read them.
+    Fails,
+    /// They are named.
+    Named,
 }
 
 impl Store {
@@ -280,27 +298,36 @@ impl Store {
     }
 
     /// The records behind a sequence number, in the order of storing, at most `limit` of them and as many bytes as fit; at
-    /// least one, if there is any. One that is damaged is named without its bytes.
+    /// least one, if there is any.
     ///
     /// # Errors
-    /// The store is closed, or the disk refuses.
-    pub(super) fn after(&self, seq: u64, limit: usize, max_bytes: usize) -> Result<Vec<Numbered>, StoreError> {
+    /// The store is closed, the disk refuses, or the catalog cannot name what it refuses.
+    pub(super) fn after(
+        &self,
+        seq: u64,
+        limit: usize,
+        max_bytes: usize,
+        unreadable: Unreadable,
+    ) -> Result<Vec<Numbered>, StoreError> {
         self.shared.check_open()?;
         let mut found: Vec<Numbered> = Vec::new();
         let mut bytes = 0;
         for segment in self.shared.segments() {
             for seq in segment.numbers_after(seq, limit - found.len()) {
                 let record = match segment.read(seq) {
-                    Ok(Some(record)) => Some(record),
+                    Ok(Some((id, record))) => Kept::Whole(id, record),
                     // Removed a moment ago.
                     Ok(None) => continue,
-                    Err(ReadFault::Damaged) => None,
+                    Err(ReadFault::Damaged) => Kept::Damaged,
                     Err(ReadFault::Io(source)) => {
                         let path = super::segment::path(&self.shared.segments_folder, segment.first());
-                        return Err(StoreError::Io { path, source });
+                        let error = StoreError::Io { path, source };
+                        let name = if unreadable == Unreadable::Named { self.name(seq)? } else { None };
+                        let Some(name) = name else { return Err(error) };
+                        Kept::Unreadable(name, error.to_string())
                     }
                 };
-                bytes += record.as_ref().map_or(0, |(_, record)| record.len());
+                bytes += if let Kept::Whole(_, record) = &record { record.len() } else { 0 };
                 if bytes > max_bytes && !found.is_empty() {
                     return Ok(found);
                 }
@@ -329,6 +356,19 @@ impl Store {
     /// The catalog is being rebuilt, which takes seconds.
     pub(super) fn number(&self, id: GameId) -> Result<Option<u64>, StoreError> {
         self.shared.catalog.find(id).map_err(|fault| StoreError::Catalog(fault.to_string()))
+    }
+
+    /// The game that has a sequence number, by the catalog. It is asked for all it has, for it is ordered the other way.
+    fn name(&self, number: u64) -> Result<Option<GameId>, StoreError> {
+        let all = self.shared.catalog.newest((Bound::Unbounded, Bound::Unbounded), usize::MAX);
+        let all = all.map_err(|fault| StoreError::Catalog(fault.to_string()))?;
+        Ok(all.into_iter().find(|(_, other)| *other == number).map(|(id, _)| id))
+    }
+
+    /// Has the disk refuse a record.
+    #[cfg(test)]
+    pub(super) fn refuse_to_read(&self, number: u64) {
+        self.shared.segments().iter().for_each(|segment| segment.refuse_to_read(number));
     }
 
     /// The store's folder.

@@ -17,7 +17,7 @@ use tokio::task;
 use super::outbox::{Outbox, Progress};
 use super::{Delivery, Refusal, Sink, SinkError, SinkKind};
 use crate::archive::archive::{Shared, now_ms};
-use crate::archive::store::Numbered;
+use crate::archive::store::{Kept, Numbered, Unreadable};
 use crate::archive::{GameId, Options, StoreError};
 use crate::observe::{Check, Metrics, give_way};
 
@@ -31,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Attempts to read a record that the disk does not give, before the others go on without it.
+const READ_ATTEMPTS: u32 = 2;
 /// How often a sink that has everything is asked whether it is still there.
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 /// How often games that have grown too old are looked for in the sink.
@@ -124,6 +126,7 @@ impl Courier {
             checked: None,
             waiting: None,
             failures: 0,
+            unread: 0,
             prepared: None,
             stopped,
         };
@@ -242,6 +245,8 @@ struct Round {
     /// Everything stored before this moment has at most this number, and some of it is still owed.
     waiting: Option<(u64, Instant)>,
     failures: u32,
+    /// How often the next group could not be read.
+    unread: u32,
     /// The group to send next, as soon as it is ready.
     prepared: Option<Prepared>,
     stopped: watch::Receiver<Option<Instant>>,
@@ -317,6 +322,7 @@ impl Round {
                 Ok(()) => self.note_success(),
                 Err(Failure::Store(StoreError::Closed)) => return,
                 Err(failure) => {
+                    self.unread += u32::from(matches!(failure, Failure::Store(StoreError::Io { .. })));
                     let pause = self.note_failure(failure);
                     refused_due |= self.wait(pause).await == Woken::Now;
                 }
@@ -361,6 +367,7 @@ impl Round {
     async fn deliver(&mut self) -> Result<(), Failure> {
         let began = Instant::now();
         let group = self.next_group().await?;
+        self.unread = 0;
         // While this one is on its way the next one is played again, on another thread.
         if !group.is_empty() {
             self.prepared = Some(Prepared::Soon(self.prepare(group.last)));
@@ -389,7 +396,10 @@ impl Round {
 
     fn prepare(&self, after: u64) -> task::JoinHandle<Result<Group, StoreError>> {
         let (shared, group) = (Arc::clone(&self.shared), self.group);
-        task::spawn_blocking(move || Ok(Group::new(after, shared.store.after(after, group, MAX_GROUP_BYTES)?)))
+        let unreadable = if self.unread < READ_ATTEMPTS { Unreadable::Fails } else { Unreadable::Named };
+        task::spawn_blocking(move || {
+            Ok(Group::new(after, shared.store.after(after, group, MAX_GROUP_BYTES, unreadable)?))
+        })
     }
 
     async fn send(&mut self, group: &Group) -> Result<(), Failure> {
@@ -541,11 +551,15 @@ impl Group {
         let mut group = Self { last: after, ..Self::default() };
         for Numbered { seq, record } in records {
             group.last = seq;
-            // A damaged record has no name; the archive tells of it, and healed it gets another number.
-            let Some((id, stored)) = record else { continue };
-            match Delivery::prove(id, stored) {
-                Ok(game) => group.games.push(game),
-                Err(error) => group.refused.push(Refusal { id, reason: error.to_string() }),
+            match record {
+                Kept::Whole(id, stored) => match Delivery::prove(id, stored) {
+                    Ok(game) => group.games.push(game),
+                    Err(error) => group.refused.push(Refusal { id, reason: error.to_string() }),
+                },
+                // A damaged record has no name; the archive tells of it, and healed it gets another number.
+                Kept::Damaged => {}
+                // Set aside, for the disk may give it another time.
+                Kept::Unreadable(id, reason) => group.refused.push(Refusal { id, reason }),
             }
         }
         group
@@ -561,4 +575,81 @@ async fn within<T>(answer: super::Answer<'_, T>) -> Result<T, SinkError> {
     tokio::time::timeout(PATIENCE, answer)
         .await
         .unwrap_or_else(|_| Err(SinkError::Unavailable(format!("no answer within {} s", PATIENCE.as_secs()))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+
+    use super::super::{Answer, Content, Held};
+    use super::*;
+    use crate::archive::{Archive, GameRecord};
+    use crate::game::{BySeat, Level, Seating, Series};
+
+    /// Takes everything.
+    #[derive(Debug, Default)]
+    struct Taker(Mutex<Vec<GameId>>);
+
+    impl Sink for Taker {
+        fn place(&self) -> String {
+            "here".to_owned()
+        }
+
+        fn check(&self) -> Answer<'_, ()> {
+            Box::pin(std::future::ready(Ok(())))
+        }
+
+        fn deliver<'a>(&'a self, games: &'a [Delivery]) -> Answer<'a, Vec<Refusal>> {
+            self.0.lock().unwrap().extend(games.iter().map(|game| game.id));
+            Box::pin(std::future::ready(Ok(Vec::new())))
+        }
+
+        fn page(&self, _after: Option<GameId>, _limit: NonZeroUsize) -> Answer<'_, Vec<Held>> {
+            Box::pin(std::future::ready(Ok(Vec::new())))
+        }
+
+        fn fetch(&self, _id: GameId) -> Answer<'_, Option<Content>> {
+            Box::pin(std::future::ready(Ok(None)))
+        }
+
+        fn remove(&self, _before_ms: u64) -> Answer<'_, u64> {
+            Box::pin(std::future::ready(Ok(0)))
+        }
+    }
+
+    #[test]
+    fn a_record_that_the_disk_does_not_give_holds_up_no_other() {
+        const PATIENCE: Duration = Duration::from_secs(60);
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options { retention_days: 0, flush_interval: Duration::ZERO, ..Options::default() };
+        let (archive, _) =
+            Archive::open(folder.path(), &options, Arc::new(Metrics::new("test", "test", false))).unwrap();
+        let series = Series { seed: 3, players: BySeat::new([Level::Easy; 4]), seating: Seating::Fixed, max_rounds: 1 };
+        let records: Vec<GameRecord> = (0..3).map(|number| GameRecord::simulate(&series, number).0).collect();
+        for record in &records {
+            archive.put(record.clone(), drop).unwrap();
+        }
+        assert!(archive.flush(PATIENCE));
+        let until = |set_aside| {
+            let begun = Instant::now();
+            loop {
+                let status = archive.status().sinks.remove(0);
+                if status.pending == 0 && status.idle && status.set_aside == set_aside {
+                    return;
+                }
+                assert!(begun.elapsed() < PATIENCE, "{status:?}");
+                thread::sleep(Duration::from_millis(5));
+            }
+        };
+        let sink = Arc::new(Taker::default());
+        let taken = || sink.0.lock().unwrap().clone();
+        archive.store().refuse_to_read(2);
+        archive.deliver_to([(SinkKind::S3, Arc::clone(&sink) as _)], &options).unwrap();
+        until(1);
+        assert_eq!(taken(), [records[0].game_id, records[2].game_id]);
+        archive.store().refuse_to_read(0);
+        archive.deliver_now();
+        until(0);
+        assert_eq!(taken(), [0, 2, 1].map(|number: usize| records[number].game_id));
+    }
 }
