@@ -13,9 +13,11 @@ use crate::observe::{EventKind, LogLevel, ServerPhase, log_level as level, set_l
 /// The longest time a flush of the archive is waited for.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
 
-/// `POST /admin/archive/flush`: every completed game goes to the disk now.
+/// `POST /admin/archive/flush`: every completed game goes to the disk now, and sinks are tried again, with what they refused.
 pub(super) async fn flush_archive(asked: &Asked) -> Result<Response, Refusal> {
     let archive = asked.door.archive.clone().ok_or(Refusal::NotFound)?;
+    // And sinks are not left to their pauses.
+    archive.deliver_now();
     let flush = tokio::task::spawn_blocking(move || (archive.flush(FLUSH_PATIENCE), archive.status().pending));
     let (flushed, pending) = flush.await.map_err(|_| Refusal::Internal)?;
     audit(asked, "flush_archive", json!({ "flushed": flushed }));

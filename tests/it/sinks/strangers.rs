@@ -1,13 +1,15 @@
 //! What else there may be in a bucket: other people's objects, and objects that cannot be read.
 
 use std::process::Output;
+use std::time::{Duration, Instant};
 
 use liap::archive::sink::SinkError;
 
 use super::s3;
 use super::stub::Stub;
-use super::trouble::{archive_with, liap, said, store, until, until_delivered};
+use super::trouble::{PATIENCE, archive_with, liap, said, settings, store, until, until_delivered};
 use crate::conforms::{all_of, delivery, records};
+use crate::process::Server;
 
 /// Consoles make an object `games/` for a folder, and some programs one with an empty part.
 #[tokio::test]
@@ -46,7 +48,7 @@ fn an_object_that_cannot_be_read_holds_up_no_other() {
     let archive = archive_with(folder.path(), s3(&stub.url("games/")));
     store(&archive, &records[..10]);
     until_delivered(&archive);
-    assert!(archive.close(super::trouble::PATIENCE));
+    assert!(archive.close(PATIENCE));
     drop(archive);
 
     // What was delivered is no longer known, and one of them is frozen.
@@ -99,4 +101,41 @@ fn what_is_not_answered_is_asked_again() {
     fail();
     let restored = run(&["archive", "restore", "--from", "s3"]);
     assert!(said(&restored).contains("1 games restored, 0 left out"), "{}", said(&restored));
+}
+
+/// Somebody has removed what stood in a game's way, and no restart is needed.
+#[test]
+fn what_was_refused_is_tried_again_when_an_administrator_wants_it() {
+    let stub = Stub::start();
+    let url = stub.url("games/");
+    let data = tempfile::tempdir().unwrap();
+    for arguments in [&["simulate", "--games", "3", "--json", "games.jsonl"][..], &["archive", "import", "games.jsonl"]]
+    {
+        assert!(liap(data.path(), &url, arguments).status.success());
+    }
+    let sent = liap(data.path(), &url, &["archive", "sync"]);
+    assert!(sent.status.success(), "{}", said(&sent));
+    let key = stub.state().objects.keys().next().unwrap().clone();
+    stub.put([key.clone()]);
+    std::fs::remove_dir_all(data.path().join("archive/outbox")).unwrap();
+    let settings: Vec<_> = settings(&url).into_iter().chain([("ADMIN_TOKEN", "a-token-of-the-tests")]).collect();
+    let server = Server::start_on(data, &settings);
+    let until = |set_aside: u64| {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let health = server.get("/health").json();
+            let s3 = &health["checks"]["s3"];
+            if s3["set_aside"] == set_aside && s3["pending"] == 0 {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{health}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    until(1);
+    stub.state().objects.remove(&key);
+    let token = [("Authorization", "Bearer a-token-of-the-tests")];
+    assert_eq!(server.request("POST", "/admin/archive/flush", &token).status, 200);
+    until(0);
+    assert!(!stub.state().objects[&key].is_empty());
 }

@@ -199,7 +199,7 @@ pub(super) fn liap(folder: &Path, url: &str, arguments: &[&str]) -> Output {
         .unwrap()
 }
 
-fn settings(url: &str) -> [(&str, &str); 5] {
+pub(super) fn settings(url: &str) -> [(&str, &str); 5] {
     [
         ("ARCHIVE_BACKEND", "s3"),
         ("ARCHIVE_URL", url),
