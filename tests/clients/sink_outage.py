@@ -4,7 +4,8 @@
     sink_outage.py --liap target/release/liap --s3s-fs target/test-tools/bin/s3s-fs --games 2000
     sink_outage.py … --postgres /usr/lib/postgresql/15/bin
 
-Needs a build with the feature `s3`, and `postgres` for the latter. First the time of a move, with each place standing
+Needs a build with the feature `s3`, and `postgres` for the latter, and boto3 (`pip install boto3`, or Debian's
+python3-boto3): at the end the bucket is listed by a client that is not Liap's. First the time of a move, with each place standing
 still and gone, and before each of these with all of them there. Then an archive with so many games, all of them owed, is
 delivered by a server that plays on and is killed itself now and then, while one place after the other is out. Exit code: 0
 if at the end each place has the games of the archive, each once, and the p99 of a move during outages is at most a tenth
@@ -23,6 +24,12 @@ import sys
 import tempfile
 import time
 import urllib.request
+
+try:
+    import boto3
+    import botocore.config
+except ImportError:
+    boto3 = None
 
 from outages import Service, free_port, is_as_fast, listens, p99_ms, until
 
@@ -50,8 +57,20 @@ class Bucket(Service):
         return {"ARCHIVE_URL_S3": url, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
 
     def games(self):
-        """All games, as they lie on disk."""
-        return sorted(path.stem for path in self.folder.rglob("*.liap"))
+        """All games, as a client of another make lists them, which has to agree with what lies on disk."""
+        config = botocore.config.Config(s3={"addressing_style": "path"})
+        client = boto3.client(
+            "s3", endpoint_url=f"http://127.0.0.1:{self.port}", region_name="us-east-1", config=config,
+            aws_access_key_id=KEY, aws_secret_access_key=SECRET,
+        )
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket="liap", Prefix="games/")
+        objects = [listed for page in pages for listed in page.get("Contents", [])]
+        listed = sorted(pathlib.PurePosixPath(one["Key"]).stem for one in objects if one["Size"] > 0)
+        on_disk = sorted(path.stem for path in self.folder.rglob("*.liap"))
+        print(f"s3: boto3 {boto3.__version__} lists {len(listed)} objects, {len(on_disk)} lie on disk", flush=True)
+        if listed != on_disk:
+            raise SystemExit("the bucket lists other games than lie in it")
+        return listed
 
 
 class Database(Service):
@@ -247,4 +266,7 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--then", help="a command to run at the end, with the settings in its environment")
-    sys.exit(main(parser.parse_args()))
+    options = parser.parse_args()
+    if boto3 is None:
+        sys.exit("there is no boto3, which lists the bucket at the end: pip install boto3, or apt-get install python3-boto3")
+    sys.exit(main(options))
