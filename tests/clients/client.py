@@ -482,6 +482,9 @@ async def set_up_game(url, report, *, humans=4, cookies=True, entropy=False, see
     for guest in players[1:]:
         rooms = await guest.open_lobby()
         if humans > 1 and room_id not in [room["room_id"] for room in rooms]:
+            # A server that was killed right after it opened the room need not know it any more.
+            if not await host.is_alive():
+                raise Gone("the room ended before its game began")
             report.violation(guest.name, f"the open room {room_id} is not listed")
         await guest.join_room(room_id)
         await guest.open_room()
