@@ -2,20 +2,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use super::Options;
 use super::admin::Desk;
 use super::error::Refusal;
 use super::places::Places;
+use super::reads::Reads;
 use crate::archive::Archive;
 use crate::directory::Directory;
 use crate::limit::{Cost, Key, Kind, Limiter, Verdict};
 use crate::observe::{EventKind, Health, Metrics};
 use crate::room::Rooms;
-
-/// Readers of the archive.
-const READS_AT_ONCE: usize = 8;
 
 /// What everything at the door shares.
 #[derive(Debug)]
@@ -29,9 +27,8 @@ pub struct Door {
     pub(super) directory: Arc<dyn Directory>,
     /// Completed games, if they are kept.
     pub(super) archive: Option<Archive>,
-    /// How many may read there at once: fewer than there are threads that may wait for a disk, or a slow one would hold
-    /// up whoever asks how the server is.
-    pub(super) reads: Semaphore,
+    /// Who reads there.
+    pub(super) reads: Reads,
     /// Connections that speak HTTP: they have not become a WebSocket, or not yet.
     pub(super) connections: Arc<Places>,
     /// WebSockets.
@@ -81,7 +78,7 @@ impl Door {
             rooms: directory.rooms().clone(),
             directory,
             archive,
-            reads: Semaphore::new(READS_AT_ONCE),
+            reads: Reads::new(),
             desk,
             runtime: Handle::current(),
         })

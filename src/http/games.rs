@@ -89,7 +89,7 @@ pub(super) async fn leaderboard(asked: Asked) -> Response {
     .await
 }
 
-/// Reads the archive on a thread that may wait for the disk, and answers with what was found.
+/// Reads the archive, and answers with what was found.
 async fn read(
     asked: Asked,
     cost: Cost,
@@ -103,15 +103,11 @@ async fn read(
     {
         return refusal.response();
     }
-    // Refused only when the semaphore is closed, which nobody does.
-    let permit = asked.door.reads.acquire().await.ok();
     let look = move || {
         archive.catch_up();
         look(&archive)
     };
-    let found = tokio::task::spawn_blocking(look).await;
-    drop(permit);
-    match found {
+    match asked.door.reads.run(look).await {
         Ok(Ok(Some(found))) => answer(StatusCode::OK, &found),
         Ok(Ok(None)) => Refusal::NotFound.response(),
         Ok(Err(error)) => {

@@ -18,6 +18,7 @@ mod options;
 mod outgoing;
 mod page;
 mod places;
+mod reads;
 mod scales;
 mod scrape;
 mod session;

@@ -7,7 +7,6 @@ use std::time::SystemTime;
 
 use hyper::body::Bytes;
 use percent_encoding::percent_decode_str;
-use tokio::sync::Semaphore;
 use warp::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, LAST_MODIFIED};
 use warp::http::{HeaderMap, HeaderValue, StatusCode};
 use warp::path::{FullPath, Peek};
@@ -19,13 +18,14 @@ use super::entry::redirect;
 use super::error::Refusal;
 use super::headers::COMPATIBLE_POLICY;
 use super::page::{keep_session, matches};
+use super::reads::Reads;
 
 /// Another web client's folder. Files may change while we serve them.
 #[derive(Debug)]
 pub(super) struct StaticDir {
     root: PathBuf,
-    /// How many files may be on their way from disk at once.
-    reads: Semaphore,
+    /// Files on their way from disk.
+    reads: Reads,
     /// What is on its way to somebody, however slowly he reads: whoever wants the same file gets the same bytes.
     sending: Mutex<HashMap<PathBuf, Sending>>,
 }
@@ -37,7 +37,6 @@ struct Sending {
     modified: SystemTime,
 }
 
-const READS_AT_ONCE: usize = 8;
 /// No file of a web client is longer, in bytes.
 const FILE_MAX_BYTES: u64 = 32 * 1024 * 1024;
 
@@ -64,7 +63,7 @@ impl StaticDir {
         let error = |error| StaticDirError { path: path.to_owned(), error };
         let root = fs::canonicalize(path).map_err(error)?;
         fs::metadata(root.join("index.html")).map_err(error)?;
-        Ok(Self { root, reads: Semaphore::new(READS_AT_ONCE), sending: Mutex::default() })
+        Ok(Self { root, reads: Reads::new(), sending: Mutex::default() })
     }
 
     /// Reads a file below the root. Anything else, a link that leads out included, is not found.
@@ -131,15 +130,11 @@ pub(super) async fn answer(path: FullPath, folder: Arc<StaticDir>, asked: Asked)
     let is_index = relative.as_os_str().is_empty();
     let name = if is_index { PathBuf::from("index.html") } else { relative };
     let is_route = name.extension().is_none();
-    // Refused only when the semaphore is closed, which nobody does.
-    let permit = folder.reads.acquire().await.ok();
-    let file = tokio::task::spawn_blocking({
+    let read = {
         let folder = Arc::clone(&folder);
         move || folder.read(&name)
-    });
-    let file = file.await;
-    drop(permit);
-    match file {
+    };
+    match folder.reads.run(read).await {
         Ok(Ok(file)) => {
             let response = file.response(&asked.headers);
             if is_index { keep_session(response, &asked) } else { response }
