@@ -20,8 +20,8 @@ const SLOW_READER_STEP: Duration = Duration::from_millis(2);
 const SLOW_READER_STEPS: u32 = 500;
 /// How long a room waits for a place in the journal's queue, at a time ...
 const JOURNAL_RETRY: Duration = Duration::from_millis(100);
-/// ... and at the most so often when the server stops. After that the journal lacks what happened last.
-const JOURNAL_RETRIES_AT_STOP: u32 = 30;
+/// ... and at the most so often at its end. After that the journal lacks what happened last.
+const JOURNAL_RETRIES_AT_END: u32 = 30;
 
 /// Starts the task of a room.
 pub(super) fn spawn(room: Room, shared: Shared) -> RoomHandle {
@@ -92,7 +92,8 @@ impl Task {
         }
         // Who still says something learns that nobody listens.
         drop(inputs);
-        if self.room.life() == Life::Stopped {
+        // What comes back as the journal knows it: a room of a server that stops, and a game until the archive has it.
+        if self.room.life() == Life::Stopped || self.keeping.is_some() {
             self.tell_the_rest().await;
         }
         let id = self.room.id();
@@ -120,9 +121,9 @@ impl Task {
         self.retell_at = (!is_told).then(|| Instant::now() + JOURNAL_RETRY);
     }
 
-    /// The room comes back as the journal knows it, so what that has missed must reach it before the server is gone.
+    /// What the journal has missed must reach it before the room is gone.
     async fn tell_the_rest(&mut self) {
-        for _ in 0..JOURNAL_RETRIES_AT_STOP {
+        for _ in 0..JOURNAL_RETRIES_AT_END {
             let Some(retell_at) = self.retell_at else { return };
             tokio::time::sleep_until(retell_at).await;
             self.retell();
@@ -252,10 +253,10 @@ impl Task {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{CreateError, Journal, Kept, Options, Rooms};
+    use super::super::{CreateError, Journal, Kept, Options, Rooms, connection};
     use super::*;
     use crate::observe::{Events, Metrics};
-    use crate::protocol::RoomId;
+    use crate::protocol::{ClientMessage, RoomId, SessionKey};
 
     fn rooms(journal: &Journal) -> Rooms {
         let metrics = Arc::new(Metrics::new("test", "test", false));
@@ -304,13 +305,39 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn what_the_journal_has_missed_of_a_game_it_is_told_before_it_forgets_it() {
+        let (journal, unread) = Journal::unread(1);
+        let rooms = rooms(&journal);
+        let session = Some(SessionKey::of("browser"));
+        let room = rooms.create(session, "Ann".parse().unwrap()).unwrap().room_id;
+        let handle = rooms.find(room).unwrap();
+        let (connection, _outbox) = connection(session, 64);
+        let host = connection.id;
+        handle.send(Input::Connected(connection)).unwrap();
+        let ready = r#"{"event":"client_ready","data":{"player_name":"Ann"}}"#;
+        handle.send(Input::Said(host, crate::protocol::decode(ready).unwrap())).unwrap();
+        handle.send(Input::Said(host, ClientMessage::StartGame)).unwrap();
+        let make_places = async {
+            let mut told = Vec::new();
+            for _ in 0..20 {
+                tokio::time::sleep(JOURNAL_RETRY / 2).await;
+                told.extend(unread.take().map(|(told, image)| (told, image.is_some())));
+            }
+            told
+        };
+        let (is_closed, told) = tokio::join!(rooms.close(room, None, Duration::from_secs(20)), make_places);
+        assert!(is_closed);
+        assert_eq!(told, [(room, true), (room, true), (room, false)], "the new room, what it missed, and the end");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_journal_that_takes_nothing_does_not_keep_the_server_from_stopping() {
         let (journal, unread) = Journal::unread(0);
         let rooms = rooms(&journal);
         open_room(&rooms).unwrap();
         let begun = Instant::now();
         assert_eq!(rooms.stop(Duration::from_secs(20)).await, 0);
-        assert_eq!(begun.elapsed(), JOURNAL_RETRY * JOURNAL_RETRIES_AT_STOP);
+        assert_eq!(begun.elapsed(), JOURNAL_RETRY * JOURNAL_RETRIES_AT_END);
         assert_eq!(unread.take(), None);
     }
 }
