@@ -298,9 +298,10 @@ impl Pool {
     /// From now on nobody waits.
     fn go_down(&self, reason: impl FnOnce() -> String) {
         if self.is_up.send_if_modified(std::mem::take) {
-            self.set_lanes(Vec::new());
-            log::log!(self.loudly(Level::Warn), "Redis is gone, this server goes on by itself: {}", reason());
+            let level = self.loudly(Level::Warn);
             self.falls.fetch_add(1, Ordering::Relaxed);
+            self.set_lanes(Vec::new());
+            log::log!(level, "Redis is gone, this server goes on by itself: {}", reason());
         }
     }
 

@@ -107,7 +107,7 @@ mod shared {
     use liap::redis::{self, Redis};
 
     use super::*;
-    use crate::process::{SOON, Server, scrape};
+    use crate::process::{SOON, Server, request};
     use crate::services::{RedisServer, until, until_async};
 
     /// Longer than a real server takes on a busy machine: what is tested here is not how fast it is.
@@ -420,20 +420,20 @@ mod shared {
         let Some(server) = RedisServer::start(&[]) else { return };
         server.say("ACL SETUSER liap on >hush ~liap:probe:* +@all");
         let url = format!("redis://liap:hush@127.0.0.1:{}", server.port);
-        let mut liap = Server::start(&[("REDIS_URL", &url), ("REDIS_TIMEOUT_MS", "1000"), ("LOG_LEVEL", "debug")]);
-        until("it has come and gone four times", || {
-            liap.get("/api/rooms");
-            let text = scrape(liap.metrics.unwrap());
-            let failed =
-                text.lines().find_map(|line| line.strip_prefix("liap_redis_decisions_total{outcome=\"failed\"} "));
-            failed.is_some_and(|count| count.parse::<u32>().unwrap() >= 12)
+        let liap = Server::start(&[("REDIS_URL", &url), ("REDIS_TIMEOUT_MS", "1000"), ("LOG_LEVEL", "debug")]);
+        let (address, here) = (liap.address, Arc::new(()));
+        let is_here = Arc::downgrade(&here);
+        // Redis is gone after three failures with no probe between, so nobody can say after how many it has gone.
+        let asking = std::thread::spawn(move || {
+            while is_here.strong_count() > 0 {
+                request(address, "GET", "/api/rooms", &[]);
+            }
         });
-        liap.signal("TERM");
-        liap.ended();
-        let log = liap.whole_log();
-        let told: Vec<&str> = log.lines().filter(|line| line.contains("Redis is gone")).collect();
-        assert!(told.len() >= 4, "{log}");
-        assert_eq!(told.iter().filter(|line| line.contains(r#""level":"warning""#)).count(), 2, "{log}");
+        let told = [(); 4].map(|()| liap.logged("Redis is gone").pop().unwrap());
+        drop(here);
+        asking.join().unwrap();
+        let is_loud = told.each_ref().map(|line| line.contains(r#""level":"warning""#));
+        assert_eq!(is_loud, [true, true, false, false], "{told:#?}");
     }
 
     #[tokio::test]
