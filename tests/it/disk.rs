@@ -24,15 +24,19 @@ pub(crate) const SETTINGS: [(&str, &str); 5] = [
     ("ARCHIVE_BATCH_SIZE", "10"),
 ];
 
-/// Whole games of one person and three bots, at a few tables.
+/// Whole games of one person and three bots, at a few tables; at least one comes to its end.
 pub(crate) fn play(server: &Server) -> Report {
     play_at(server.address)
 }
 
 fn play_at(server: SocketAddr) -> Report {
-    let load = Load { server, rooms: 6, people: 1, span: Duration::from_secs(3), target: Target::Liap };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(run(&load)).unwrap()
+    // A game takes a second, or ten on a busy machine.
+    let reports = [3, 12, 48].map(Duration::from_secs).into_iter().map(|span| {
+        let load = Load { server, rooms: 6, people: 1, span, target: Target::Liap };
+        runtime.block_on(run(&load)).unwrap()
+    });
+    reports.into_iter().find(|report| report.games > 0).expect("a game comes to its end")
 }
 
 fn metric(server: &Server, name: &str) -> f64 {
@@ -61,13 +65,19 @@ fn play_through(server: Server, data: &Path, fill: impl Fn(&Server), free: impl 
     let peer = Server::start(&SETTINGS);
     let before = play(&server);
     fill(&server);
-    // Both at once, so that whatever else the machine does slows both. Waiting for a disk would cost far more.
-    let elsewhere = peer.address;
-    let beside = std::thread::spawn(move || play_at(elsewhere));
-    let (trouble, beside) = (play(&server), beside.join().unwrap());
+    // Both at once, so that whatever else the machine does slows both, and once more if it does not slow both alike.
+    // Waiting for a disk would cost far more, each time.
+    let (mut games, mut rates) = (before.games, Vec::new());
+    let keeps_up = (0..4).any(|_| {
+        let elsewhere = peer.address;
+        let beside = std::thread::spawn(move || play_at(elsewhere));
+        let (trouble, beside) = (play(&server), beside.join().unwrap());
+        games += trouble.games;
+        rates.push((trouble.rate(), beside.rate()));
+        trouble.rate() > beside.rate() / 1.5
+    });
     drop(peer);
-    assert!(before.games > 0 && trouble.games > 0, "{} games, then {}", before.games, trouble.games);
-    assert!(trouble.rate() > beside.rate() / 1.5, "{} moves a second, {} elsewhere", trouble.rate(), beside.rate());
+    assert!(keeps_up, "moves a second, and elsewhere: {rates:?}");
 
     let is_degraded = |health: &Value, check: &str| health["checks"][check]["status"] == "degraded";
     let health = wait_for_health(&server, |health| is_degraded(health, "archive") && is_degraded(health, "journal"));
@@ -86,7 +96,7 @@ fn play_through(server: Server, data: &Path, fill: impl Fn(&Server), free: impl 
     free(&server);
     wait_for_health(&server, |health| health["status"] == "healthy" && health["checks"]["archive"]["pending"] == 0);
     let after = play(&server);
-    let ended = before.games + trouble.games + after.games;
+    let ended = games + after.games;
     // The last ones may still be on their way.
     let deadline = Instant::now() + PATIENCE;
     let games = loop {
@@ -180,7 +190,6 @@ fn a_backup_is_whole_while_games_finish() {
     settings.push(("ARCHIVE_BATCH_SIZE", "100000"));
     let server = Server::start(&settings);
     let ended = play(&server).games;
-    assert!(ended > 0);
     // A game reaches the archive when the journal has its end: where the disk is slow, a moment later.
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -212,7 +221,7 @@ fn a_backup_is_whole_while_games_finish() {
             }
             done.push(number);
         }
-        assert!(playing.join().unwrap().games > 0);
+        playing.join().unwrap();
         done
     });
     for arguments in
