@@ -84,6 +84,23 @@ async fn games_and_live_tables_come_back_from_a_backup_made_while_the_server_ran
 }
 
 #[test]
+fn the_program_is_found_on_the_path() {
+    let data = with_games();
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(LIAP, data.path().join("liap")).unwrap();
+    let path = format!("{}:{}", data.path().display(), std::env::var("PATH").unwrap());
+    let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/backup"))
+        .arg(folder.path())
+        .env_clear()
+        .env("PATH", path)
+        .env("DATA_DIR", data.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(backups(folder.path()).len(), 1);
+}
+
+#[test]
 fn old_backups_go_and_others_stay() {
     let data = with_games();
     let folder = tempfile::tempdir().unwrap();
