@@ -1,10 +1,11 @@
 //! What operators are told of a room, and what metrics count of it. Nothing of a hand is here.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
 
+use super::{Room, Time};
 use crate::archive::GameId;
 use crate::game::Seat;
 use crate::observe::{EventKind, Events, Metrics};
@@ -124,12 +125,15 @@ pub(super) struct Vitals {
     stage: AtomicU8,
     round: AtomicU32,
     sockets: AtomicU32,
+    /// In milliseconds of Unix time.
+    active_at: AtomicU64,
 }
 
 impl Vitals {
-    pub(super) fn set(&self, stage: RoomStage, round: u32, sockets: usize) {
-        self.stage.store(stage as u8, Ordering::Relaxed);
-        self.round.store(round, Ordering::Relaxed);
+    pub(super) fn set(&self, room: &Room, sockets: usize) {
+        self.stage.store(room.stage() as u8, Ordering::Relaxed);
+        self.round.store(room.round(), Ordering::Relaxed);
+        self.active_at.store(room.last_activity().unix_ms(), Ordering::Relaxed);
         self.sockets.store(u32::try_from(sockets).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
@@ -147,5 +151,9 @@ impl Vitals {
 
     pub(super) fn sockets(&self) -> u32 {
         self.sockets.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn last_activity(&self) -> Time {
+        Time::from_unix_ms(self.active_at.load(Ordering::Relaxed))
     }
 }

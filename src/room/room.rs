@@ -177,6 +177,12 @@ impl Room {
         }
     }
 
+    /// When a person last took or left a seat before the game, began it, or moved.
+    #[must_use]
+    pub const fn last_activity(&self) -> Time {
+        self.last_activity
+    }
+
     /// The round that is played, from 1; 0 before the game.
     #[must_use]
     pub fn round(&self) -> u32 {

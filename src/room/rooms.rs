@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::happening::{Happening, RoomStage, Vitals};
-use super::{Clock, Image, Input, JoinError, Journal, Newcomer, Options, RestoreError, Room, task};
+use super::{Clock, Image, Input, JoinError, Journal, Newcomer, Options, RestoreError, Room, Time, task};
 use crate::archive::{GameId, GameRecord};
 use crate::game::{Seat, ServerSeed};
 use crate::observe::{EventKind, Events, Metrics};
@@ -106,6 +106,12 @@ impl RoomHandle {
     #[must_use]
     pub fn round(&self) -> u32 {
         self.vitals.round()
+    }
+
+    /// When a person last took or left a seat before the game, began it, or moved.
+    #[must_use]
+    pub fn last_activity(&self) -> Time {
+        self.vitals.last_activity()
     }
 
     /// How many sockets are at it, those who watch included.

@@ -203,14 +203,18 @@ impl Room {
     pub(super) fn answer_redeal(&mut self, id: ConnectionId, seat: Seat, accept: bool, now: Time) {
         let name = self.seats.name(seat).to_owned();
         match self.act(seat, Action::AnswerRedeal(accept), now) {
-            Ok(()) => self.send(id, server_message::redeal_response_success(&name, accept)),
+            Ok(()) => {
+                self.last_activity = now;
+                self.send(id, server_message::redeal_response_success(&name, accept));
+            }
             Err(error) => self.refuse_action(id, &error.to_string(), now),
         }
     }
 
     pub(super) fn declare(&mut self, id: ConnectionId, seat: Seat, value: Declaration, now: Time) {
-        if let Err(error) = self.act(seat, Action::Declare(value), now) {
-            self.refuse_action(id, &error.to_string(), now);
+        match self.act(seat, Action::Declare(value), now) {
+            Ok(()) => self.last_activity = now,
+            Err(error) => self.refuse_action(id, &error.to_string(), now),
         }
     }
 
@@ -221,9 +225,9 @@ impl Room {
         // Places are those of the hand as last sent; one that is not there spoils the whole play.
         let hand = playing.game.hand(seat);
         let pieces: Option<PieceSet> = indices.iter().map(|&index| hand.get(usize::from(index))).collect();
-        let result = pieces.ok_or(ActionError::NotHeld).map(|pieces| self.act(seat, Action::Play(pieces), now));
-        if let Err(error) | Ok(Err(error)) = result {
-            self.refuse_action(id, &error.to_string(), now);
+        match pieces.ok_or(ActionError::NotHeld).and_then(|pieces| self.act(seat, Action::Play(pieces), now)) {
+            Ok(()) => self.last_activity = now,
+            Err(error) => self.refuse_action(id, &error.to_string(), now),
         }
     }
 

@@ -28,6 +28,7 @@ pub(super) fn spawn(room: Room, shared: Shared) -> RoomHandle {
     let (inbox, inputs) = mpsc::channel(shared.options().inbox_capacity.max(1));
     let (summary, summaries) = watch::channel(room.summary());
     let vitals = Arc::new(Vitals::default());
+    vitals.set(&room, 0);
     let task = Task {
         room,
         connections: Vec::new(),
@@ -64,7 +65,7 @@ impl Task {
         self.retell();
         let effects = self.room.wake(self.shared.clock().now());
         self.carry_out(effects);
-        self.vitals.set(self.room.stage(), self.room.round(), 0);
+        self.vitals.set(&self.room, 0);
         while matches!(self.room.life(), Life::Live | Life::StandsStill) {
             let room_wakes_at = self.room.wake_at().map(|time| self.shared.clock().instant(time));
             let wake_at = [room_wakes_at, self.retell_at].into_iter().flatten().min();
@@ -86,7 +87,7 @@ impl Task {
                     self.let_readers_catch_up().await;
                     let effects = self.room.wake(self.shared.clock().now());
                     self.carry_out(effects);
-                    self.vitals.set(self.room.stage(), self.room.round(), self.connections.len());
+                    self.vitals.set(&self.room, self.connections.len());
                 }
             }
         }
@@ -156,7 +157,7 @@ impl Task {
         if let Some(gone) = gone {
             self.connections.retain(|connection| connection.id != gone);
         }
-        self.vitals.set(self.room.stage(), self.room.round(), self.connections.len());
+        self.vitals.set(&self.room, self.connections.len());
     }
 
     /// Measures what a client has said: since when it was on its way, was taken and was decided; now its effects are on

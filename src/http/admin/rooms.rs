@@ -89,6 +89,6 @@ fn describe(room: &RoomHandle) -> Value {
         "sockets": room.sockets(),
         "players": players,
         "created_at": summary.created_at,
-        "last_activity": summary.last_activity,
+        "last_activity": room.last_activity().to_rfc3339(),
     })
 }

@@ -26,6 +26,19 @@ fn one_person_plays_a_whole_game_with_three_bots() {
 }
 
 #[test]
+fn what_a_person_does_is_activity_and_what_bots_do_is_none() {
+    let mut table = Table::new(1, 1.0);
+    let ann = table.enter("Ann");
+    table.pass(Duration::from_secs(5));
+    table.say(ann, "start_game", json!({}));
+    let started = table.now;
+    table.pass(Duration::from_secs(60));
+    assert_eq!(table.room.last_activity(), started, "bots wait for Ann, who says nothing");
+    table.play(&[(ann, "Ann")], |table| table.room.last_activity() != started);
+    assert_eq!(table.room.last_activity(), table.now);
+}
+
+#[test]
 fn every_phase_change_has_what_the_existing_client_requires() {
     let mut table = Table::new(2, 0.1);
     let ann = table.enter("Ann");
