@@ -186,6 +186,7 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle, front: Han
         events: events.clone(),
     };
     tokio::spawn(relief.clone().give_way(memory.clone()));
+    tokio::spawn(events.clone().tell_the_rest());
     if let Some(archive) = archive.clone() {
         tokio::spawn(watch_archive(archive, events.clone()));
     }

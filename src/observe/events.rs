@@ -206,8 +206,27 @@ impl Ring {
 struct Tally {
     kind: EventKind,
     what: &'static str,
+    /// Since it was last told.
     times: u64,
     told: Option<Instant>,
+}
+
+/// What is told of it.
+struct Times {
+    kind: EventKind,
+    what: &'static str,
+    times: u64,
+}
+
+impl Tally {
+    /// What is to be told now, if there is anything and the last time is long enough ago.
+    fn take_due(&mut self, now: Instant) -> Option<Times> {
+        if self.times == 0 || self.told.is_some_and(|told| now.duration_since(told) < TALLY_INTERVAL) {
+            return None;
+        }
+        self.told = Some(now);
+        Some(Times { kind: self.kind, what: self.what, times: std::mem::take(&mut self.times) })
+    }
 }
 
 /// Things that happen often are told no more often than this, with how often they happened.
@@ -252,8 +271,8 @@ impl Events {
 
     /// Tells of something that may happen many times a second: at most once a second, with how often it happened.
     pub fn note_often(&self, kind: EventKind, what: &'static str) {
-        let times = {
-            let mut tallies = self.0.tallies.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = {
+            let mut tallies = self.tallies();
             let known = tallies.iter().position(|tally| tally.kind == kind && tally.what == what);
             let at = known.unwrap_or_else(|| {
                 tallies.push(Tally { kind, what, times: 0, told: None });
@@ -261,14 +280,29 @@ impl Events {
             });
             let Some(tally) = tallies.get_mut(at) else { return };
             tally.times += 1;
-            let now = Instant::now();
-            if tally.told.is_some_and(|told| now.duration_since(told) < TALLY_INTERVAL) {
-                return;
-            }
-            tally.told = Some(now);
-            std::mem::take(&mut tally.times)
+            tally.take_due(Instant::now())
         };
-        self.note(kind, serde_json::json!({ "what": what, "times": times }));
+        self.note_times(due);
+    }
+
+    /// Tells what [`Self::note_often`] has not told yet, once it may. Never ends.
+    pub async fn tell_the_rest(self) {
+        let mut interval = tokio::time::interval(TALLY_INTERVAL);
+        loop {
+            let now = interval.tick().await;
+            let due: Vec<Times> = self.tallies().iter_mut().filter_map(|tally| tally.take_due(now)).collect();
+            self.note_times(due);
+        }
+    }
+
+    fn note_times(&self, due: impl IntoIterator<Item = Times>) {
+        for Times { kind, what, times } in due {
+            self.note(kind, serde_json::json!({ "what": what, "times": times }));
+        }
+    }
+
+    fn tallies(&self) -> MutexGuard<'_, Vec<Tally>> {
+        self.0.tallies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The events after this number, oldest first, and no more than `limit`. A number that has not been given out yet
@@ -406,6 +440,18 @@ mod tests {
         events.note_often(EventKind::LimitHit, "player");
         let last: Value = serde_json::from_str(&events.last(1)[0].json).unwrap();
         assert_eq!((&last["what"], &last["times"]), (&json!("player"), &json!(1_000)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_happened_again_is_told_though_it_happens_no_more() {
+        let events = Events::new(100);
+        tokio::spawn(events.clone().tell_the_rest());
+        for _ in 0..9 {
+            events.note_often(EventKind::AdminRefused, "token");
+        }
+        tokio::time::sleep(3 * TALLY_INTERVAL).await;
+        let times = |event: &ServerEvent| serde_json::from_str::<Value>(&event.json).unwrap()["times"].clone();
+        assert_eq!(events.last(10).iter().map(times).collect::<Vec<_>>(), [1, 8]);
     }
 
     #[tokio::test]
