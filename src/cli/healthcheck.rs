@@ -1,10 +1,10 @@
 //! `liap healthcheck`: one question to a running server, for containers and scripts.
 
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use tokio_rustls::rustls::crypto::ring;
@@ -49,14 +49,14 @@ pub(super) fn reachable(host: IpAddr) -> IpAddr {
     }
 }
 
-/// One question to a server, and its answer: a status and a body.
+/// One question to a server, and its answer within `timeout`: a status and a body.
 pub(super) fn ask(
     address: SocketAddr,
     is_secure: bool,
     path: &str,
     timeout: Duration,
 ) -> anyhow::Result<(u16, String)> {
-    get(connect(address, is_secure, timeout)?, address, path)
+    get(connect(address, is_secure, Instant::now() + timeout)?, address, path)
 }
 
 /// What carries the question.
@@ -64,10 +64,43 @@ trait Stream: Read + Write {}
 
 impl<T: Read + Write> Stream for T {}
 
-fn connect(address: SocketAddr, is_secure: bool, timeout: Duration) -> anyhow::Result<Box<dyn Stream>> {
-    let stream = TcpStream::connect_timeout(&address, timeout)?;
-    stream.set_read_timeout(Some(timeout))?;
-    stream.set_write_timeout(Some(timeout))?;
+/// A connection that ends at its deadline, however little at a time the other side says.
+struct Bounded {
+    stream: TcpStream,
+    deadline: Instant,
+}
+
+impl Bounded {
+    fn connect(address: SocketAddr, deadline: Instant) -> io::Result<Self> {
+        Ok(Self { stream: TcpStream::connect_timeout(&address, left(deadline)?)?, deadline })
+    }
+}
+
+fn left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
+}
+
+impl Read for Bounded {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(Some(left(self.deadline)?))?;
+        self.stream.read(buffer)
+    }
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(Some(left(self.deadline)?))?;
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+fn connect(address: SocketAddr, is_secure: bool, deadline: Instant) -> anyhow::Result<Box<dyn Stream>> {
+    let stream = Bounded::connect(address, deadline)?;
     if !is_secure {
         return Ok(Box::new(stream));
     }
@@ -117,7 +150,7 @@ mod tests {
     }
 
     fn ask(address: SocketAddr) -> anyhow::Result<(u16, String)> {
-        get(connect(address, false, Duration::from_secs(5))?, address, "/liap/health")
+        super::ask(address, false, "/liap/health", Duration::from_secs(5))
     }
 
     #[test]
@@ -125,6 +158,23 @@ mod tests {
         let address = answering("HTTP/1.1 503 Service Unavailable\r\nx: y\r\n\r\n{\"status\":\"unhealthy\"}");
         let answer = ask(address).unwrap();
         assert_eq!(answer, (503, "{\"status\":\"unhealthy\"}".to_owned()));
+    }
+
+    #[test]
+    fn who_says_little_at_a_time_is_not_listened_to_for_ever() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let trickle = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            // Until nobody listens any more.
+            while stream.write_all(b"H").is_ok() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let error = super::ask(address, false, "/health", Duration::from_millis(300)).unwrap_err();
+        let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+        assert!(matches!(kind, Some(ErrorKind::TimedOut | ErrorKind::WouldBlock)), "{error:?}");
+        trickle.join().unwrap();
     }
 
     #[test]
