@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use log::Level;
@@ -85,6 +85,8 @@ struct Pool {
     is_up: watch::Sender<bool>,
     /// In a row.
     failures: AtomicU32,
+    /// Why it is gone.
+    trouble: Mutex<String>,
     /// How often Redis went since it last stayed.
     falls: AtomicU32,
     /// All lanes are busy.
@@ -122,6 +124,7 @@ impl Redis {
             lanes: RwLock::default(),
             is_up: watch::Sender::new(false),
             failures: AtomicU32::new(0),
+            trouble: Mutex::new("it has not answered yet".to_owned()),
             falls: AtomicU32::new(0),
             crowded: Notify::new(),
             probe: Script::new(PROBE),
@@ -210,7 +213,8 @@ impl Redis {
         let check = if self.is_up() {
             Check::healthy()
         } else {
-            Check::degraded("Redis does not answer; this server goes on by itself")
+            let trouble = pool.trouble();
+            Check::degraded(format!("Redis is of no use, this server goes on by itself: {trouble}"))
         };
         check.with("connections", pool.lanes().len())
     }
@@ -301,8 +305,14 @@ impl Pool {
             let level = self.loudly(Level::Warn);
             self.falls.fetch_add(1, Ordering::Relaxed);
             self.set_lanes(Vec::new());
-            log::log!(level, "Redis is gone, this server goes on by itself: {}", reason());
+            let reason = reason();
+            log::log!(level, "Redis is gone, this server goes on by itself: {reason}");
+            *self.trouble() = reason;
         }
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// At what level something is said of its coming and going, which by itself has this one.
@@ -342,10 +352,11 @@ impl Pool {
                     self.look_after(since).await;
                     up = since.elapsed();
                 }
-                Err(error) if is_told => log::debug!("Redis does not answer: {error}"),
                 Err(error) => {
+                    let level = if is_told { Level::Debug } else { Level::Warn };
                     is_told = true;
-                    log::warn!("Redis does not answer at {}: {error}", self.options.url);
+                    log::log!(level, "Redis does not answer at {}: {error}", self.options.url);
+                    *self.trouble() = error.to_string();
                 }
             }
             let pause = pause.after(up);

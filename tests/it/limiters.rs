@@ -363,7 +363,13 @@ mod shared {
         let Some(server) = RedisServer::start(&["--requirepass", "hush"]) else { return };
         let at = |login: &str| format!("redis://{login}127.0.0.1:{}", server.port);
         for wrong in ["", ":wrong@", "liap:hush@"] {
-            Instance::at(&at(wrong), PATIENT).goes_on_alone().await;
+            let instance = Instance::at(&at(wrong), PATIENT);
+            instance.goes_on_alone().await;
+            until_async("it is said why", async || {
+                let why = instance.redis.check().message.unwrap();
+                why.contains("Password authentication failed") || why.contains("NOAUTH")
+            })
+            .await;
         }
         Instance::at(&at(":hush@"), PATIENT).comes_back().await;
         server.say("AUTH hush\r\nACL SETUSER liap on >p@ss:word ~liap:* +@all");

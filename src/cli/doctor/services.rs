@@ -55,8 +55,8 @@ async fn look_at_redis(report: &mut Report, config: &Config) {
     } else {
         report.warning(
             "redis",
-            format!("{url} does not answer within {} s, or lets nobody write", PATIENCE.as_secs()),
-            "look at `redis-cli -u \"$REDIS_URL\" ping`; until it is back, each server limits by itself",
+            format!("{url}, within {} s: {}", PATIENCE.as_secs(), check.message.unwrap_or_default()),
+            "look at `redis-cli -u \"$REDIS_URL\" ping`; until it is well, each server limits by itself",
         );
     }
 }
