@@ -370,10 +370,10 @@ fn file_layer(path: &Path, mistakes: &mut Vec<Mistake>) -> LayerData {
             return data;
         }
     };
-    let groups = match Toml::string(&text).data() {
-        Ok(mut profiles) => profiles.remove(&Profile::Default).unwrap_or_default(),
+    let groups: Dict = match Toml::from_str(&text) {
+        Ok(groups) => groups,
         Err(error) => {
-            wrong("--config".to_owned(), format!("is not TOML: {}", error.to_string().trim()));
+            wrong("--config".to_owned(), not_toml(&text, &error));
             return data;
         }
     };
@@ -396,6 +396,15 @@ fn file_layer(path: &Path, mistakes: &mut Vec<Mistake>) -> LayerData {
         }
     }
     data
+}
+
+/// What to say about a text that is not TOML. The error itself would quote the line, which may hold a secret.
+fn not_toml(text: &str, error: &<Toml as Format>::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let reason: Vec<&str> = error.message().lines().collect();
+    format!("is not TOML: line {line}, column {column}: {}", reason.join(", "))
 }
 
 /// What to say about a name nobody knows: the name that was probably meant.

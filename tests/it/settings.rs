@@ -265,6 +265,53 @@ fn a_file_with_unknown_keys_is_refused_with_a_suggestion() {
 }
 
 #[test]
+fn a_slip_of_toml_does_not_show_the_line_it_is_in() {
+    const SECRET: &str = "Tr0ub4dor-SecretPw";
+    for slip in [
+        "admin_token = \"<secret>",
+        "admin_token = '<secret>",
+        "admin_token = \"\"\"<secret>",
+        "admin_token = <secret>",
+        "admin_token = 12<secret>",
+        "admin_token = 0x<secret>",
+        "admin_token = 99999999999999999999 # <secret>",
+        "admin_token = true<secret>",
+        "admin_token = 1979-05-27T<secret>",
+        "admin_token = \"<secret>\" \"<secret>\"",
+        "admin_token = \"\\q<secret>\"",
+        "admin_token = \"\\uD800<secret>\"",
+        "admin_token = \"<secret>\\",
+        "admin_token = [\"<secret>\"",
+        "admin_token = { is = \"<secret>\"",
+        "admin_token = { is = \"<secret>\", is = \"<secret>\" }",
+        "admin_token = \"<secret>\"\nadmin_token = \"<secret>\"",
+        "admin_token = \"<secret>\"\nadmin_token.is = \"<secret>\"",
+        "admin_token = \"<secret>\"\n[http]",
+        "admin_token: <secret>",
+        "admin_token \"<secret>\"",
+        "<secret>",
+        "<secret>=",
+        "ADMIN_TOKEN=<secret>",
+    ] {
+        let found = mistakes(load_file(&format!("[http]\n{}\nport = 8000\n", slip.replace("<secret>", SECRET))));
+        assert!(found.len() == 1 && found[0].starts_with("--config (file FILE): is not TOML: line "), "{found:?}");
+        assert!(!["Tr0ub", "SecretPw"].iter().any(|part| found[0].contains(part)), "{slip} gives {found:?}");
+    }
+    let found = mistakes(load_file("[http]\nport = 1\n  admin_token = \"é\" hush\n"));
+    assert_eq!(found, ["--config (file FILE): is not TOML: line 3, column 21: expected newline, `#`"]);
+
+    // The program says no more than that.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("liap.toml");
+    std::fs::write(&file, format!("[http]\nadmin_token = \"{SECRET}\nport = 8000\n")).unwrap();
+    for command in [&["config"][..], &["doctor"], &["doctor", "--json"], &["serve"]] {
+        let output = liap(&[command, &["--config", file.to_str().unwrap()]].concat(), &[]);
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(text.contains("line 2, column") && !text.contains("Tr0ub"), "{command:?}: {text}");
+    }
+}
+
+#[test]
 fn a_misspelt_variable_draws_a_warning() {
     for (name, meant) in [
         ("GAME_PASE", "GAME_PACE"),
