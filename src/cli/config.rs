@@ -11,7 +11,7 @@ pub(super) fn print_effective(loaded: &Loaded) -> anyhow::Result<ExitCode> {
     for group in Group::ALL {
         writeln!(out, "# {}", group.name())?;
         for setting in SETTINGS.iter().filter(|setting| setting.group == group) {
-            let line = format!("{}={}", setting.name, setting.value(&loaded.config));
+            let line = format!("{}={}", setting.name, loaded.value(setting));
             writeln!(out, "{line:<48} # {}", loaded.layer(setting))?;
         }
         writeln!(out)?;

@@ -9,7 +9,7 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
 use super::{Config, SETTINGS, Setting};
-use crate::archive::sink::SinkKind;
+use crate::archive::sink::{ArchiveUrl, SinkKind};
 
 /// Where settings come from, lowest first: built-in values, a file, the environment, flags.
 #[derive(Clone, Default)]
@@ -120,6 +120,10 @@ impl Sources {
                     format!("{} is set as well; give only one of them", setting.name)
                 }
                 Ok(text) if text.trim().is_empty() => "is empty; write the secret into it".to_owned(),
+                Ok(text) if setting.name == "ARCHIVE_URL" && ArchiveUrl::from(text.trim()).scheme().is_none() => {
+                    // Whatever secret got there by mistake would be a folder, and folders are shown everywhere.
+                    "holds no URL; a folder is no secret, so name it in ARCHIVE_URL itself".to_owned()
+                }
                 Ok(text) => {
                     data.insert(setting, text.trim());
                     continue;
@@ -182,6 +186,17 @@ impl Loaded {
     pub fn layer(&self, setting: &Setting) -> Layer {
         self.layers.get(setting.name).cloned().unwrap_or(Layer::Default)
     }
+
+    /// The value in force as text, with `***` for what is secret.
+    pub fn value(&self, setting: &Setting) -> String {
+        value_from(&self.layer(setting), setting, &self.config)
+    }
+}
+
+/// What somebody keeps in a file of its own is secret as a whole.
+fn value_from(layer: &Layer, setting: &Setting, config: &Config) -> String {
+    let value = setting.value(config);
+    if *layer == Layer::SecretFile && !value.is_empty() { "***".to_owned() } else { value }
 }
 
 /// A source of settings.
@@ -299,7 +314,8 @@ impl Config {
             }
         }
         for (name, problem) in self.archive.mistakes() {
-            let value = Setting::find(name).map(|setting| setting.value(self)).unwrap_or_default();
+            let layer = layers.get(name).unwrap_or(&Layer::Default);
+            let value = Setting::find(name).map(|setting| value_from(layer, setting, self)).unwrap_or_default();
             wrong(name, value, problem);
         }
         if self.redis.url.is_set() && !crate::redis::is_compiled_in() {
@@ -465,6 +481,11 @@ fn text_of(value: &Value) -> Option<String> {
     }
 }
 
+/// A value that is no secret, and may have come with one all the same: an address may hold a password.
 fn shown(value: &Value) -> String {
-    text_of(value).unwrap_or_else(|| "(a table)".to_owned())
+    match text_of(value) {
+        Some(text) if text.contains("://") || text.contains(['@', '=']) => ArchiveUrl::from(text.as_str()).to_string(),
+        Some(text) => text,
+        None => "(a table)".to_owned(),
+    }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::archive::sink::ArchiveUrl;
 use crate::http::Secret;
 
 /// The place of one setting in the options, with what may be put there.
@@ -27,6 +28,8 @@ pub(super) enum Slot<'a> {
     Path(&'a mut PathBuf),
     /// A path, or nothing.
     PathOrNone(&'a mut Option<PathBuf>, &'static str),
+    /// A place that is never a folder; shown without its password.
+    Url(&'a mut ArchiveUrl, &'static str),
     /// What its type accepts, never shown.
     SecretWord(&'a mut dyn Word, &'static str),
     /// A text that is never shown.
@@ -90,6 +93,13 @@ impl Slot<'_> {
                 *slot = (count > 0).then(|| unit.duration(count));
             }
             Self::Word(slot, _) | Self::SecretWord(slot, _) => slot.put(text)?,
+            Self::Url(slot, _) => {
+                let url: ArchiveUrl = text.parse().map_err(|_| Refused)?;
+                if !url.is_empty() && url.scheme().is_none() {
+                    return Err(Refused);
+                }
+                *slot = url;
+            }
             Self::List(slot, _) => slot.put(text)?,
             Self::Path(_) if text.is_empty() => return Err(Refused),
             Self::Path(slot) => *slot = PathBuf::from(text),
@@ -111,6 +121,7 @@ impl Slot<'_> {
             Self::Time(slot, unit, ..) => unit.count(**slot),
             Self::TimeOrNone(slot, unit, _) => unit.count(slot.unwrap_or_default()),
             Self::Word(slot, _) => slot.text(),
+            Self::Url(slot, _) => slot.to_string(),
             Self::List(slot, _) => slot.text(),
             Self::Path(slot) => path(slot),
             Self::PathOrNone(slot, _) => slot.as_ref().map(path).unwrap_or_default(),
@@ -135,6 +146,7 @@ impl Slot<'_> {
                 format!("whole {} {}; 0 for none", unit.name(), bounds(&0, to))
             }
             Self::Word(_, allowed)
+            | Self::Url(_, allowed)
             | Self::SecretWord(_, allowed)
             | Self::List(_, allowed)
             | Self::PathOrNone(_, allowed) => (*allowed).to_owned(),

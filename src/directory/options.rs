@@ -38,8 +38,12 @@ impl FromStr for PublicUrl {
         }
         let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).ok_or(NotAPublicUrl)?;
         let is_plain = |char: char| char.is_ascii_alphanumeric() || "-._~:/[]%".contains(char);
-        let has_host = !rest.is_empty() && !rest.starts_with('/');
-        if !has_host || text.len() > MOST_CHARS || !rest.chars().all(is_plain) {
+        let host = rest.split('/').next().unwrap_or_default();
+        // The colons of an IPv6 address stand in brackets.
+        let port = host.rsplit_once(']').map_or(host, |(_, port)| port).split_once(':').map(|(_, port)| port);
+        // `name:password` without its `@` must not go out to other servers.
+        let has_port = port.is_none_or(|port| port.parse::<u16>().is_ok());
+        if host.is_empty() || !has_port || text.len() > MOST_CHARS || !rest.chars().all(is_plain) {
             return Err(NotAPublicUrl);
         }
         Ok(Self(text.to_owned()))
@@ -74,6 +78,9 @@ mod tests {
             "https://a b",
             "https://a\r\nSet-Cookie: x",
             "javascript:1",
+            "https://mira:hush@a.example",
+            "https://mira:hush",
+            "https://a:80:80",
         ] {
             assert_eq!(shown(text), Err(NotAPublicUrl), "{text:?}");
         }

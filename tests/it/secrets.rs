@@ -327,3 +327,73 @@ fn settings_are_shown_without_their_secrets() {
         }
     }
 }
+
+/// What these settings make the program say where it shows settings.
+fn said(variables: &[(&str, &str)]) -> Vec<(String, String)> {
+    let folder = tempfile::tempdir().unwrap();
+    [&["config"][..], &["doctor", "--json"]]
+        .into_iter()
+        .map(|arguments| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_liap"));
+            command.args(arguments).env_clear().env("DATA_DIR", folder.path()).envs(variables.iter().copied());
+            let output = command.current_dir(folder.path()).output().unwrap();
+            let text = [output.stdout, output.stderr].concat();
+            (format!("{variables:?} by {arguments:?}"), String::from_utf8_lossy(&text).into_owned())
+        })
+        .collect()
+}
+
+#[test]
+fn a_url_with_a_slip_in_it_is_not_shown() {
+    let slips = [
+        PASSWORD.to_owned(),
+        format!("host=h password={PASSWORD}"),
+        format!("postgresql:/planted:{PASSWORD}@h/db"),
+        format!("postgres:planted:{PASSWORD}@h/db"),
+        format!("postgresql://planted:{PASSWORD}"),
+        format!("planted:{PASSWORD}@h/db"),
+        format!("//planted:{PASSWORD}@h/db"),
+        format!("s3:/planted:{PASSWORD}@bucket/"),
+    ];
+    for name in ["DATABASE_URL", "ARCHIVE_URL_S3", "ARCHIVE_URL_POSTGRESQL", "ARCHIVE_URL", "REDIS_URL", "INSTANCE_URL"]
+    {
+        for slip in &slips {
+            // Nobody can tell a password from the name of a folder, or from that of a host.
+            if slip == PASSWORD && ["ARCHIVE_URL", "INSTANCE_URL"].contains(&name) {
+                continue;
+            }
+            let backends = if name.contains("URL_") { &["postgresql"][..] } else { &["filesystem", "postgresql"] };
+            for backend in backends {
+                for (what, text) in said(&[(name, slip), ("ARCHIVE_BACKEND", backend)]) {
+                    assert!(text.contains(name), "{what} names it: {text}");
+                    assert!(!text.contains(PASSWORD), "{what}: {text}");
+                }
+            }
+        }
+    }
+    let address = format!("https://planted:{PASSWORD}@one.example.org");
+    let hostless = format!("https://planted:{PASSWORD}");
+    for (name, address) in
+        [("INSTANCE_URL", &address), ("INSTANCE_URL", &hostless), ("ALLOWED_ORIGINS", &address), ("HOST", &address)]
+    {
+        for (what, text) in said(&[(name, address)]) {
+            assert!(text.contains(name) && !text.contains(PASSWORD), "{what}: {text}");
+        }
+    }
+}
+
+#[test]
+fn what_is_in_a_secret_file_is_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("secret");
+    for text in [PASSWORD.to_owned(), format!("/{PASSWORD}"), format!("postgresql://{PASSWORD}@127.0.0.1:1/games")] {
+        fs::write(&file, text).unwrap();
+        for name in SETTINGS.iter().filter(|setting| setting.secret).map(|setting| format!("{}_FILE", setting.name)) {
+            for backend in ["filesystem", "postgresql"] {
+                for (what, text) in said(&[(&name, file.to_str().unwrap()), ("ARCHIVE_BACKEND", backend)]) {
+                    assert!(!text.contains(PASSWORD), "{what}: {text}");
+                }
+            }
+        }
+    }
+}

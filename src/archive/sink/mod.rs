@@ -34,7 +34,7 @@ pub(super) use delivery::{Courier, State};
 pub use delivery::{Failing, SinkStatus};
 pub use game::{Delivery, Digest, Unprovable};
 pub use outbox::Progress;
-pub use url::ArchiveUrl;
+pub use url::{ArchiveUrl, NotAnArchiveUrl};
 
 /// A kind of sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

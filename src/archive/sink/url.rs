@@ -1,6 +1,5 @@
 //! Where an archive is, as settings say it.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 
@@ -24,9 +23,14 @@ impl ArchiveUrl {
     /// What stands before `://`; a folder has none.
     #[must_use]
     pub fn scheme(&self) -> Option<&str> {
-        self.0.split_once("://").map(|(scheme, _)| scheme)
+        parts(&self.0).map(|(scheme, _)| scheme)
     }
 }
+
+/// The text is neither a folder nor a URL. It may well be a URL with a slip in it, and so hold a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("neither a folder nor a URL")]
+pub struct NotAnArchiveUrl;
 
 impl From<&str> for ArchiveUrl {
     fn from(text: &str) -> Self {
@@ -35,10 +39,15 @@ impl From<&str> for ArchiveUrl {
 }
 
 impl FromStr for ArchiveUrl {
-    type Err = Infallible;
+    type Err = NotAnArchiveUrl;
 
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(text.into())
+    fn from_str(text: &str) -> Result<Self, NotAnArchiveUrl> {
+        let is_fine = match parts(text) {
+            Some(("file", folder)) => may_be_folder(folder),
+            Some(_) => true,
+            None => may_be_folder(text),
+        };
+        if is_fine { Ok(text.into()) } else { Err(NotAnArchiveUrl) }
     }
 }
 
@@ -54,9 +63,41 @@ impl fmt::Debug for ArchiveUrl {
     }
 }
 
+/// Scheme and rest of a URL.
+fn parts(text: &str) -> Option<(&str, &str)> {
+    let is_scheme = |scheme: &str| {
+        scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && scheme.chars().all(|char| char.is_ascii_alphanumeric() || "+-.".contains(char))
+    };
+    text.split_once("://").filter(|(scheme, _)| is_scheme(scheme))
+}
+
+/// Whether the text can be the path of a folder. One with a colon in its first part is a URL with a slash too few
+/// (`./` before it makes it a folder), and what names a password is meant for a database.
+fn may_be_folder(text: &str) -> bool {
+    let has_scheme = text.split('/').next().is_some_and(|first| first.contains(':'));
+    let has_login = text.rsplit_once('@').is_some_and(|(login, _)| login.contains(':'));
+    let mut keys = text.match_indices('=').filter_map(|(at, _)| text.get(..at)).map(|before| {
+        let before = before.trim_end();
+        before.rsplit(|char: char| char.is_whitespace() || "?&;".contains(char)).next().unwrap_or(before)
+    });
+    !(has_scheme || has_login || keys.any(|key| !key.contains('/') && may_be_secret(key)))
+}
+
+/// Whether every port is a number. Where one is not, somebody has forgotten the host behind his password.
+fn has_ports(place: &str) -> bool {
+    let hosts = place.split('/').next().unwrap_or_default().split(',');
+    hosts
+        .map(|host| host.rsplit_once(']').map_or(host, |(_, port)| port))
+        .all(|host| host.split_once(':').is_none_or(|(_, port)| port.chars().all(|char| char.is_ascii_digit())))
+}
+
 /// The text without what stands where passwords stand: between the user and the `@`, and behind `?` in what may be one.
+/// What has no such places to look at is hidden as a whole.
 fn masked(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let Some((scheme, rest)) = parts(text) else {
+        return if may_be_folder(text) { text.to_owned() } else { "***".to_owned() };
+    };
     // A password that was not percent-encoded may hold a slash or a question mark, so the last `@` counts.
     let (user, rest) = match rest.rsplit_once('@') {
         Some((user, rest)) => (Some(user), rest),
@@ -66,6 +107,9 @@ fn masked(text: &str) -> String {
         Some((name, _)) => format!("{name}:***@"),
         None => format!("{user}@"),
     });
+    if !has_ports(rest.split('?').next().unwrap_or(rest)) {
+        return format!("{scheme}://***");
+    }
     let Some((place, query)) = rest.split_once('?') else { return format!("{scheme}://{user}{rest}") };
     let query: Vec<String> = query
         .split('&')
@@ -100,11 +144,41 @@ mod tests {
             ),
             ("postgresql://mira:h/u?s@h@host/db", "postgresql://mira:***@host/db"),
             ("postgresql://host/db?user=mira&password=hush", "postgresql://host/db?user=mira&password=***"),
+            ("postgresql://mira:hush@[::1]:5432,b:1/db", "postgresql://mira:***@[::1]:5432,b:1/db"),
+            ("postgresql://mira:hush", "postgresql://***"),
+            ("postgresql://mira:hush/db?sslmode=require", "postgresql://***"),
+            ("s3://key:hush/bucket", "s3://***"),
+            ("postgresql:/mira:hush@host/db", "***"),
+            ("host=h password=hush", "***"),
+            ("host=h password=hush options=a://b", "***"),
         ] {
             let url = ArchiveUrl::from(text);
             assert_eq!(url.to_string(), shown);
             assert_eq!(format!("{url:?}"), format!("{shown:?}"));
             assert_eq!(url.reveal(), text);
+        }
+    }
+
+    #[test]
+    fn a_url_with_a_slip_is_no_folder() {
+        for text in ["", "games", "/srv/games", "./s3:games", "/srv/a:b", "/srv/key=1", "/srv/mira@home", "file:///srv"]
+        {
+            assert_eq!(text.parse(), Ok(ArchiveUrl::from(text)));
+            assert_eq!(ArchiveUrl::from(text).to_string(), text);
+        }
+        for text in [
+            "postgresql:/mira:hush@host/db",
+            "postgres:hush",
+            "s3:/hush/games",
+            "mira:hush@host/db",
+            "//mira:hush@host/db",
+            "file://mira:hush@host/db",
+            "/host/db?user=mira&password=hush",
+            "host=h password=hush",
+            "host=/run/pg PASSWORD = 'hush'",
+            "sslpassword=hush",
+        ] {
+            assert_eq!(text.parse::<ArchiveUrl>(), Err(NotAnArchiveUrl), "{text}");
         }
     }
 }
