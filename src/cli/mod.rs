@@ -104,14 +104,14 @@ struct SettingFlags {
 
 impl SettingFlags {
     fn sources(&self) -> Sources {
-        let environment = Sources::process_environment();
+        let process = Sources::of_process();
         let file = self
             .config
             .clone()
-            .or_else(|| environment.get("LIAP_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from));
+            .or_else(|| process.environment.get("LIAP_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from));
         let named = [("HOST", &self.host), ("PORT", &self.port), ("DATA_DIR", &self.data_dir)];
         let named = named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)));
-        Sources { file, environment, flags: self.set.iter().cloned().chain(named).collect() }
+        Sources { file, flags: self.set.iter().cloned().chain(named).collect(), ..process }
     }
 }
 

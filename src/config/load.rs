@@ -18,6 +18,8 @@ pub struct Sources {
     pub file: Option<PathBuf>,
     /// The environment: names that are no settings of ours are ignored, empty values count as not set.
     pub environment: BTreeMap<String, String>,
+    /// Settings and the like in the environment whose values are not text; each is a mistake.
+    pub unreadable: Vec<String>,
     /// Names and values from the command line, in the order given; the last one wins.
     pub flags: Vec<(String, String)>,
 }
@@ -35,11 +37,19 @@ impl fmt::Debug for Sources {
 }
 
 impl Sources {
-    /// The environment of this process. Variables that are not valid text are left out.
-    pub fn process_environment() -> BTreeMap<String, String> {
-        std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect()
+    /// The environment of this process, and no other source.
+    pub fn of_process() -> Self {
+        let mut sources = Self::default();
+        for (name, value) in std::env::vars_os() {
+            let Ok(name) = name.into_string() else { continue };
+            match value.into_string() {
+                Ok(value) => drop(sources.environment.insert(name, value)),
+                // Left out, a setting would silently have its built-in value.
+                Err(_) if is_ours(&name) => sources.unreadable.push(name),
+                Err(_) => {}
+            }
+        }
+        sources
     }
 
     /// Gathers all settings and checks them.
@@ -55,7 +65,7 @@ impl Sources {
 
     /// The same for whoever wants to go on: what is wrong keeps its built-in value, and every mistake is named.
     pub fn gather(&self) -> (Loaded, Vec<Mistake>) {
-        let mut mistakes = Vec::new();
+        let mut mistakes: Vec<Mistake> = self.unreadable.iter().map(|name| not_text(name)).collect();
 
         let mut figment = Figment::new();
         if let Some(path) = &self.file {
@@ -154,6 +164,23 @@ impl Sources {
             }
         }
         data
+    }
+}
+
+/// Whether a variable is read at all.
+fn is_ours(name: &str) -> bool {
+    let is_setting = |name: &str| SETTINGS.iter().any(|setting| setting.name == name);
+    let is_file = |name: &str| SETTINGS.iter().any(|setting| setting.secret && setting.name == name);
+    name == "LIAP_CONFIG" || is_setting(name) || name.strip_suffix("_FILE").is_some_and(is_file)
+}
+
+/// The value is not shown, for it may be a secret.
+fn not_text(name: &str) -> Mistake {
+    Mistake {
+        setting: name.to_owned(),
+        value: None,
+        layer: Some(Layer::Environment),
+        problem: "must be text in UTF-8".to_owned(),
     }
 }
 

@@ -1,4 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -195,7 +197,7 @@ fn each_setting_takes_effect_from_every_source() {
         std::fs::write(&file, format!("[{}]\n{} = {value:?}\n", setting.group.name(), setting.key())).unwrap();
         let load = |file, flags, own: &[(&str, &str)]| {
             let environment = environment(&[others, own].concat());
-            Sources { file, environment, flags }.load().unwrap()
+            Sources { file, environment, flags, ..Sources::default() }.load().unwrap()
         };
         let from_file = load(Some(file.clone()), Vec::new(), &[]);
         let from_environment = load(None, Vec::new(), &[(name, &value)]);
@@ -219,6 +221,7 @@ fn the_higher_source_wins() {
         file: Some(file.clone()),
         environment: environment(&[("PORT", "2"), ("MAX_SOCKETS", "8"), ("HOST", "")]),
         flags: vec![("PORT".to_owned(), "3".to_owned()), ("port".to_owned(), "4".to_owned())],
+        ..Sources::default()
     }
     .load()
     .unwrap();
@@ -510,6 +513,26 @@ fn wrong_settings_and_wrong_usage_have_their_exit_codes() {
     assert_eq!(liap(&["no-such-command"], &[]).status.code(), Some(64));
     assert_eq!(liap(&["config", "--set", "PORT"], &[]).status.code(), Some(64));
     assert_eq!(liap(&["--help"], &[]).status.code(), Some(0));
+}
+
+#[test]
+fn a_setting_that_is_not_text_is_named_and_not_shown() {
+    let broken = OsStr::from_bytes(b"\xffhush-hush-hush");
+    for name in ["PORT", "DATA_DIR", "ADMIN_TOKEN", "ADMIN_TOKEN_FILE", "DATABASE_URL", "LIAP_CONFIG"] {
+        for arguments in [&["config"][..], &["doctor", "--json"], &["serve"]] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_liap"));
+            let output = command.args(arguments).env_clear().env(name, broken).output().unwrap();
+            assert!(!output.status.success(), "{name} by {arguments:?}");
+            let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+            assert!(text.contains(name) && text.contains("must be text in UTF-8"), "{name} by {arguments:?}: {text}");
+            assert!(!text.contains("hush"), "{name} by {arguments:?}: {text}");
+        }
+    }
+    for name in ["PORTS", "PORT_FILE", "HOME"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_liap"));
+        let output = command.arg("config").env_clear().env(name, broken).output().unwrap();
+        assert!(output.status.success(), "{name} is not ours");
+    }
 }
 
 #[test]
