@@ -105,7 +105,9 @@ impl Slot<'_> {
             Self::Path(slot) => *slot = PathBuf::from(text),
             Self::PathOrNone(slot, _) => *slot = (!text.is_empty()).then(|| PathBuf::from(text)),
             Self::Secret(slot) if text.is_empty() => *slot = None,
-            Self::Secret(slot) if text.len() >= SHORTEST_SECRET => *slot = Some(Secret::new(text)),
+            Self::Secret(slot) if text.len() >= SHORTEST_SECRET && fits_a_header(text) => {
+                *slot = Some(Secret::new(text));
+            }
             Self::Secret(_) => return Err(Refused),
         }
         Ok(())
@@ -151,7 +153,7 @@ impl Slot<'_> {
             | Self::List(_, allowed)
             | Self::PathOrNone(_, allowed) => (*allowed).to_owned(),
             Self::Path(_) => "a path".to_owned(),
-            Self::Secret(_) => format!("a text of at least {SHORTEST_SECRET} characters, or empty"),
+            Self::Secret(_) => format!("at least {SHORTEST_SECRET} printable ASCII characters, or empty"),
         }
     }
 
@@ -164,6 +166,11 @@ impl Slot<'_> {
     pub(super) fn is_list(&self) -> bool {
         matches!(self, Self::List(..))
     }
+}
+
+/// Whether the text can be shown in a header of HTTP; anything else would lock out whoever must show it.
+fn fits_a_header(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t'))
 }
 
 fn flag(text: &str) -> Result<bool, Refused> {
@@ -284,6 +291,19 @@ mod tests {
         assert_eq!(Slot::TimeOrNone(&mut timeout, Unit::Seconds, 60).put("0"), Ok(()));
         assert_eq!(timeout, None);
         assert_eq!(Slot::TimeOrNone(&mut timeout, Unit::Seconds, 60).text(), "0");
+    }
+
+    #[test]
+    fn a_secret_can_be_shown_in_a_header() {
+        let mut secret = None;
+        for text in ["pässwörd-1234", "öööööö", "open-sesame\n1", "open-sesame\u{7f}", "open-sesame"] {
+            assert_eq!(Slot::Secret(&mut secret).put(text), Err(Refused), "{text:?}");
+        }
+        for text in ["open-sesame1", "open sesame 1", "open\tsesame!1", "!\"#$%&'()*+~"] {
+            assert_eq!(Slot::Secret(&mut secret).put(text), Ok(()), "{text:?}");
+            let header: warp::http::HeaderValue = format!("Bearer {text}").parse().unwrap();
+            assert!(header.to_str().is_ok(), "{text:?}");
+        }
     }
 
     #[test]

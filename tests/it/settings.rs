@@ -456,7 +456,7 @@ fn a_secret_keeps_its_digits_and_is_never_shown() {
     let missing = mistakes(load(&[("ADMIN_TOKEN_FILE", "/nowhere/token")]));
     assert!(missing[0].starts_with("ADMIN_TOKEN_FILE = \"/nowhere/token\" (environment): cannot be read"));
     let short = mistakes(load(&[("ADMIN_TOKEN", "hush")]));
-    assert_eq!(short, ["ADMIN_TOKEN (environment): must be a text of at least 12 characters, or empty"]);
+    assert_eq!(short, ["ADMIN_TOKEN (environment): must be at least 12 printable ASCII characters, or empty"]);
 }
 
 #[test]

@@ -130,6 +130,7 @@ mod tests {
     fn a_token_comes_as_a_bearer() {
         assert_eq!(presented(&headers("Bearer open-sesame")), Some("open-sesame"));
         assert_eq!(presented(&headers("bearer  open-sesame ")), Some("open-sesame"));
+        assert_eq!(presented(&headers("Bearer open sesame, please")), Some("open sesame, please"));
         for wrong in ["", "open-sesame", "Basic open-sesame", "Bearer"] {
             assert_eq!(presented(&headers(wrong)), None, "{wrong}");
         }
