@@ -1,5 +1,10 @@
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use tokio_rustls::rustls::RootCertStore;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 
 use super::Url;
 
@@ -22,4 +27,29 @@ impl Default for Options {
     fn default() -> Self {
         Self { url: Url::default(), pool_min: 1, pool_max: 10, patience: Duration::from_millis(20), ca_file: None }
     }
+}
+
+impl Options {
+    /// Why `ca_file` is no use, if it is none.
+    #[must_use]
+    pub fn ca_file_mistake(&self) -> Option<String> {
+        let file = self.ca_file.as_deref()?;
+        if !file.is_file() {
+            Some("must be a file".to_owned())
+        } else if self.url.is_set() && !self.url.has_tls() {
+            Some("needs a rediss:// or rediss+sentinel:// address in REDIS_URL".to_owned())
+        } else {
+            look_for_certificates(file).err()
+        }
+    }
+}
+
+fn look_for_certificates(file: &Path) -> Result<(), String> {
+    let unusable = |error: &dyn fmt::Display| format!("cannot be used: {error}");
+    let mut store = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| unusable(&error))? {
+        let certificate = certificate.map_err(|error| unusable(&error))?;
+        store.add(certificate).map_err(|error| unusable(&error))?;
+    }
+    if store.is_empty() { Err(unusable(&"there is no certificate in it")) } else { Ok(()) }
 }

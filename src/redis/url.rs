@@ -44,6 +44,12 @@ impl Url {
         self.0.is_some()
     }
 
+    /// Whether the way there is encrypted.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        self.0.as_ref().is_some_and(|place| place.has_tls)
+    }
+
     /// The number of the database there.
     #[must_use]
     pub fn database(&self) -> u16 {

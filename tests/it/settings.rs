@@ -102,7 +102,7 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("REDIS_POOL_MIN", "2"),
     ("REDIS_POOL_MAX", "50"),
     ("REDIS_TIMEOUT_MS", "5"),
-    ("REDIS_CA_FILE", "<folder>/index.html"),
+    ("REDIS_CA_FILE", "<folder>/ca.pem"),
     ("LOG_LEVEL", "debug"),
     ("LOG_FORMAT", "json"),
     ("LOG_FILE", "/var/log/liap.log"),
@@ -175,10 +175,16 @@ fn others(name: &str) -> Option<&'static [(&'static str, &'static str)]> {
     kinds.iter().all(|kind| kind.is_compiled_in()).then_some(others)
 }
 
+/// A certificate in PEM.
+fn certificate() -> String {
+    rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap().cert.pem()
+}
+
 #[test]
 fn each_setting_takes_effect_from_every_source() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("index.html"), "").unwrap();
+    std::fs::write(folder.path().join("ca.pem"), certificate()).unwrap();
     let names: BTreeSet<&str> = OTHER_VALUES.iter().map(|(name, _)| *name).collect();
     let all: BTreeSet<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
     assert_eq!(names, all, "every setting is tried");
@@ -372,6 +378,37 @@ fn settings_must_fit_together_and_into_this_build() {
     let is_compiled_in = SinkKind::Postgresql.is_compiled_in();
     assert_eq!(absent("DATABASE_POOL_MAX has no effect: PostgreSQL is not in this build"), !is_compiled_in);
     assert!(load(&[("PORT", "0"), ("METRICS_PORT", "0")]).is_ok());
+}
+
+#[test]
+fn who_signs_for_redis_must_be_of_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    let path = file.to_str().unwrap();
+    std::fs::write(&file, certificate()).unwrap();
+    assert!(load(&[("REDIS_CA_FILE", path)]).is_ok());
+    if liap::redis::is_compiled_in() {
+        for url in ["redis://:hush@localhost", "redis+sentinel://localhost/main"] {
+            let found = mistakes(load(&[("REDIS_CA_FILE", path), ("REDIS_URL", url)]));
+            assert!(found.len() == 1 && found[0].starts_with("REDIS_CA_FILE = "), "{found:?}");
+            assert!(found[0].contains("needs a rediss://") && !found[0].contains("hush"), "{found:?}");
+        }
+        for url in ["rediss://:hush@localhost", "rediss+sentinel://localhost/main"] {
+            assert!(load(&[("REDIS_CA_FILE", path), ("REDIS_URL", url)]).is_ok(), "{url}");
+        }
+        // Nothing is tried before it is said.
+        let output = liap(&["serve"], &[("REDIS_CA_FILE", path), ("REDIS_URL", "redis://localhost")]);
+        assert_eq!(output.status.code(), Some(78));
+    }
+    for (text, reason) in [
+        ("", "there is no certificate in it"),
+        ("no PEM at all", "there is no certificate in it"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "cannot be used: "),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let found = mistakes(load(&[("REDIS_CA_FILE", path)]));
+        assert!(found.len() == 1 && found[0].contains(reason), "{text:?} gives {found:?}");
+    }
 }
 
 #[test]
