@@ -72,7 +72,14 @@ impl ServerError {
     /// Whether a setting is wrong, and trying again will not help.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::StaticDir(_) | Self::Tls(_))
+        matches!(
+            self,
+            Self::StaticDir(_)
+                | Self::Tls(_)
+                | Self::Redis(_)
+                | Self::Sink(_)
+                | Self::Log(observe::LogError::File { .. })
+        )
     }
 }
 

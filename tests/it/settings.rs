@@ -547,6 +547,16 @@ fn wrong_settings_and_wrong_usage_have_their_exit_codes() {
     assert!(text.starts_with("liap: 2 wrong settings\n"), "{text}");
     assert!(text.contains("/nowhere.toml"), "{text}");
 
+    // Starting again does not help where the log cannot be written.
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("nowhere/liap.log");
+    let no_log = liap(
+        &["serve", "--port", "0"],
+        &[("LOG_FILE", log.to_str().unwrap()), ("DATA_DIR", folder.path().to_str().unwrap()), ("METRICS_PORT", "0")],
+    );
+    assert_eq!(no_log.status.code(), Some(78));
+    assert!(String::from_utf8_lossy(&no_log.stderr).contains("the log file"), "{no_log:?}");
+
     assert_eq!(liap(&["no-such-command"], &[]).status.code(), Some(64));
     assert_eq!(liap(&["config", "--set", "PORT"], &[]).status.code(), Some(64));
     assert_eq!(liap(&["--help"], &[]).status.code(), Some(0));
