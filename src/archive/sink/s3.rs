@@ -92,7 +92,11 @@ impl S3 {
         }
         if let Some(file) = set("AWS_CA_BUNDLE") {
             let pem = std::fs::read(file).map_err(|error| format!("AWS_CA_BUNDLE {file}: {error}"))?;
-            for certificate in Certificate::from_pem_bundle(&pem).map_err(|error| brief(&error))? {
+            let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| brief(&error))?;
+            if certificates.is_empty() {
+                return Err(format!("AWS_CA_BUNDLE {file}: there is no certificate in it"));
+            }
+            for certificate in certificates {
                 client = client.with_root_certificate(certificate);
             }
         }
@@ -418,6 +422,20 @@ mod tests {
         assert_eq!(key(&[profile]).await, ("a".to_owned(), Some("c".to_owned())));
         let own = [profile, ("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "y")];
         assert_eq!(key(&own).await, ("x".to_owned(), None));
+    }
+
+    #[test]
+    fn a_bundle_without_a_certificate_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        let bundle = [("AWS_CA_BUNDLE", file.to_str().unwrap())];
+        for text in ["", "no PEM at all"] {
+            std::fs::write(&file, text).unwrap();
+            let problem = open("s3://b", &bundle).unwrap_err();
+            assert!(problem.starts_with("AWS_CA_BUNDLE") && problem.ends_with("no certificate in it"), "{problem}");
+        }
+        std::fs::write(&file, rcgen::generate_simple_self_signed(["b".to_owned()]).unwrap().cert.pem()).unwrap();
+        assert!(open("s3://b", &bundle).is_ok());
     }
 
     #[test]
