@@ -162,6 +162,29 @@ pub struct Held {
     pub id: GameId,
     /// What is known of it.
     pub content: Content,
+    /// What is wrong with whatever else belongs to the copy; nothing for one that is as it was sent.
+    pub flaws: Vec<Flaw>,
+}
+
+impl Held {
+    /// A copy with nothing wrong but, perhaps, its content.
+    #[must_use]
+    pub const fn new(id: GameId, content: Content) -> Self {
+        Self { id, content, flaws: Vec::new() }
+    }
+}
+
+/// What is wrong with a copy beside its content.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Flaw {
+    /// Somebody has removed events, or added some. They come again with the game.
+    #[error("{there} events are there, not {wanted}; `liap archive sync --all` sends them again")]
+    Events {
+        /// How many there are.
+        there: i64,
+        /// How many were sent.
+        wanted: i64,
+    },
 }
 
 /// What a sink has of a game.

@@ -229,7 +229,7 @@ impl Sink for S3 {
             let get = |id| async move {
                 // Should it be removed in between, it is no game that reads empty.
                 let content = Content::Stored(self.get(id).await?.unwrap_or_default());
-                Ok(Held { id, content })
+                Ok(Held::new(id, content))
             };
             stream::iter(ids).map(get).buffered(IN_FLIGHT).try_collect().await
         }))

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write as _};
+use std::iter;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
@@ -255,14 +256,12 @@ impl Compared<'_> {
                 while let Some(id) = here.next_if(|id| *id < held.id) {
                     self.tell_missing(id)?;
                 }
-                if here.next_if_eq(&held.id).is_some() { both.push(held) } else { only_there.push(held.id) }
+                if here.next_if_eq(&held.id).is_some() { both.push((held, None)) } else { only_there.push(held.id) }
             }
             if self.how.deep {
-                for held in &mut both {
-                    if let Content::Digest(_) = held.content
-                        && let Some(content) = ask(runtime, || sink.fetch(held.id))?
-                    {
-                        held.content = content;
+                for (held, whole) in &mut both {
+                    if let Content::Digest(_) = held.content {
+                        *whole = ask(runtime, || sink.fetch(held.id))?;
                     }
                 }
             }
@@ -271,7 +270,10 @@ impl Compared<'_> {
             parallel::in_order(
                 both.chunks(PART_GAMES),
                 parallel::cores(),
-                |part| part.iter().map(|held| (held.id, difference(snapshot, held, deep))).collect::<Vec<_>>(),
+                |part| {
+                    let compare = |(held, whole): &(Held, Option<Content>)| difference(snapshot, held, whole, deep);
+                    part.iter().map(|both| (both.0.id, compare(both))).collect::<Vec<_>>()
+                },
                 |part| {
                     for (id, difference) in part {
                         match difference {
@@ -309,22 +311,23 @@ impl Compared<'_> {
     }
 }
 
-/// In what a copy differs.
-fn difference(snapshot: &Snapshot, held: &Held, deep: bool) -> anyhow::Result<()> {
+/// In what a copy differs. All of it, where it was fetched, is held against ours beside what the sink says of it, never instead.
+fn difference(snapshot: &Snapshot, held: &Held, whole: &Option<Content>, deep: bool) -> anyhow::Result<()> {
     let stored = snapshot.get(held.id)?.context("it is gone here")?;
-    if let Content::Stored(copy) = &held.content
-        && *copy == stored
-        && !deep
-    {
-        return Ok(());
+    let is_stored_so = matches!(&held.content, Content::Stored(copy) if *copy == stored);
+    if !is_stored_so || deep {
+        let here = Delivery::prove(held.id, stored).context("here")?.digest();
+        for content in iter::once(&held.content).chain(whole) {
+            let there = match content {
+                Content::Stored(copy) => Delivery::prove(held.id, copy.clone()).context("there")?.digest(),
+                Content::Json(text) => digest_of(held.id, text).context("there")?,
+                Content::Digest(digest) => *digest,
+            };
+            ensure!(here == there, "the hash is {here} here and {there} there");
+        }
     }
-    let here = Delivery::prove(held.id, stored).context("here")?.digest();
-    let there = match &held.content {
-        Content::Stored(copy) => Delivery::prove(held.id, copy.clone()).context("there")?.digest(),
-        Content::Json(text) => digest_of(held.id, text).context("there")?,
-        Content::Digest(digest) => *digest,
-    };
-    ensure!(here == there, "the hash is {here} here and {there} there");
+    let flaws: Vec<String> = held.flaws.iter().map(ToString::to_string).collect();
+    ensure!(flaws.is_empty(), "{}", flaws.join("; "));
     Ok(())
 }
 
@@ -355,7 +358,7 @@ pub(super) fn restore(folder: &Path, options: &Options, from: SinkKind) -> anyho
         let page = ask(&runtime, || sink.page(after, PAGE_GAMES)).with_context(|| from.to_string())?;
         after = page.last().map(|held| held.id);
         let is_last = page.len() < PAGE_GAMES.get();
-        for Held { id, content } in page {
+        for Held { id, content, .. } in page {
             let content = match content {
                 Content::Digest(_) => ask(&runtime, || sink.fetch(id))?.context("a game is there and then not")?,
                 whole => whole,

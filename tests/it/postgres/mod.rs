@@ -67,8 +67,7 @@ async fn deliver_at_last(sink: &dyn Sink, games: &[Delivery]) -> u32 {
 /// Each game is there once, with all its events and the content that it has here.
 async fn assert_holds(server: &Postgres, sink: &dyn Sink, games: &[Delivery]) {
     use liap::archive::sink::Content;
-    let mut wanted: Vec<Held> =
-        games.iter().map(|game| Held { id: game.id, content: Content::Digest(game.digest()) }).collect();
+    let mut wanted: Vec<Held> = games.iter().map(|game| Held::new(game.id, Content::Digest(game.digest()))).collect();
     wanted.sort_by_key(|held| held.id);
     assert_eq!(all_of(sink).await, wanted);
     let rows = server.ask("games", "SELECT count(*) FROM archive.completed_games").await;

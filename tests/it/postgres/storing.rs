@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use liap::archive::sink::{Content, Digest};
+use liap::archive::sink::{Content, Delivery, Flaw};
 use liap::archive::{GameId, tell};
 use serde_json::Value;
 
@@ -166,9 +166,16 @@ async fn lost_events_are_noticed_and_come_back() {
     let some = format!("DELETE FROM archive.game_events WHERE game_id = '{}' AND event_type = 'played'", games[7].id);
     server.sql("games", &some).await;
     let held = all_of(&*sink).await;
-    assert_eq!(held[7].content, Content::Digest(Digest::from_bytes([0; 32])));
+    let count = |game: &Delivery| i64::try_from(tell(game.game()).len()).unwrap();
+    let [Flaw::Events { there, wanted }] = held[7].flaws[..] else { panic!("{:?}", held[7]) };
+    assert!(there > 0 && there < wanted && wanted == count(&games[7]), "{there} of {wanted}");
+    assert_eq!(held.iter().filter(|held| held.flaws.is_empty()).count(), 29);
     server.sql("games", "TRUNCATE archive.game_events").await;
-    assert!(all_of(&*sink).await.iter().all(|held| held.content == Content::Digest(Digest::from_bytes([0; 32]))));
+    for (held, game) in all_of(&*sink).await.into_iter().zip(&games) {
+        // The content is as it was, and said to be.
+        assert_eq!(held.content, Content::Digest(game.digest()));
+        assert_eq!(held.flaws, [Flaw::Events { there: 0, wanted: count(game) }]);
+    }
     // The game itself can still be had.
     assert!(matches!(sink.fetch(games[7].id).await, Ok(Some(Content::Json(_)))));
 
@@ -270,10 +277,13 @@ async fn games_are_sent_compared_and_brought_back_by_hand() {
         server.ask("games", &format!("SELECT {}", ids[2])).await,
     );
     server.sql("games", &format!("DELETE FROM archive.completed_games WHERE game_id = '{gone}'")).await;
-    let (code, said) = liap("one", &["archive", "compare"]);
-    assert_eq!(code, Some(1), "{said}");
-    for id in [&gone, &altered, &lost] {
-        assert!(said.contains(id.as_str()), "{id} in {said}");
+    for compare in [&["archive", "compare"][..], &["archive", "compare", "--deep"]] {
+        let (code, said) = liap("one", compare);
+        assert_eq!(code, Some(1), "{said}");
+        for id in [&gone, &altered, &lost] {
+            assert!(said.contains(id.as_str()), "{id} in {said}");
+        }
+        assert!(said.contains(&format!("game {lost} differs: 0 events are there, not ")), "{said}");
     }
     // What is altered is for somebody to look at; all else is as it should be.
     let (code, said) = liap("one", &["archive", "sync", "--all"]);

@@ -20,7 +20,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Error, Transaction};
 
-use super::{Answer, ArchiveUrl, Content, Delivery, Digest, Held, Refusal, Sink, SinkError};
+use super::{Answer, ArchiveUrl, Content, Delivery, Digest, Flaw, Held, Refusal, Sink, SinkError};
 use crate::archive::{GameId, Options};
 use rows::{Events, Games};
 
@@ -176,10 +176,10 @@ impl Postgres {
             "SELECT game_id, \
                 CASE WHEN is_unchanged THEN content_digest END, \
                 CASE WHEN is_unchanged THEN NULL ELSE game_data::text END, \
-                event_count = (SELECT count(*) FROM archive.game_events e WHERE e.game_id = page.game_id) IS NOT FALSE \
+                event_count::int8, (SELECT count(*) FROM archive.game_events e WHERE e.game_id = page.game_id) \
              FROM (SELECT game_id, game_data, content_digest, event_count, \
-                    data_digest = sha256(convert_to(game_data::text, 'UTF8')) IS TRUE AND content_digest IS NOT NULL \
-                        AS is_unchanged \
+                    data_digest = sha256(convert_to(game_data::text, 'UTF8')) IS TRUE \
+                        AND octet_length(content_digest) = 32 IS TRUE AS is_unchanged \
                 FROM archive.completed_games WHERE game_id > $1 AND {OURS} ORDER BY game_id COLLATE \"C\" LIMIT $2) page \
              ORDER BY game_id COLLATE \"C\""
         );
@@ -195,16 +195,19 @@ impl Postgres {
             let read = || -> Result<Held, Error> {
                 let digest: Option<Vec<u8>> = row.try_get(1)?;
                 let json: Option<String> = row.try_get(2)?;
-                let is_whole: bool = row.try_get(3)?;
                 let digest = digest.and_then(|digest| digest.try_into().ok()).map(Digest::from_bytes);
-                let content = match (is_whole, digest, json) {
-                    // No game's: what should be there is not.
-                    (false, ..) | (true, None, None) => Content::Digest(Digest::from_bytes([0; 32])),
-                    (true, Some(digest), _) => Content::Digest(digest),
-                    (true, None, Some(json)) => Content::Json(json),
+                let content = match (digest, json) {
+                    (Some(digest), _) => Content::Digest(digest),
+                    (None, json) => Content::Json(json.unwrap_or_default()),
                 };
+                let (wanted, there): (Option<i64>, i64) = (row.try_get(3)?, row.try_get(4)?);
+                let mut flaws = Vec::new();
+                // Where an earlier version did not note how many there were, nobody knows.
+                if let Some(wanted) = wanted.filter(|wanted| *wanted != there) {
+                    flaws.push(Flaw::Events { there, wanted });
+                }
                 let id: String = row.try_get(0)?;
-                Ok(Held { id: id.parse().unwrap_or(GameId::MIN), content })
+                Ok(Held { id: id.parse().unwrap_or(GameId::MIN), content, flaws })
             };
             held.push(read().map_err(Failure::Database)?);
         }
