@@ -142,6 +142,13 @@ pub trait Sink: fmt::Debug + Send + Sync {
     /// All of a game: [`Content::Stored`] or [`Content::Json`].
     fn fetch(&self, id: GameId) -> Answer<'_, Option<Content>>;
 
+    /// Holds all that belongs to the copies of these games, beside their content, against what would be sent for them, and
+    /// names those where it is something else. What [`Self::page`] sees need not be found once more.
+    fn audit<'a>(&'a self, _games: &'a [Delivery]) -> Answer<'a, Vec<(GameId, Flaw)>> {
+        // Nothing else belongs to a copy that is one object.
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
     /// Removes the games that began before this time, in milliseconds of Unix time, and says how many there were.
     fn remove(&self, before_ms: u64) -> Answer<'_, u64>;
 }
@@ -185,6 +192,12 @@ pub enum Flaw {
         /// How many were sent.
         wanted: i64,
     },
+    /// Columns beside the game's JSON say something else than that: their names.
+    #[error("its row there has been altered: {0}")]
+    Columns(String),
+    /// There are as many events as were sent, and they say something else.
+    #[error("its events there have been altered")]
+    EventsAltered,
 }
 
 /// What a sink has of a game.

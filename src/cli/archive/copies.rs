@@ -271,14 +271,20 @@ impl Compared<'_> {
                 both.chunks(PART_GAMES),
                 parallel::cores(),
                 |part| {
-                    let compare = |(held, whole): &(Held, Option<Content>)| difference(snapshot, held, whole, deep);
+                    let compare =
+                        |(held, whole): &(Held, Option<Content>)| difference(snapshot, held, whole.as_ref(), deep);
                     part.iter().map(|both| (both.0.id, compare(both))).collect::<Vec<_>>()
                 },
                 |part| {
+                    let alike: Vec<Delivery> = part.iter().filter_map(|(_, it)| it.as_ref().ok()?.clone()).collect();
+                    let audit = || ask(runtime, || sink.audit(&alike)).with_context(|| kind.to_string());
+                    let flaws = if alike.is_empty() { Vec::new() } else { audit()? };
                     for (id, difference) in part {
-                        match difference {
-                            Ok(()) => self.same += 1,
-                            Err(error) => bar.suspend(|| self.tell(id, &format!("differs: {error:#}")))?,
+                        let flaw = flaws.iter().find(|(flawed, _)| *flawed == id);
+                        match (difference, flaw) {
+                            (Ok(_), None) => self.same += 1,
+                            (Ok(_), Some((_, flaw))) => bar.suspend(|| self.tell(id, &format!("differs: {flaw}")))?,
+                            (Err(error), _) => bar.suspend(|| self.tell(id, &format!("differs: {error:#}")))?,
                         }
                     }
                     Ok(())
@@ -311,12 +317,20 @@ impl Compared<'_> {
     }
 }
 
-/// In what a copy differs. All of it, where it was fetched, is held against ours beside what the sink says of it, never instead.
-fn difference(snapshot: &Snapshot, held: &Held, whole: &Option<Content>, deep: bool) -> anyhow::Result<()> {
+/// In what a copy differs. All of it, where it was fetched, is held against ours beside what the sink says of it, never
+/// instead. Returns our game where more than that is to be looked at.
+fn difference(
+    snapshot: &Snapshot,
+    held: &Held,
+    whole: Option<&Content>,
+    deep: bool,
+) -> anyhow::Result<Option<Delivery>> {
     let stored = snapshot.get(held.id)?.context("it is gone here")?;
     let is_stored_so = matches!(&held.content, Content::Stored(copy) if *copy == stored);
+    let mut ours = None;
     if !is_stored_so || deep {
-        let here = Delivery::prove(held.id, stored).context("here")?.digest();
+        let game = Delivery::prove(held.id, stored).context("here")?;
+        let here = game.digest();
         for content in iter::once(&held.content).chain(whole) {
             let there = match content {
                 Content::Stored(copy) => Delivery::prove(held.id, copy.clone()).context("there")?.digest(),
@@ -325,10 +339,11 @@ fn difference(snapshot: &Snapshot, held: &Held, whole: &Option<Content>, deep: b
             };
             ensure!(here == there, "the hash is {here} here and {there} there");
         }
+        ours = deep.then_some(game);
     }
     let flaws: Vec<String> = held.flaws.iter().map(ToString::to_string).collect();
     ensure!(flaws.is_empty(), "{}", flaws.join("; "));
-    Ok(())
+    Ok(ours)
 }
 
 fn digest_of(id: GameId, text: &str) -> anyhow::Result<Digest> {

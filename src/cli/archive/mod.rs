@@ -115,7 +115,7 @@ pub(super) enum Command {
         /// Only there: s3 or postgresql.
         #[arg(long, value_name = "SINK")]
         with: Option<SinkKind>,
-        /// Read every copy whole and play it again.
+        /// Read every copy whole, with its events where there are any, and play it again.
         #[arg(long)]
         deep: bool,
         /// Other servers copy there too: games that are only there are no difference.

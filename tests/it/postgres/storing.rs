@@ -158,6 +158,92 @@ async fn a_game_with_another_content_is_noticed_and_refused() {
     assert_eq!(sink.fetch(id).await, Ok(Some(Content::Json(json.clone()))));
 }
 
+/// What the guide's questions read, and nobody reads who only looks at the game's JSON.
+#[tokio::test(flavor = "multi_thread")]
+async fn altered_columns_are_named_and_left_as_they_are() {
+    let Some((server, sink)) = server_and_sink().await else { return };
+    let mut records = records(9, 14);
+    // Longer, and later, than a calendar has room for.
+    records[12].duration_ms = u64::from(u32::MAX) * 1000;
+    records[13].duration_ms = 300_000_000_000_000;
+    let games: Vec<_> = records.iter().map(delivery).collect();
+    assert_eq!(sink.deliver(&games).await, Ok(Vec::new()));
+    assert_holds(&server, &*sink, &games).await;
+    // As the database's clock and tongue would have it, it is still the same time.
+    server.sql("games", "ALTER DATABASE games SET timezone = 'Asia/Kathmandu'").await;
+    server.sql("games", "ALTER DATABASE games SET datestyle = 'German'").await;
+    let sink = super::sink(&server.url("owner:pass", "games"));
+    assert_holds(&server, &*sink, &games).await;
+
+    let altered = [
+        ("winner_name = 'Zoe'", "winner_name"),
+        ("winner_name = NULLIF(coalesce(winner_name, 'Zoe'), winner_name)", "winner_name"),
+        ("room_id = 'AAAAAA'", "room_id"),
+        ("completed_at = completed_at + interval '1 microsecond'", "completed_at"),
+        ("completed_at = 'infinity'", "completed_at"),
+        ("game_duration_seconds = game_duration_seconds + 1", "game_duration_seconds"),
+        ("game_duration_seconds = NULL", "game_duration_seconds"),
+        ("final_scores = '[9,9,9,9]'", "final_scores"),
+        ("final_scores = NULL", "final_scores"),
+        ("final_scores = NULL, room_id = 'A', completed_at = '2020-01-01'", "room_id, completed_at, final_scores"),
+    ];
+    for ((what, _), game) in altered.iter().zip(&games) {
+        let update = format!("UPDATE archive.completed_games SET {what} WHERE game_id = '{}'", game.id);
+        server.sql("games", &update).await;
+    }
+    let held = all_of(&*sink).await;
+    for ((what, names), held) in altered.iter().zip(&held) {
+        assert_eq!(held.flaws, [Flaw::Columns((*names).to_owned())], "{what}");
+    }
+    assert!(held[altered.len()..].iter().all(|held| held.flaws.is_empty()), "{held:?}");
+    let refused = sink.deliver(&games).await.unwrap();
+    assert_eq!(refused.len(), altered.len());
+    for ((_, names), refusal) in altered.iter().zip(&refused) {
+        assert_eq!(refusal.reason, Flaw::Columns((*names).to_owned()).to_string());
+    }
+    // A game that is none, and what is noted for comparing alone.
+    for (game, what) in [(10, "game_data = '[]'"), (11, "content_digest = '\\x00'"), (13, "event_count = 0")] {
+        let update = format!("UPDATE archive.completed_games SET {what} WHERE game_id = '{}'", games[game].id);
+        server.sql("games", &update).await;
+    }
+    let held = all_of(&*sink).await;
+    assert_eq!(held[10].content, Content::Json("[]".to_owned()));
+    assert_eq!(held[11].flaws, [Flaw::Columns("content_digest".to_owned())]);
+    assert!(matches!(held[13].flaws[..], [Flaw::Events { wanted: 0, .. }]), "{held:?}");
+    let refused = sink.deliver(&games).await.unwrap();
+    assert_eq!(refused.len(), altered.len() + 3);
+    assert!(refused.last().is_some_and(|refusal| refusal.reason.ends_with("event_count")), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn altered_events_are_found_by_those_who_look_through_them() {
+    let Some((server, sink)) = server_and_sink().await else { return };
+    let games = games(10, 25);
+    assert_eq!(sink.deliver(&games).await, Ok(Vec::new()));
+    assert_eq!(sink.audit(&games).await, Ok(Vec::new()));
+    assert_eq!(sink.audit(&[]).await, Ok(Vec::new()));
+    let of = |game: usize| format!("game_id = '{}'", games[game].id);
+    let first = |game: usize| format!("id = (SELECT min(id) FROM archive.game_events WHERE {})", of(game));
+    let last = |game: usize| format!("id = (SELECT max(id) FROM archive.game_events WHERE {})", of(game));
+    for (what, which) in [
+        ("event_data = '{}', event_type = 'played'".to_owned(), of(2)),
+        ("event_data = jsonb_set(event_data, '{players,0,name}', '\"Zoe\"')".to_owned(), first(11)),
+        ("event_timestamp = event_timestamp + interval '1 millisecond'".to_owned(), last(12)),
+        // Another game's, and so one too many there.
+        (format!("game_id = '{}'", games[16].id), last(15)),
+        // The same events in another order.
+        ("id = -1".to_owned(), last(24)),
+    ] {
+        server.sql("games", &format!("UPDATE archive.game_events SET {what} WHERE {which}")).await;
+    }
+    let altered = [2, 11, 12, 15, 16, 24].map(|game| (games[game].id, Flaw::EventsAltered));
+    assert_eq!(sink.audit(&games).await, Ok(altered.to_vec()));
+    assert_eq!(sink.audit(&games[3..10]).await, Ok(Vec::new()));
+    let counted: Vec<usize> =
+        (0..).zip(all_of(&*sink).await).filter(|(_, held)| !held.flaws.is_empty()).map(|(n, _)| n).collect();
+    assert_eq!(counted, [15, 16], "who only counts sees no more");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn lost_events_are_noticed_and_come_back() {
     let Some((server, sink)) = server_and_sink().await else { return };
@@ -295,6 +381,30 @@ async fn games_are_sent_compared_and_brought_back_by_hand() {
     server.sql("games", &format!("DELETE FROM archive.completed_games WHERE game_id = '{altered}'")).await;
     ok(liap("one", &["archive", "sync", "--all"]));
     ok(liap("one", &["archive", "compare"]));
+
+    // The game's JSON is as it was; what is beside it is not.
+    server
+        .sql("games", &format!("UPDATE archive.game_events SET event_data = '{{}}' WHERE game_id = '{altered}'"))
+        .await;
+    server
+        .sql("games", &format!("UPDATE archive.completed_games SET winner_name = 'Zoe' WHERE game_id = '{lost}'"))
+        .await;
+    let (code, said) = liap("one", &["archive", "compare"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains(&format!("game {lost} differs: its row there has been altered: winner_name")), "{said}");
+    let (code, said) = liap("one", &["archive", "compare", "--deep"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains(&format!("game {lost} differs: its row there has been altered: winner_name")), "{said}");
+    assert!(said.contains(&format!("game {altered} differs: its events there have been altered")), "{said}");
+    assert!(said.contains("120 games there, 118 of them as here, 2 differences"), "{said}");
+    let (code, said) = liap("one", &["archive", "sync", "--all"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("1 are refused"), "{said}");
+    // As the guide says: what is altered is removed, and comes again.
+    server.sql("games", &format!("DELETE FROM archive.game_events WHERE game_id IN ('{altered}', '{lost}')")).await;
+    server.sql("games", &format!("DELETE FROM archive.completed_games WHERE game_id = '{lost}'")).await;
+    ok(liap("one", &["archive", "sync", "--all"]));
+    ok(liap("one", &["archive", "compare", "--deep"]));
 
     ok(liap("two", &["archive", "restore", "--from", "postgresql"]));
     ok(liap("two", &["archive", "export", "again.jsonl"]));

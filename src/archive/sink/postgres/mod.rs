@@ -7,7 +7,6 @@ mod connect;
 mod rows;
 mod schema;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -22,7 +21,7 @@ use tokio_postgres::{Error, Transaction};
 
 use super::{Answer, ArchiveUrl, Content, Delivery, Digest, Flaw, Held, Refusal, Sink, SinkError};
 use crate::archive::{GameId, Options};
-use rows::{Events, Games};
+use rows::{ALTERED, Events, Games, TOLD};
 
 /// The longest any question takes, whatever the database does.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -156,16 +155,25 @@ impl Postgres {
             }
             let known = games.compare(transaction, &fresh).await?;
             let mut wanting = fresh;
-            for one in known.iter().filter(|one| one.is_same && !one.is_whole) {
-                // Somebody has removed events. Whatever is left of them goes, and all of them come.
-                rows::remove_events(transaction, &one.id).await?;
-                wanting.push(one.id.clone());
+            let mut refused = Vec::new();
+            for (one, game) in
+                known.iter().filter_map(|one| Some((one, part.iter().find(|game| is_of(game, &one.id))?)))
+            {
+                let reason = match &one.altered {
+                    _ if !one.is_same => "another game of this id is there".to_owned(),
+                    Some(altered) => Flaw::Columns(altered.clone()).to_string(),
+                    None if one.is_whole => continue,
+                    None => {
+                        // Somebody has removed events. Whatever is left of them goes, and all of them come.
+                        rows::remove_events(transaction, &one.id).await?;
+                        wanting.push(one.id.clone());
+                        continue;
+                    }
+                };
+                refused.push(Refusal { id: game.id, reason });
             }
             events.insert_of(transaction, &wanting).await?;
-            let others: HashSet<&str> = known.iter().filter(|one| !one.is_same).map(|one| one.id.as_str()).collect();
-            let is_refused = |game: &&&Delivery| others.contains(game.id.to_string().as_str());
-            let reason = "another game of this id is there";
-            Ok(part.iter().filter(is_refused).map(|game| Refusal { id: game.id, reason: reason.to_owned() }).collect())
+            Ok(refused)
         })
         .await
     }
@@ -176,12 +184,14 @@ impl Postgres {
             "SELECT game_id, \
                 CASE WHEN is_unchanged THEN content_digest END, \
                 CASE WHEN is_unchanged THEN NULL ELSE game_data::text END, \
-                event_count::int8, (SELECT count(*) FROM archive.game_events e WHERE e.game_id = page.game_id) \
-             FROM (SELECT game_id, game_data, content_digest, event_count, \
+                event_count::int8, (SELECT count(*) FROM archive.game_events e WHERE e.game_id = g.game_id), \
+                NULLIF(concat_ws(', ', {ALTERED}, \
+                    CASE WHEN octet_length(content_digest) <> 32 THEN 'content_digest' END), '') \
+             FROM (SELECT *, \
                     data_digest = sha256(convert_to(game_data::text, 'UTF8')) IS TRUE \
                         AND octet_length(content_digest) = 32 IS TRUE AS is_unchanged \
-                FROM archive.completed_games WHERE game_id > $1 AND {OURS} ORDER BY game_id COLLATE \"C\" LIMIT $2) page \
-             ORDER BY game_id COLLATE \"C\""
+                FROM archive.completed_games WHERE game_id > $1 AND {OURS} ORDER BY game_id COLLATE \"C\" LIMIT $2) g \
+             CROSS JOIN LATERAL {TOLD} ORDER BY game_id COLLATE \"C\""
         );
         let after = after.map(|id| id.to_string()).unwrap_or_default();
         let limit = i64::try_from(limit.get()).unwrap_or(i64::MAX);
@@ -206,6 +216,7 @@ impl Postgres {
                 if let Some(wanted) = wanted.filter(|wanted| *wanted != there) {
                     flaws.push(Flaw::Events { there, wanted });
                 }
+                flaws.extend(row.try_get::<_, Option<String>>(5)?.map(Flaw::Columns));
                 let id: String = row.try_get(0)?;
                 Ok(Held { id: id.parse().unwrap_or(GameId::MIN), content, flaws })
             };
@@ -221,6 +232,19 @@ impl Postgres {
             self.transact(async |transaction| transaction.query_typed_opt(ask, &[(&id, Type::TEXT)]).await).await?;
         let json = row.map(|row| row.try_get(0)).transpose().map_err(Failure::Database)?;
         Ok(json.map(Content::Json))
+    }
+
+    async fn look_through(&self, games: &[Delivery]) -> Result<Vec<(GameId, Flaw)>, SinkError> {
+        let mut flaws = Vec::new();
+        let games: Vec<&Delivery> = games.iter().collect();
+        for games in games.chunks(GAMES_AT_ONCE) {
+            let Part { events, .. } = Part::of(games).await;
+            let ids: Vec<String> = games.iter().map(|game| game.id.to_string()).collect();
+            let altered = self.transact(async |transaction| events.compare(transaction, &ids).await).await?;
+            let altered = games.iter().filter(|game| altered.iter().any(|id| is_of(game, id)));
+            flaws.extend(altered.map(|game| (game.id, Flaw::EventsAltered)));
+        }
+        Ok(flaws)
     }
 
     async fn remove_before(&self, before: GameId) -> Result<u64, SinkError> {
@@ -292,6 +316,11 @@ impl<'a> Part<'a> {
     }
 }
 
+/// Whether a row of this id is of this game.
+fn is_of(game: &Delivery, id: &str) -> bool {
+    id.parse() == Ok(game.id)
+}
+
 impl Sink for Postgres {
     fn place(&self) -> String {
         self.place.clone()
@@ -324,6 +353,10 @@ impl Sink for Postgres {
 
     fn fetch(&self, id: GameId) -> Answer<'_, Option<Content>> {
         Box::pin(bounded(self.whole(id)))
+    }
+
+    fn audit<'a>(&'a self, games: &'a [Delivery]) -> Answer<'a, Vec<(GameId, Flaw)>> {
+        Box::pin(bounded(self.look_through(games)))
     }
 
     fn remove(&self, before_ms: u64) -> Answer<'_, u64> {

@@ -27,9 +27,29 @@ pub(super) struct Known {
     pub(super) id: String,
     /// Whether it is the game that we have.
     pub(super) is_same: bool,
+    /// Columns that say something else than the game.
+    pub(super) altered: Option<String>,
     /// Whether all its events are there.
     pub(super) is_whole: bool,
 }
+
+/// What the other columns of a game `g` must say, as its JSON has it. Whatever that has become, to read it does not fail.
+pub(super) const TOLD: &str = "\
+    jsonb_to_record(CASE jsonb_typeof(g.game_data) WHEN 'object' THEN g.game_data ELSE '{}' END) AS told(room_id text, \
+        completed_at text, duration_seconds text, winner_name text, final_scores jsonb)";
+
+/// The names of those that say something else, or null. A time is written as we write it, in full; a duration that its
+/// column cannot hold is null there.
+pub(super) const ALTERED: &str = "\
+    NULLIF(concat_ws(', ', \
+        CASE WHEN g.room_id IS DISTINCT FROM told.room_id THEN 'room_id' END, \
+        CASE WHEN to_char(g.completed_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US') || 'Z' \
+            IS DISTINCT FROM replace(told.completed_at, 'Z', '000Z') THEN 'completed_at' END, \
+        CASE WHEN (g.game_duration_seconds::text = told.duration_seconds \
+            OR g.game_duration_seconds IS NULL AND length(told.duration_seconds) > 9) IS NOT TRUE \
+            THEN 'game_duration_seconds' END, \
+        CASE WHEN g.winner_name IS DISTINCT FROM told.winner_name THEN 'winner_name' END, \
+        CASE WHEN g.final_scores IS DISTINCT FROM told.final_scores THEN 'final_scores' END), '')";
 
 /// The text of a game is read once: without `MATERIALIZED` it would be read wherever it is used.
 const INSERT_GAMES: &str = "\
@@ -45,11 +65,18 @@ const INSERT_GAMES: &str = "\
     FROM sent \
     ON CONFLICT DO NOTHING RETURNING game_id";
 
-const COMPARE_GAMES: &str = "\
-    SELECT g.game_id, g.game_data = u.data::jsonb, \
-        u.event_count = (SELECT count(*) FROM archive.game_events e WHERE e.game_id = g.game_id) \
-    FROM unnest($1::text[], $2::text[], $3::int4[]) AS u(game_id, data, event_count) \
-    JOIN archive.completed_games g ON g.game_id = u.game_id";
+/// Digest and number of events were not noted by an earlier version.
+fn compare_games() -> String {
+    format!(
+        "SELECT g.game_id, g.game_data = u.data::jsonb, \
+            NULLIF(concat_ws(', ', {ALTERED}, \
+                CASE WHEN g.content_digest <> u.digest THEN 'content_digest' END, \
+                CASE WHEN g.event_count <> u.event_count THEN 'event_count' END), ''), \
+            u.event_count = (SELECT count(*) FROM archive.game_events e WHERE e.game_id = g.game_id) \
+        FROM unnest($1::text[], $2::text[], $3::int4[], $4::bytea[]) AS u(game_id, data, event_count, digest) \
+        JOIN archive.completed_games g ON g.game_id = u.game_id CROSS JOIN LATERAL {TOLD}"
+    )
+}
 
 impl Games {
     pub(super) fn add(&mut self, delivery: &Delivery, event_count: usize) {
@@ -88,14 +115,27 @@ impl Games {
 
     /// Holds the games that were there already, all but `fresh`, against what is there.
     pub(super) async fn compare(&self, transaction: &Transaction<'_>, fresh: &[String]) -> Result<Vec<Known>, Error> {
-        let all = self.ids.iter().zip(&self.data).zip(&self.event_counts);
-        let known = all.filter(|((id, _), _)| !fresh.contains(id));
-        let ((ids, data), counts): ((Vec<&String>, Vec<&String>), Vec<i32>) = known.unzip();
-        let columns: [(&(dyn ToSql + Sync), Type); 3] =
-            [(&ids, Type::TEXT_ARRAY), (&data, Type::TEXT_ARRAY), (&counts, Type::INT4_ARRAY)];
-        let rows = transaction.query_typed(COMPARE_GAMES, &columns).await?;
+        let known = || self.ids.iter().enumerate().filter(|(_, id)| !fresh.contains(id)).map(|(n, _)| n);
+        let ids: Vec<&String> = known().filter_map(|n| self.ids.get(n)).collect();
+        let data: Vec<&String> = known().filter_map(|n| self.data.get(n)).collect();
+        let counts: Vec<&i32> = known().filter_map(|n| self.event_counts.get(n)).collect();
+        let digests: Vec<&Vec<u8>> = known().filter_map(|n| self.digests.get(n)).collect();
+        let columns: [(&(dyn ToSql + Sync), Type); 4] = [
+            (&ids, Type::TEXT_ARRAY),
+            (&data, Type::TEXT_ARRAY),
+            (&counts, Type::INT4_ARRAY),
+            (&digests, Type::BYTEA_ARRAY),
+        ];
+        let rows = transaction.query_typed(&compare_games(), &columns).await?;
         rows.iter()
-            .map(|row| Ok(Known { id: row.try_get(0)?, is_same: row.try_get(1)?, is_whole: row.try_get(2)? }))
+            .map(|row| {
+                Ok(Known {
+                    id: row.try_get(0)?,
+                    is_same: row.try_get(1)?,
+                    altered: row.try_get(2)?,
+                    is_whole: row.try_get(3)?,
+                })
+            })
             .collect()
     }
 }
@@ -114,6 +154,17 @@ const INSERT_EVENTS: &str = "\
     INSERT INTO archive.game_events (game_id, event_type, event_data, event_timestamp) \
     SELECT game_id, kind, data::jsonb, at \
     FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) AS u(game_id, kind, data, at)";
+
+/// Event by event, in their order: a join of all of them with each other would not do for what is there twice.
+const COMPARE_EVENTS: &str = "\
+    WITH sent AS ( \
+        SELECT game_id, kind, data::jsonb AS data, at, row_number() OVER (PARTITION BY game_id ORDER BY n) AS n \
+        FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[]) WITH ORDINALITY AS u(game_id, kind, data, at, n)), \
+    held AS ( \
+        SELECT game_id, event_type, event_data, event_timestamp, row_number() OVER (PARTITION BY game_id ORDER BY id) AS n \
+        FROM archive.game_events WHERE game_id = ANY($5::text[])) \
+    SELECT DISTINCT game_id FROM sent FULL JOIN held USING (game_id, n) \
+    WHERE (kind, data, at) IS DISTINCT FROM (event_type, event_data, event_timestamp)";
 
 impl Events {
     /// Takes all events of a game, and says how many there are.
@@ -147,6 +198,14 @@ impl Events {
         columns.push((&games, Type::TEXT_ARRAY));
         transaction.execute_typed(&chosen, &columns).await?;
         Ok(())
+    }
+
+    /// The games of these events whose events there are others.
+    pub(super) async fn compare(&self, transaction: &Transaction<'_>, games: &[String]) -> Result<Vec<String>, Error> {
+        let mut columns = self.columns().to_vec();
+        columns.push((&games, Type::TEXT_ARRAY));
+        let rows = transaction.query_typed(COMPARE_EVENTS, &columns).await?;
+        rows.iter().map(|row| row.try_get(0)).collect()
     }
 
     fn columns(&self) -> [(&(dyn ToSql + Sync), Type); 4] {
