@@ -51,6 +51,12 @@ impl Damage {
 }
 
 impl Snapshot {
+    /// Whether there may be an archive in a folder, without reading it. Where the disk does not say, there may.
+    #[must_use]
+    pub fn may_be_at(folder: &Path) -> bool {
+        recover::segments_folder(folder).try_exists().unwrap_or(true)
+    }
+
     /// Reads the archive in a folder.
     ///
     /// # Errors

@@ -63,6 +63,8 @@ fn ask<'a, T>(runtime: &Runtime, question: impl Fn() -> Answer<'a, T>) -> Result
 /// Sends what sinks have not got, or everything once more.
 pub(super) fn sync(folder: &Path, options: &Options, to: Option<SinkKind>, all: bool) -> anyhow::Result<ExitCode> {
     let sinks = sinks(options, to)?;
+    // To open it would make it, and a mistake in its name would look as if all were sent.
+    ensure!(Snapshot::may_be_at(folder), super::no_archive(folder));
     // Nothing is removed here, and a single game waits for no group.
     let alone = Options { retention_days: 0, ..options.clone() };
     let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), "", false));

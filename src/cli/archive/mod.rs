@@ -227,11 +227,15 @@ fn advised(error: StoreError) -> anyhow::Error {
     }
 }
 
+fn no_archive(folder: &Path) -> String {
+    format!("there is no archive in {}", folder.display())
+}
+
 /// All games at this moment. Damage is told.
 fn snapshot(folder: &Path) -> anyhow::Result<Snapshot> {
     let snapshot = Snapshot::open(folder).map_err(|error| match error {
         StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-            anyhow!("there is no archive in {}", folder.display())
+            anyhow!(no_archive(folder))
         }
         error => error.into(),
     })?;

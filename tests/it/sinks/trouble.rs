@@ -223,6 +223,11 @@ fn copies_are_sent_compared_and_brought_back_by_hand() {
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", said(&output));
         said(&output)
     };
+    // Where no archive is, none is made.
+    for arguments in [&["archive", "sync"][..], &["archive", "sync", "--all"], &["archive", "compare"]] {
+        assert!(run(1, arguments).contains("there is no archive in "), "{arguments:?}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     run(0, &["simulate", "--games", "30", "--seed", "4", "--json", "games.jsonl"]);
     run(0, &["archive", "import", "games.jsonl"]);
     let missing = run(1, &["archive", "compare"]);
