@@ -119,7 +119,8 @@ impl Postgres {
         command.args(["--quiet", "--host=127.0.0.1", &format!("--port={}", self.port)]).status().unwrap().success()
     }
 
-    fn log(&self) -> String {
+    /// What it has written to its log.
+    pub(super) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 

@@ -39,24 +39,79 @@ async fn every_transaction_may_have_another_connection() {
     assert!(matches!(answer, Err(SinkError::Unavailable(_))), "{answer:?}");
 }
 
+/// Runs `scripts/init-archive-role` as somebody, and returns whether it went well and what it said.
+fn make_role(server: &Postgres, programs: &Path, who: &str, password: &Path, options: &str) -> (bool, String) {
+    let output = Command::new("sh")
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/init-archive-role"))
+        .env("ARCHIVE_PASSWORD_FILE", password)
+        .envs([("POSTGRES_USER", who), ("POSTGRES_DB", "games"), ("PGPASSWORD", "pass"), ("PGHOST", "127.0.0.1")])
+        .envs([("PGPORT", server.port.to_string().as_str()), ("PGOPTIONS", options)])
+        .env("PATH", format!("{}:{}", programs.display(), std::env::var("PATH").unwrap()))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.success(), said)
+}
+
+fn make_tables(server: &Postgres) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/init-archive.sql");
+    server.program("psql", "games", &["--quiet", "--set=ON_ERROR_STOP=1", "--file", script]);
+}
+
+/// Whatever goes wrong at first, it can be put right by running it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_role_is_made_whole_or_not_at_all_and_may_be_made_again() {
+    let Some(programs) = server::programs() else { return };
+    let everything = "log_statement = 'all'\nlog_min_duration_statement = 0\nlog_transaction_sample_rate = 1";
+    let server = Postgres::start_with(&programs, everything).await;
+    let roles = "SELECT count(*) FROM pg_roles WHERE rolname = 'liap'";
+    let password = server.file("archive_password", "first-word\n");
+    let make = |who, password: &Path, options| make_role(&server, &programs, who, password, options);
+
+    for nothing in [server.data().join("nowhere"), server.file("empty", ""), server.file("blank", "\n")] {
+        let (went_well, said) = make("owner", &nothing, "");
+        assert!(!went_well, "{said}");
+        assert!(said.contains("no password in ARCHIVE_PASSWORD_FILE") && said.contains("nothing was done"), "{said}");
+    }
+    // There is nothing yet that rights could be given to.
+    let (went_well, said) = make("owner", &password, "");
+    assert!(!went_well && said.contains("\"archive\" does not exist"), "{said}");
+    assert_eq!(server.ask("games", roles).await, "0");
+
+    make_tables(&server);
+    assert_eq!(make("owner", &password, ""), (true, String::new()));
+    let first = sink(&server.url("liap:first-word", "games"));
+    first.check().await.unwrap();
+    // Again, with what failed in between, and with rights that somebody has taken away.
+    server.sql("games", "REVOKE ALL ON archive.completed_games FROM liap; ALTER ROLE liap NOLOGIN").await;
+    let second = server.file("second", "second-word\n");
+    let (went_well, said) = make("owner", &second, "-c default_transaction_read_only=on");
+    assert!(!went_well && said.contains("ALTER ROLE in a read-only transaction"), "{said}");
+    assert_eq!(make("owner", &second, ""), (true, String::new()));
+    let second = sink(&server.url("liap:second-word", "games"));
+    assert_eq!(second.deliver(&games(24, 3)).await, Ok(Vec::new()));
+    let answer = sink(&server.url("liap:first-word", "games")).check().await;
+    assert!(matches!(answer, Err(SinkError::Denied(_))), "{answer:?}");
+    let log = server.log();
+    assert!(log.contains("ALTER ROLE in a read-only transaction") && log.contains("CREATE SCHEMA"), "it writes all");
+    assert_eq!(log.lines().filter(|line| line.contains("-word")).collect::<Vec<_>>(), [""; 0]);
+
+    // The owner of a database need be no superuser.
+    let keeper = "CREATE ROLE keeper LOGIN CREATEROLE PASSWORD 'pass'; ALTER SCHEMA archive OWNER TO keeper; \
+        ALTER TABLE archive.completed_games OWNER TO keeper; ALTER TABLE archive.game_events OWNER TO keeper";
+    server.sql("games", keeper).await;
+    assert_eq!(make("keeper", &server.file("third", "third"), ""), (true, String::new()));
+    sink(&server.url("liap:third", "games")).check().await.unwrap();
+}
+
 /// The role that `scripts/init-archive-role` makes, which owns nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_without_any_right_to_change_tables_will_do() {
     let Some(programs) = server::programs() else { return };
     let server = Postgres::start(&programs).await;
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let script = repository.join("scripts/init-archive.sql");
-    server.program("psql", "games", &["--quiet", "--set=ON_ERROR_STOP=1", "--file", script.to_str().unwrap()]);
+    make_tables(&server);
     let password = server.file("archive_password", "hush'\\\"$x\n");
-    let made = Command::new("sh")
-        .arg(repository.join("scripts/init-archive-role"))
-        .env("ARCHIVE_PASSWORD_FILE", password)
-        .envs([("POSTGRES_USER", "owner"), ("POSTGRES_DB", "games"), ("PGPASSWORD", "pass"), ("PGHOST", "127.0.0.1")])
-        .env("PGPORT", server.port.to_string())
-        .env("PATH", format!("{}:{}", programs.display(), std::env::var("PATH").unwrap()))
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    assert_eq!(make_role(&server, &programs, "owner", &password, ""), (true, String::new()));
 
     let sink = sink(&server.url("liap:hush%27%5C%22$x", "games"));
     let games = games(21, 60);
