@@ -365,7 +365,8 @@ fn a_url_with_a_slip_in_it_is_not_shown() {
             let backends = if name.contains("URL_") { &["postgresql"][..] } else { &["filesystem", "postgresql"] };
             for backend in backends {
                 for (what, text) in said(&[(name, slip), ("ARCHIVE_BACKEND", backend)]) {
-                    assert!(text.contains(name), "{what} names it: {text}");
+                    // A build without this sink says that first.
+                    assert!(text.contains(name) || text.contains("not in this build"), "{what} names it: {text}");
                     assert!(!text.contains(PASSWORD), "{what}: {text}");
                 }
             }
