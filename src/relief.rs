@@ -1,7 +1,7 @@
-//! Gives memory back: when it gets tight, and when an administrator asks for it.
+//! Gives memory back: every minute what belonged to those who are gone; when memory gets tight, or an administrator asks
+//! for it, all that can be forgotten.
 //!
-//! What can be forgotten goes: finished games first, then what is only kept to answer faster. Games that run are never
-//! harmed.
+//! Finished games go first, then what is only kept to answer faster. Games that run are never harmed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,8 @@ use crate::limit::{Kind, Limiter};
 use crate::observe::{EventKind, Events, MemoryLevel, MemoryState, Metrics, resident_bytes, trim_memory};
 use crate::room::Rooms;
 
+/// How often what belonged to the gone is given back.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// How long finished games may take to leave.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// While memory stays tight, it is tried again after this time.
@@ -65,20 +67,37 @@ impl Freed {
 }
 
 impl Relief {
+    /// Gives back, every minute, what belonged to those who are gone.
+    pub async fn sweep(self) {
+        let mut interval = tokio::time::interval(SWEEP_INTERVAL);
+        loop {
+            interval.tick().await;
+            let relief = self.clone();
+            // A sweep that panicked is told of by the log; the next one may do better.
+            drop(tokio::task::spawn_blocking(move || relief.forget_gone()).await);
+        }
+    }
+
+    /// Forgets the rate limits of the gone and the places of the rooms that have closed, and gives the memory back to the
+    /// system. Takes some milliseconds.
+    fn forget_gone(&self) {
+        self.limiter.sweep();
+        self.rooms.shrink();
+        trim_memory();
+    }
+
     /// Forgets what can be forgotten, and gives the memory back to the system. Takes some milliseconds, but moves do not
     /// wait for it.
     pub async fn free(&self) -> Freed {
         let before_bytes = resident_bytes();
         let finished_games = self.rooms.close_finished(PATIENCE).await;
-        let (archive, limiter) = (self.archive.clone(), Arc::clone(&self.limiter));
+        let relief = self.clone();
         let rest = tokio::task::spawn_blocking(move || {
-            let buckets = || Kind::ALL.iter().map(|kind| limiter.held(*kind)).sum::<usize>();
-            let cached_summaries = archive.map_or(0, |archive| archive.forget_cached());
+            let buckets = || Kind::ALL.iter().map(|kind| relief.limiter.held(*kind)).sum::<usize>();
+            let cached_summaries = relief.archive.as_ref().map_or(0, Archive::forget_cached);
             let held = buckets();
-            limiter.sweep();
-            let limit_buckets = held.saturating_sub(buckets());
-            trim_memory();
-            (cached_summaries, limit_buckets)
+            relief.forget_gone();
+            (cached_summaries, held.saturating_sub(buckets()))
         });
         // It does not panic; if it did, there would be nothing to tell.
         let (cached_summaries, limit_buckets) = rest.await.unwrap_or_default();

@@ -93,8 +93,6 @@ fn listen_hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// How often the buckets of the gone are forgotten.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 /// How often it is looked whether completed games can be stored.
 const ARCHIVE_LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a completed game waits before a full archive is asked again.
@@ -176,7 +174,6 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle, front: Han
 
     let redis = redis::open(&config.redis, &metrics)?;
     let limiter = limit::open(&config.limit, redis.as_ref(), &metrics);
-    tokio::spawn(sweep(Arc::clone(&limiter)));
     let archive = open_archive(&config, &metrics)?;
     let (journal, recovered) = open_journal(&config, &metrics)?;
     let memory = observe::watch_memory(config.memory, Arc::clone(&metrics))?;
@@ -192,6 +189,7 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle, front: Han
         metrics: Arc::clone(&metrics),
         events: events.clone(),
     };
+    tokio::spawn(relief.clone().sweep());
     tokio::spawn(relief.clone().give_way(memory.clone()));
     tokio::spawn(events.clone().tell_the_rest());
     if let Some(archive) = archive.clone() {
@@ -371,21 +369,6 @@ fn open_tls(options: &http::Options, metrics: &Arc<Metrics>) -> Result<Option<Ar
     let tls = Tls::open(certificate, key, Arc::clone(metrics))?;
     tokio::spawn(Arc::clone(&tls).renew_on_hangup()?);
     Ok(Some(tls))
-}
-
-/// Forgets the rate limits of the gone, and gives the memory of all that is gone back to the system.
-async fn sweep(limiter: Arc<dyn Limiter>) {
-    let mut interval = tokio::time::interval(SWEEP_INTERVAL);
-    loop {
-        interval.tick().await;
-        let limiter = Arc::clone(&limiter);
-        // A sweep that panicked is told of by the log; the next one may do better.
-        let clean = move || {
-            limiter.sweep();
-            observe::trim_memory();
-        };
-        drop(tokio::task::spawn_blocking(clean).await);
-    }
 }
 
 /// Tells when completed games cannot be stored any more, and when they can again.

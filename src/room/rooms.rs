@@ -447,8 +447,13 @@ impl Rooms {
         };
         // What takes longer closes all the same.
         drop(tokio::time::timeout(patience, all_gone).await);
-        self.0.rooms.shrink_to_fit();
         gone
+    }
+
+    /// Gives back the places of rooms that are gone: the tables of maps grow with what they hold, and stay so otherwise.
+    pub fn shrink(&self) {
+        self.0.rooms.shrink_to_fit();
+        self.0.reserved.shrink_to_fit();
     }
 
     /// `room_list_update` with the rooms that have not started, newest first. Encoded once for all who ask between two
@@ -691,5 +696,17 @@ mod tests {
         let broken = rooms.restore(vec![(image, Vec::new())], |_| false);
         assert_eq!(broken, [(id, RestoreError::Field("secret"))]);
         assert!(rooms.is_empty() && rooms.free_place(id).is_none());
+    }
+
+    #[tokio::test]
+    async fn gone_rooms_give_their_places_back() {
+        let rooms = rooms(&Journal::off(), Box::new(|_| Box::pin(async {}) as Kept));
+        (0..1_000).for_each(|_| drop(rooms.create(None, "Ann".parse().unwrap()).unwrap()));
+        rooms.shrink();
+        assert_eq!(rooms.len(), 1_000);
+        assert_eq!(rooms.stop(Duration::from_secs(20)).await, 0);
+        assert!(rooms.0.rooms.capacity() >= 1_000);
+        rooms.shrink();
+        assert_eq!(rooms.0.rooms.capacity(), 0);
     }
 }
