@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use warp::http::uri::Authority;
 
 /// Where the server listens, whom it trusts, and what one connection may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,7 +127,11 @@ impl FromStr for Origin {
         let authority =
             origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://")).ok_or(NotAnOrigin)?;
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-.:[]".contains(&byte);
-        if authority.is_empty() || !authority.bytes().all(plain) {
+        let is_plain = authority.bytes().all(plain);
+        let authority: Authority = authority.parse().map_err(|_| NotAnOrigin)?;
+        // A colon without a number behind it is often a name and a password, whose `@` is missing.
+        let has_good_port = authority.host() == authority.as_str() || authority.port_u16().is_some();
+        if authority.host().is_empty() || !is_plain || !has_good_port {
             return Err(NotAnOrigin);
         }
         Ok(Self(origin))
@@ -215,7 +220,12 @@ mod tests {
     fn an_origin_has_a_scheme_and_a_host_and_nothing_else() {
         let origin = |text: &str| text.parse().map(|Origin(origin)| origin);
         assert_eq!(origin("HTTPS://Play.Example.org/"), Ok("https://play.example.org".to_owned()));
-        for wrong in ["*", "play.example.org", "https://", "https://a/b", "ftp://a", "null"] {
+        for right in ["http://[::1]:8000", "http://127.0.0.1:5173", "https://a"] {
+            assert_eq!(origin(right), Ok(right.to_owned()));
+        }
+        let wrong = ["*", "play.example.org", "https://", "https://a/b", "ftp://a", "null"];
+        let wrong_ports = ["https://a:", "https://a:80443", "https://name:password", "https://:80"];
+        for wrong in [&wrong[..], &wrong_ports].concat() {
             assert_eq!(origin(wrong), Err(NotAnOrigin), "{wrong}");
         }
     }
