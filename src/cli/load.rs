@@ -25,8 +25,9 @@ pub(super) struct Arguments {
     #[arg(long, default_value_t = 10)]
     seconds: u64,
     /// Measure nothing: open so many rooms, as many at once as there are tables, leave them in every phase, and see
-    /// whether the server forgets all of them. Run it with `GAME_PACE=0.001 MEMORY_CHECK_INTERVAL=1`, and limits and
-    /// `MAX_ACTIVE_GAMES` of a million.
+    /// whether the server forgets all of them. Run it with `GAME_PACE=0.001 MEMORY_CHECK_INTERVAL=1
+    /// USE_GAME_ARCHIVAL=false`, and all limits and `MAX_ACTIVE_GAMES` of a million. What an archive keeps is not forgotten,
+    /// and its index takes memory.
     #[arg(long, value_name = "ROOMS")]
     leave: Option<usize>,
     /// Address of the server's metrics.
