@@ -30,7 +30,9 @@ fn as_nobody(program: &Path) -> Command {
         return Command::new(program);
     }
     let mut command = Command::new("setpriv");
-    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(program);
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    // Programs that the tests have brought may lie in a folder of root's own.
+    command.args(["--inh-caps", "+dac_override", "--ambient-caps", "+dac_override"]).arg(program);
     command
 }
 
