@@ -2,10 +2,12 @@
 //! second, or opens a thousand sockets a second. Default limits; one server, clients and flood on the same cores, each in
 //! a process of its own.
 //!
-//! The floor is the same flood against a bare warp server beside it, in the same run: it has the cores just as busy and
-//! touches nobody's table. What players notice beyond that is ours. Quiet moments are told as well.
+//! The flood stands for machines elsewhere, whose own work takes nothing from the server's cores: its process gives way to
+//! the others. The floor is the same flood against a bare warp server beside it, in the same run: what players notice of
+//! it is what the system does for a thousand connections, whoever serves them.
 //!
-//! `cargo bench --bench flood`; `FLOOD_TABLES` (900) and `FLOOD_SECONDS` (20, of each kind) change the load.
+//! `cargo bench --bench flood`; `FLOOD_TABLES` (900) and `FLOOD_SECONDS` (20, of each kind) change the load. With
+//! `FLOOD_NICENESS=0` (19) the flood takes its share of the cores from players and servers alike.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,6 +21,7 @@ use std::env;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -26,6 +29,7 @@ use std::time::{Duration, Instant};
 use futures_util::{SinkExt as _, StreamExt as _};
 use liap::load::percentile;
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
@@ -70,6 +74,8 @@ const SLICE: Duration = Duration::from_secs(1);
 /// Set for the processes that are not the bench itself, to what they are.
 const ROLE: &str = "FLOOD_ROLE";
 const BARE: &str = "bare";
+/// The flood's niceness, the most there is: it has the time that nobody else wants, enough for its full rate.
+const GIVES_WAY: i32 = 19;
 /// The pause before each, in which what the one before has left behind goes away: up to a thousand sockets at once.
 const PAUSE: Duration = Duration::from_millis(250);
 /// What is measured in pauses counts for nothing.
@@ -83,14 +89,27 @@ const FLOOD_ADDRESS: u32 = 10_000;
 const BEAT: Duration = Duration::from_millis(1);
 const MESSAGES_A_BEAT: usize = 10;
 
-#[tokio::main]
-async fn main() {
-    match env::var(ROLE).as_deref() {
-        Ok(BARE) => return serve_bare().await,
-        Ok(targets) => return Attacker::new(targets).run().await,
-        Err(_) => {}
+fn main() {
+    let role = env::var(ROLE);
+    let is_attacker = role.as_deref().is_ok_and(|role| role != BARE);
+    if is_attacker {
+        // Before the runtime's threads start, which inherit it.
+        rustix::process::nice(number("FLOOD_NICENESS", GIVES_WAY)).unwrap();
     }
-    let number = |name: &str, default| env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    let runtime = Runtime::new().unwrap();
+    match role.as_deref() {
+        Ok(BARE) => runtime.block_on(serve_bare()),
+        Ok(targets) => runtime.block_on(Attacker::new(targets).run()),
+        Err(_) => runtime.block_on(measure()),
+    }
+}
+
+/// A number from the environment.
+fn number<N: FromStr>(name: &str, default: N) -> N {
+    env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+async fn measure() {
     let (tables, seconds) = (number("FLOOD_TABLES", 900), number("FLOOD_SECONDS", 20));
     let (server, bare) = (Server::liap(&[]), Server::bare(ROLE, BARE));
     let kind = Arc::new(AtomicUsize::new(PAUSING));
