@@ -213,7 +213,7 @@ async fn room(link: &mut Link, scales: &Scales, session: SessionKey, id: RoomId)
     if room.deliver(Input::Connected(connection)).await.is_err() {
         return nowhere(link, scales, &text).await;
     }
-    let table = Table { room, id, number, outbox, opening: OPENING_MESSAGES };
+    let table = Table { room, id, number, outbox, opening: OPENING_MESSAGES, said: 0 };
     let (table, left) = table.serve(link, scales).await;
     match left {
         Left::Socket(ended) => {
@@ -237,6 +237,8 @@ struct Table {
     outbox: room::Outbox,
     /// How many of [`OPENING_MESSAGES`] are still to come.
     opening: u8,
+    /// How much the room has been told.
+    said: u64,
 }
 
 impl Table {
@@ -304,7 +306,11 @@ impl Table {
 
     async fn take(&mut self, link: &mut Link, scales: &Scales, heard: Heard) -> Result<(), Left> {
         let weighed = self.meanwhile(link, heard.weigh(scales)).await?;
-        let Some(message) = link.read(heard, weighed).await.map_err(Left::Socket)? else { return Ok(()) };
+        let message = match link.understand(heard, weighed).await.map_err(Left::Socket)? {
+            Some(Ok(message)) => message,
+            Some(Err(answer)) => return self.answer(link, answer).await,
+            None => return Ok(()),
+        };
         let (action, speaker) = (name(&message), self.speaker(&message));
         let (outcome, answer) = match message {
             // Says nothing about the table, so the table need not hear of it.
@@ -312,7 +318,10 @@ impl Table {
             message => match self.meanwhile(link, scales.said(self.id, speaker, &message)).await? {
                 Err(refused) => ("refused", Some(refused)),
                 Ok(()) => match self.room.send(Input::Said(self.number, message)) {
-                    Ok(()) => ("accepted", None),
+                    Ok(()) => {
+                        self.said += 1;
+                        ("accepted", None)
+                    }
                     Err(SendError::Gone) => return Err(Left::Room),
                     Err(SendError::Busy) => {
                         link.door.metrics.rooms_busy.inc();
@@ -323,9 +332,29 @@ impl Table {
             },
         };
         link.door.metrics.actions.with(action).with(outcome).inc();
-        if let Some(answer) = answer {
-            link.outgoing.push(answer);
-            return self.flush(link).await;
+        match answer {
+            Some(answer) => self.answer(link, answer).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Gives an answer that is not the room's: behind all that the room answers to what was said before, or its end.
+    async fn answer(&mut self, link: &mut Link, answer: Frame) -> Result<(), Left> {
+        let caught_up = self.catch_up(link).await;
+        if matches!(caught_up, Err(Left::Socket(_))) {
+            return caught_up;
+        }
+        link.outgoing.push(answer);
+        self.flush(link).await?;
+        caught_up
+    }
+
+    /// Waits until the room has dealt with all it was told, and hands on what it says to that.
+    async fn catch_up(&mut self, link: &mut Link) -> Result<(), Left> {
+        let heeded = self.outbox.heeded(self.said);
+        self.meanwhile(link, heeded).await?;
+        while let Some(frame) = self.outbox.try_next() {
+            self.forward(link, room::Outgoing::Frame(frame)).await?;
         }
         Ok(())
     }
@@ -498,9 +527,22 @@ impl Link {
         }
     }
 
-    /// Makes a message of what was heard; `None` if it was none, or one that is answered here. The limit was asked
-    /// first: what is over it is not worth parsing.
+    /// Makes a message of what was heard; `None` if it was none, or one that is answered here.
     async fn read(&mut self, heard: Heard, weighed: Result<(), Frame>) -> Result<Option<ClientMessage>, Ended> {
+        match self.understand(heard, weighed).await? {
+            Some(Ok(message)) => Ok(Some(message)),
+            Some(Err(answer)) => self.send(answer).await.map(|()| None),
+            None => Ok(None),
+        }
+    }
+
+    /// Makes a message of what was heard, or the answer to what is none; `None` if it was the clock or the WebSocket
+    /// itself. The limit was asked first: what is over it is not worth parsing.
+    async fn understand(
+        &mut self,
+        heard: Heard,
+        weighed: Result<(), Frame>,
+    ) -> Result<Option<Result<ClientMessage, Frame>>, Ended> {
         let text = match heard {
             Heard::End(ended) => return Err(ended),
             Heard::Tick => return self.ping().await.map(|()| None),
@@ -516,7 +558,7 @@ impl Link {
             (Ok(()), Some(text)) => match self.door.metrics.step("decode", || decode(&text)) {
                 Ok(message) => {
                     self.patience.allowed();
-                    return Ok(Some(message));
+                    return Ok(Some(Ok(message)));
                 }
                 Err(error) => {
                     self.door.metrics.malformed.inc();
@@ -529,7 +571,7 @@ impl Link {
         if self.patience.refused() {
             return Err(Ended::Ours(CloseReason::Abuse));
         }
-        self.send(answer).await.map(|()| None)
+        Ok(Some(Err(answer)))
     }
 
     /// Asks whether the client is there, or notices that it has not been for too long.

@@ -56,6 +56,9 @@ struct Line {
     /// Why the socket is to be closed.
     reason: OnceLock<CloseReason>,
     notify: Notify,
+    /// How many of the things the client has said the room has dealt with.
+    heeded: AtomicU64,
+    heeds: Notify,
     is_seated: AtomicBool,
 }
 
@@ -97,6 +100,12 @@ impl Connection {
         self.line.is_seated.store(is_seated, Ordering::Relaxed);
     }
 
+    /// Says that the room has dealt with one thing more that the client has said: all that answers it is queued.
+    pub fn heed(&self) {
+        self.line.heeded.fetch_add(1, Ordering::Release);
+        self.line.heeds.notify_one();
+    }
+
     /// Whether at least half of the queue is taken: whoever produces frames by himself should wait a little.
     #[must_use]
     pub fn is_congested(&self) -> bool {
@@ -108,6 +117,17 @@ impl Outbox {
     /// Whether the client had a seat at the table when the room last heard from him.
     pub fn is_seated(&self) -> bool {
         self.line.is_seated.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when the room has dealt with as many things as have been `said`. It never does if the room ends before,
+    /// but [`Outbox::next`] says so then.
+    pub fn heeded(&self, said: u64) -> impl Future<Output = ()> + use<> {
+        let line = Arc::clone(&self.line);
+        async move {
+            while line.heeded.load(Ordering::Acquire) < said {
+                line.heeds.notified().await;
+            }
+        }
     }
 
     /// Waits for the next thing to do. Cancel safe.

@@ -151,6 +151,7 @@ impl Task {
         if let Some(speaker) = speaker {
             if let Some(connection) = self.connection(speaker) {
                 connection.set_seated(self.room.is_seated(speaker));
+                connection.heed();
             }
             self.measure(sent, taken, handled);
         }

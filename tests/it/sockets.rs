@@ -1,5 +1,6 @@
 use std::time::{Duration, Instant};
 
+use futures_util::SinkExt as _;
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -129,6 +130,40 @@ async fn a_host_plays_with_bots_until_it_is_his_turn() {
     let shown = other.hear("phase_change").await;
     let shown = &shown["players"]["Mira"]["hand"];
     assert!(shown.is_null() || shown == &json!([]), "{shown}");
+}
+
+/// The room answers some of it and the socket the rest, each in its own task.
+#[tokio::test]
+async fn answers_come_in_the_order_in_which_they_were_asked_for() {
+    let server = Server::start(&[("USE_RATE_LIMITING", "false")]);
+    let (_, mut host, _) = room(&server, "Mira").await;
+    host.say("remove_player", json!({ "slot_id": 4 })).await;
+    while !host.hear("room_update").await["players"][3].is_null() {}
+
+    for round in 0..50 {
+        for question in [
+            json!({ "event": "start_game" }),
+            json!({ "event": "ping", "data": { "timestamp": round } }),
+            json!({ "event": "remove_player", "data": { "slot_id": 1 } }),
+            json!({ "event": "no_such" }),
+        ] {
+            host.stream.feed(Message::text(question.to_string())).await.unwrap();
+        }
+    }
+    host.stream.flush().await.unwrap();
+    let mut hear_answer = async || loop {
+        match host.hear_any().await {
+            (event, data) if event == "error" => return data["message"].clone(),
+            (event, data) if event == "pong" => return data["timestamp"].clone(),
+            _ => {}
+        }
+    };
+    for round in 0..50 {
+        assert_eq!(hear_answer().await, "Failed to start game", "round {round}");
+        assert_eq!(hear_answer().await, round);
+        assert_eq!(hear_answer().await, "The host cannot be removed", "round {round}");
+        assert_eq!(hear_answer().await, "Invalid message: Unknown event type: no_such", "round {round}");
+    }
 }
 
 #[tokio::test]
