@@ -1,6 +1,6 @@
 //! One WebSocket, from its first message to its close.
 
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -322,7 +322,8 @@ impl Table {
                         self.said += 1;
                         ("accepted", None)
                     }
-                    Err(SendError::Gone) => return Err(Left::Room),
+                    // What it said last is still to be handed on.
+                    Err(SendError::Gone) => return self.meanwhile(link, pending()).await,
                     Err(SendError::Busy) => {
                         link.door.metrics.rooms_busy.inc();
                         let busy = server_message::error(ErrorType::Busy, "The room is busy, please try again");

@@ -166,6 +166,25 @@ async fn answers_come_in_the_order_in_which_they_were_asked_for() {
     }
 }
 
+/// What is said to a room that has just closed must not cost its last words.
+#[tokio::test]
+async fn who_talks_on_while_a_room_closes_hears_why() {
+    let server = Server::start(&[("USE_RATE_LIMITING", "false")]);
+    for round in 0..20 {
+        let (_, mut host, _) = room(&server, "Mira").await;
+        let mut say = vec![json!({ "event": "leave_room", "data": { "player_name": "Mira" } })];
+        say.extend(vec![json!({ "event": "get_room_state" }); round]);
+        say.push(json!({ "event": "ping", "data": { "timestamp": round } }));
+        for message in say {
+            host.stream.feed(Message::text(message.to_string())).await.unwrap();
+        }
+        host.stream.flush().await.unwrap();
+        assert_eq!(host.hear("room_closed").await["reason"], "host_left", "round {round}");
+        assert_eq!(host.hear_any().await.0, "player_left", "round {round}");
+        while host.hear_any().await.0 != "pong" {}
+    }
+}
+
 #[tokio::test]
 async fn a_second_socket_of_a_player_takes_over_and_the_first_is_closed_for_good() {
     let server = Server::start(&[]);
