@@ -77,7 +77,10 @@ pub(super) async fn accept(listener: TcpListener, tls: Option<Arc<Tls>>, entry: 
                     tokio::spawn(welcome(stream, peer, tls.clone(), entry.clone(), place));
                 }
                 // Closing is the answer: whoever floods us is not worth a page.
-                Err(full) => log::debug!("a connection was refused: {full}"),
+                Err(full) => {
+                    entry.door().metrics.sockets_refused.with(full.name()).inc();
+                    log::debug!("a connection was refused: {full}");
+                }
             },
             Err(error) if is_the_peers(&error) => {}
             Err(error) => {

@@ -1,6 +1,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::{DashMap, Entry};
 use tokio::sync::Notify;
@@ -15,7 +15,6 @@ pub struct Places {
     most_per_address: usize,
     taken: AtomicUsize,
     by_address: DashMap<Key, usize>,
-    refused: AtomicU64,
     emptied: Notify,
 }
 
@@ -37,6 +36,16 @@ pub(super) enum Full {
     ForAddress,
 }
 
+impl Full {
+    /// Its name in the metrics.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::InAll => "full",
+            Self::ForAddress => "address_full",
+        }
+    }
+}
+
 impl Places {
     /// So many places.
     pub(super) fn new(most: usize, most_per_address: usize) -> Arc<Self> {
@@ -45,7 +54,6 @@ impl Places {
             most_per_address,
             taken: AtomicUsize::new(0),
             by_address: DashMap::new(),
-            refused: AtomicU64::new(0),
             emptied: Notify::new(),
         })
     }
@@ -58,10 +66,7 @@ impl Places {
         let mut place = self.take_for_many()?;
         let key = Key::from_address(address);
         match self.by_address.entry(key) {
-            Entry::Occupied(count) if *count.get() >= self.most_per_address => {
-                self.refused.fetch_add(1, Ordering::Relaxed);
-                return Err(Full::ForAddress);
-            }
+            Entry::Occupied(count) if *count.get() >= self.most_per_address => return Err(Full::ForAddress),
             Entry::Occupied(mut count) => *count.get_mut() += 1,
             Entry::Vacant(none) => {
                 none.insert(1);
@@ -77,10 +82,7 @@ impl Places {
     /// [`Full::InAll`].
     pub(super) fn take_for_many(self: &Arc<Self>) -> Result<Place, Full> {
         let free = |taken| (taken < self.most).then_some(taken + 1);
-        if self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, free).is_err() {
-            self.refused.fetch_add(1, Ordering::Relaxed);
-            return Err(Full::InAll);
-        }
+        self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, free).map_err(|_| Full::InAll)?;
         Ok(Place { places: Arc::clone(self), key: None })
     }
 
@@ -94,12 +96,6 @@ impl Places {
     #[must_use]
     pub fn most(&self) -> usize {
         self.most
-    }
-
-    /// How many were refused since the start.
-    #[must_use]
-    pub fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
     }
 
     /// Waits until every place has been given back.
@@ -149,7 +145,6 @@ mod tests {
         let third = places.take(HERE).unwrap();
         assert_eq!(places.take(HERE).unwrap_err(), Full::InAll);
         assert_eq!(places.take_for_many().unwrap_err(), Full::InAll);
-        assert_eq!(places.refused(), 3);
         drop((first, third));
         assert!(places.take(there).is_ok());
         assert_eq!(places.taken(), 1);

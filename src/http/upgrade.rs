@@ -12,7 +12,7 @@ use warp::reply::Response;
 
 use super::Asked;
 use super::error::Refusal;
-use super::places::{Full, Place};
+use super::places::Place;
 use super::session::Session;
 use super::socket::{self, Guest};
 use super::transport::Transport;
@@ -139,8 +139,7 @@ fn is_key(key: &[u8]) -> bool {
 fn reason(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::ForeignOrigin => "origin",
-        Refusal::Full(Full::InAll) => "full",
-        Refusal::Full(Full::ForAddress) => "address_full",
+        Refusal::Full(full) => full.name(),
         Refusal::TooMany { .. } => "limited",
         Refusal::NotReady => "stopping",
         Refusal::NotAnUpgrade | Refusal::BadRequest(_) => "malformed",

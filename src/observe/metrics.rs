@@ -87,7 +87,7 @@ pub mod labels {
     /// Why a socket ended.
     pub const SOCKET_CLOSED: &[&str] =
         &["client", "lost", "silent", "slow", "abuse", "too_large", "not_text", "replaced", "stopping", "other"];
-    /// Why a socket was not opened.
+    /// Why a socket, or the connection before it, was not opened.
     pub const SOCKET_REFUSED: &[&str] =
         &["origin", "full", "address_full", "limited", "elsewhere", "stopping", "malformed", "other"];
     /// What became of a new connection, where there is TLS.
@@ -367,7 +367,7 @@ metrics! {
     sockets: Level = "liap_sockets", "WebSockets open now.";
     sockets_opened: Count = "liap_sockets_opened_total", "WebSockets opened.";
     sockets_closed: CountBy("reason", labels::SOCKET_CLOSED) = "liap_sockets_closed_total", "WebSockets closed.";
-    sockets_refused: CountBy("reason", labels::SOCKET_REFUSED) = "liap_sockets_refused_total", "WebSockets that were wanted and not opened.";
+    sockets_refused: CountBy("reason", labels::SOCKET_REFUSED) = "liap_sockets_refused_total", "WebSockets that were wanted and not opened, and connections closed at once because all places were taken.";
     frames_received: Count = "liap_frames_received_total", "Frames from clients.";
     frames_sent: Count = "liap_frames_sent_total", "Frames to clients.";
     received_bytes: Count = "liap_received_bytes_total", "Bytes in frames from clients.";

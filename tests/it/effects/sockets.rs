@@ -35,6 +35,15 @@ pub(super) fn places() {
         held.push(open(&distrusting, "192.0.2.1").await.unwrap());
         assert_eq!(open(&distrusting, "192.0.2.2").await.err(), Some(429), "the header counts for nothing");
     });
+    // Connections that say nothing yet are bounded likewise.
+    for (server, reason) in [(&trusting, "full"), (&distrusting, "address_full")] {
+        let refused = format!("liap_sockets_refused_total{{reason=\"{reason}\"}}");
+        let (before, mut held) = (metric(server, &refused), Vec::new());
+        until("one is closed", || {
+            held.push(server.connect());
+            metric(server, &refused) > before
+        });
+    }
 }
 
 pub(super) fn long_frames() {
