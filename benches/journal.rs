@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use liap::game::ServerSeed;
 use liap::observe::Metrics;
 use liap::protocol::{ClientMessage, RoomId, SessionKey};
-use liap::room::{Effect, EventBytes, Input, Journal, JournalOptions, Newcomer, Note, Options, Room, Time, connection};
+use liap::room::{
+    Effect, EventBytes, Input, JoinRequest, Journal, JournalOptions, Note, Options, Room, Time, connection,
+};
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 
@@ -23,7 +25,7 @@ const BURSTS: usize = 50;
 
 /// A room whose host plays with three bots, some way into its game.
 fn room(number: u32) -> Room {
-    let host = Newcomer {
+    let host = JoinRequest {
         session: Some(SessionKey::of("browser")),
         name: "Mira".parse().unwrap(),
         token: SessionKey::of("token"),
@@ -48,7 +50,7 @@ fn room(number: u32) -> Room {
         let Some(at) = room.wake_at() else { break };
         now = now.max(at);
         let effects = room.wake(now);
-        events += effects.iter().filter(|effect| matches!(effect, Effect::Remember(Note::Event(_)))).count();
+        events += effects.iter().filter(|effect| matches!(effect, Effect::Journal(Note::Event(_)))).count();
     }
     room
 }

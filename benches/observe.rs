@@ -9,7 +9,7 @@ use divan::{Bencher, black_box};
 use liap::game::ServerSeed;
 use liap::observe::{Events, LogError, LogFormat, LogOptions, Metrics, start};
 use liap::protocol::{ClientMessage, RoomId, SeatToken, decode};
-use liap::room::{self, Clock, Effect, Input, Journal, Newcomer, Options, Room, Rooms};
+use liap::room::{self, Clock, Effect, Input, JoinRequest, Journal, Options, Room, Rooms};
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 
@@ -102,7 +102,7 @@ const RECEIVERS: usize = 4;
 fn share_of_an_action() {
     let now = Clock::start().now();
     let token = SeatToken::new([7; 16]);
-    let host = Newcomer { session: None, name: "Mira".parse().unwrap(), token: token.key() };
+    let host = JoinRequest { session: None, name: "Mira".parse().unwrap(), token: token.key() };
     let (secret, rng) = (ServerSeed::new([7; 32]), Pcg64Mcg::seed_from_u64(7));
     let mut table = Room::open(RoomId::from_number(7), host, secret, rng, Arc::new(Options::default()), now);
     let members: Vec<_> = (0..RECEIVERS).map(|_| room::connection(None, 64)).collect();

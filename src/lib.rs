@@ -19,9 +19,9 @@
 //!
 //! [`http`] is the door: connections, routes, sockets, the page. It decides nothing about games.
 //!
-//! [`relief`] gives memory back when it is tight, without harming a game.
+//! [`memory_reclaimer`] gives memory back when it is tight, without harming a game.
 //!
-//! `unverified` is TLS where nobody's certificate is looked at: the health check of this machine, a database that wants so.
+//! `insecure_tls` is TLS where nobody's certificate is looked at: the health check of this machine, a database that wants so.
 //!
 //! [`config`] gathers everybody's options, [`server`] wires, starts and stops, [`cli`] has one file a command, [`load`] is
 //! the load tool's players.
@@ -32,12 +32,12 @@ pub mod config;
 pub mod directory;
 pub mod game;
 pub mod http;
+mod insecure_tls;
 pub mod limit;
 pub mod load;
+pub mod memory_reclaimer;
 pub mod observe;
 pub mod protocol;
 pub mod redis;
-pub mod relief;
 pub mod room;
 pub mod server;
-mod unverified;

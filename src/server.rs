@@ -18,17 +18,17 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use crate::archive::{self, Archive, Told};
+use crate::archive::{self, Archive, StoreOutcome};
 use crate::config::Config;
 use crate::directory::{self, Directory};
-use crate::http::{self, Desk, Door, Secret, Tls};
+use crate::http::{self, AdminAuth, AppState, Secret, Tls};
 use crate::limit::{self, Kind, Limiter};
+use crate::memory_reclaimer::MemoryReclaimer;
 use crate::observe::{
     self, Check, EventKind, Events, Health, HealthOptions, HealthStatus, LogHandle, MemoryLevel, MemoryState, Metrics,
     ServerPhase,
 };
 use crate::redis::{self, Redis};
-use crate::relief::Relief;
 use crate::room::{self, Journal, Keep, Recovered, Rooms};
 
 /// Why the server does not start.
@@ -114,12 +114,12 @@ pub fn run(config: Config) -> Result<(), ServerError> {
     metrics.process_start_time_seconds.set(started.as_secs_f64());
     let log = observe::start(&config.log, metrics.log_counters())?;
     raise_file_limit();
-    let movers = thread::available_parallelism().map_or(1, NonZero::get);
+    let table_threads = thread::available_parallelism().map_or(1, NonZero::get);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .thread_name_fn(thread_names(movers))
+        .thread_name_fn(thread_names(table_threads))
         .thread_stack_size(THREAD_STACK_BYTES)
-        .worker_threads(movers)
+        .worker_threads(table_threads)
         .max_blocking_threads(BLOCKING_THREADS)
         .build()?;
     let front = start_front()?;
@@ -133,10 +133,10 @@ pub fn run(config: Config) -> Result<(), ServerError> {
 
 /// The threads that move tables are called `liap`, the one that answers requests `liap-http`, those that may wait for a
 /// disk `liap-blocking`: whoever watches the process can tell them apart. The runtime starts the former first.
-fn thread_names(movers: usize) -> impl Fn() -> String + Send + Sync + 'static {
+fn thread_names(table_threads: usize) -> impl Fn() -> String + Send + Sync + 'static {
     let started = AtomicUsize::new(0);
     move || {
-        let is_mover = started.fetch_add(1, Ordering::Relaxed) < movers;
+        let is_mover = started.fetch_add(1, Ordering::Relaxed) < table_threads;
         if is_mover { "liap".to_owned() } else { BLOCKING_THREAD.to_owned() }
     }
 }
@@ -155,7 +155,7 @@ fn start_front() -> io::Result<Handle> {
         .build()?;
     let front = runtime.handle().clone();
     let run = move || {
-        observe::give_way();
+        observe::lower_priority();
         runtime.block_on(pending::<()>());
     };
     thread::Builder::new().name("liap-http".to_owned()).stack_size(THREAD_STACK_BYTES).spawn(run)?;
@@ -182,16 +182,16 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle, front: Han
     let keep = keep(archive.clone(), events.clone());
     let rooms = Rooms::new(config.room, journal.clone(), keep, Arc::clone(&metrics), events.clone());
     let broken = restore(&rooms, recovered, archive.as_ref(), &metrics, &events);
-    let relief = Relief {
+    let memory_reclaimer = MemoryReclaimer {
         rooms: rooms.clone(),
         limiter: Arc::clone(&limiter),
         archive: archive.clone(),
         metrics: Arc::clone(&metrics),
         events: events.clone(),
     };
-    tokio::spawn(relief.clone().sweep());
-    tokio::spawn(relief.clone().give_way(memory.clone()));
-    tokio::spawn(events.clone().tell_the_rest());
+    tokio::spawn(memory_reclaimer.clone().sweep());
+    tokio::spawn(memory_reclaimer.clone().watch_pressure(memory.clone()));
+    tokio::spawn(events.clone().flush_pending());
     if let Some(archive) = archive.clone() {
         tokio::spawn(watch_archive(archive, events.clone()));
     }
@@ -209,10 +209,17 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle, front: Han
     let scheme = if tls.is_some() { "https" } else { "http" };
     let House { limiter, directory, archive, journal, rooms, metrics, .. } = house;
     let token = config.http.admin_token.clone().map_or_else(|| invent_token(config.log.file.is_some()), Ok)?;
-    let desk = Desk::new(&token, relief);
-    let door =
-        Door::new(config.http, limiter, metrics, Arc::clone(&health), Arc::clone(&directory), archive.clone(), desk);
-    let accepting = front.spawn(http::serve(listener, tls, Arc::clone(&door))?);
+    let admin_auth = AdminAuth::new(&token, memory_reclaimer);
+    let state = AppState::new(
+        config.http,
+        limiter,
+        metrics,
+        Arc::clone(&health),
+        Arc::clone(&directory),
+        archive.clone(),
+        admin_auth,
+    );
+    let accepting = front.spawn(http::serve(listener, tls, Arc::clone(&state))?);
 
     health.set_phase(ServerPhase::Ready);
     events.note(EventKind::ServerStarted, json!({ "version": env!("CARGO_PKG_VERSION") }));
@@ -231,7 +238,7 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle, front: Han
     let begun = Instant::now();
     health.set_phase(ServerPhase::Stopping);
     events.note(EventKind::ServerStopping, json!({}));
-    door.shut();
+    state.stop_accepting();
     // From the outside in; each step may take a part of the time, so that one that hangs leaves some to the next.
     let patience = config.shutdown_timeout / 4;
     let stopped = async {
@@ -240,8 +247,8 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle, front: Han
         if left > 0 {
             log::warn!("{left} tables have not stopped in time");
         }
-        if tokio::time::timeout(patience, door.clear()).await.is_err() {
-            log::warn!("{} sockets have not closed in time", door.sockets().taken());
+        if tokio::time::timeout(patience, state.close_connections()).await.is_err() {
+            log::warn!("{} sockets have not closed in time", state.sockets().taken());
         }
         let flushed = tokio::task::spawn_blocking(move || {
             journal.close();
@@ -441,15 +448,17 @@ fn keep(archive: Option<Archive>, events: Events) -> Keep {
                     // Whoever waited may be gone with his room.
                     done.send(told).ok();
                 };
-                if let Err(archive::Full(back)) = archive.submit(record, tell) {
+                if let Err(archive::QueueFull(back)) = archive.submit(record, tell) {
                     record = *back;
                     tokio::time::sleep(FULL_PAUSE).await;
                     continue;
                 }
                 match told.await {
-                    Ok(Told::Stored(_)) => return events.note(EventKind::ArchiveStored, json!({ "game": game })),
+                    Ok(StoreOutcome::Stored(_)) => {
+                        return events.note(EventKind::ArchiveStored, json!({ "game": game }));
+                    }
                     // Not on disk, and not to be forgotten: the next start, or a later version, finds it in the journal.
-                    Ok(Told::Refused | Told::Closed) | Err(_) => return pending().await,
+                    Ok(StoreOutcome::Refused | StoreOutcome::Closed) | Err(_) => return pending().await,
                 }
             }
         })

@@ -10,8 +10,8 @@ use super::codec::{DecodeError, Summary, decode, decode_summary};
 use super::index::{Index, Query, Totals};
 use super::loading;
 use super::record::GameRecord;
-use super::sink::{Courier, Sink, SinkKind, SinkStatus, State};
-use super::worker::{Job, Told, Worker};
+use super::sink::{Sink, SinkKind, SinkStatus, SinkWorker, State};
+use super::worker::{Job, StoreOutcome, Worker};
 use super::{GameId, Health, OpenReport, Options, Store, StoreError, StoreOptions, StoreStatus};
 use crate::observe::{Check, Metrics};
 
@@ -29,7 +29,7 @@ const READERS_WAIT: Duration = Duration::from_secs(1);
 pub struct Archive {
     shared: Arc<Shared>,
     worker: Arc<Worker>,
-    couriers: Arc<OnceLock<Vec<Courier>>>,
+    sink_workers: Arc<OnceLock<Vec<SinkWorker>>>,
 }
 
 /// What readers and the worker share.
@@ -57,7 +57,7 @@ pub struct Found {
 /// The archive's queue is full: the game comes back and should be kept until later.
 #[derive(Debug, thiserror::Error)]
 #[error("the archive's queue is full")]
-pub struct Full(pub Box<GameRecord>);
+pub struct QueueFull(pub Box<GameRecord>);
 
 /// Why a game could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -110,7 +110,7 @@ impl Archive {
         shared.count();
         let worker =
             Worker::start(&shared, options).map_err(|source| StoreError::Io { path: folder.to_owned(), source })?;
-        Ok((Self { shared, worker: Arc::new(worker), couriers: Arc::default() }, report))
+        Ok((Self { shared, worker: Arc::new(worker), sink_workers: Arc::default() }, report))
     }
 
     /// Begins to copy games to sinks: what they do not have, and whatever comes. To be called once, with none where there
@@ -123,11 +123,11 @@ impl Archive {
         sinks: impl IntoIterator<Item = (SinkKind, Arc<dyn Sink>)>,
         options: &Options,
     ) -> Result<(), StoreError> {
-        let start = |(kind, sink)| Courier::start(&self.shared, kind, sink, options);
-        let couriers: Vec<Courier> = sinks.into_iter().map(start).collect::<Result<_, _>>()?;
+        let start = |(kind, sink)| SinkWorker::start(&self.shared, kind, sink, options);
+        let sink_workers: Vec<SinkWorker> = sinks.into_iter().map(start).collect::<Result<_, _>>()?;
         // A second call changes nothing.
-        drop(self.shared.sinks.set(couriers.iter().map(|courier| Arc::clone(courier.state())).collect()));
-        drop(self.couriers.set(couriers));
+        drop(self.shared.sinks.set(sink_workers.iter().map(|sink_worker| Arc::clone(sink_worker.state())).collect()));
+        drop(self.sink_workers.set(sink_workers));
         self.worker.sinks_known();
         Ok(())
     }
@@ -156,16 +156,20 @@ impl Archive {
     /// A game that was handed over before is kept once.
     ///
     /// # Errors
-    /// [`Full`] gives the game back: the disk has not kept up for a long time.
-    pub fn submit(&self, record: GameRecord, told: impl FnOnce(Told) + Send + 'static) -> Result<(), Full> {
-        self.worker.submit(Job { record: Box::new(record), told: Box::new(told) }).map_err(|job| Full(job.record))
+    /// [`QueueFull`] gives the game back: the disk has not kept up for a long time.
+    pub fn submit(
+        &self,
+        record: GameRecord,
+        told: impl FnOnce(StoreOutcome) + Send + 'static,
+    ) -> Result<(), QueueFull> {
+        self.worker.submit(Job { record: Box::new(record), told: Box::new(told) }).map_err(|job| QueueFull(job.record))
     }
 
     /// Hands a record over in its stored form, and waits if the queue is full: for imports.
     ///
     /// # Errors
     /// The archive is closed.
-    pub fn put(&self, record: GameRecord, told: impl FnOnce(Told) + Send + 'static) -> Result<(), StoreError> {
+    pub fn put(&self, record: GameRecord, told: impl FnOnce(StoreOutcome) + Send + 'static) -> Result<(), StoreError> {
         self.worker.put(Job { record: Box::new(record), told: Box::new(told) }).map_err(|_| StoreError::Closed)
     }
 
@@ -247,7 +251,7 @@ impl Archive {
     /// # Errors
     /// Some could not be removed; removing again does the rest.
     pub fn prune(&self, before_ms: u64) -> Result<u64, StoreError> {
-        self.shared.prune(before_ms, Owed::Stays).map(|removed| removed.games)
+        self.shared.prune(before_ms, Undelivered::Stays).map(|removed| removed.games)
     }
 
     /// Forgets what is only kept in memory to answer faster. Returns how many summaries those were.
@@ -352,9 +356,9 @@ impl Archive {
     pub fn close(&self, patience: Duration) -> bool {
         let begun = Instant::now();
         let flushed = self.worker.close(patience);
-        let couriers = self.couriers.get().map(Vec::as_slice).unwrap_or_default();
-        couriers.iter().for_each(|courier| courier.stop(patience.saturating_sub(begun.elapsed())));
-        couriers.iter().for_each(Courier::join);
+        let sink_workers = self.sink_workers.get().map(Vec::as_slice).unwrap_or_default();
+        sink_workers.iter().for_each(|sink_worker| sink_worker.stop(patience.saturating_sub(begun.elapsed())));
+        sink_workers.iter().for_each(SinkWorker::join);
         self.shared.store.close(Duration::from_secs(1)) && flushed
     }
 
@@ -365,7 +369,7 @@ impl Archive {
 
 impl Shared {
     /// Removes games that began before this time.
-    pub(super) fn prune(&self, before_ms: u64, owed: Owed) -> Result<Removed, StoreError> {
+    pub(super) fn prune(&self, before_ms: u64, owed: Undelivered) -> Result<Removed, StoreError> {
         let mut removed = Removed::default();
         let mut spared = 0;
         loop {
@@ -379,8 +383,8 @@ impl Shared {
             let found = ids.len();
             let is_owed = |id: &GameId| self.is_owed(*id);
             match owed {
-                Owed::Stays => ids.retain(|id| !is_owed(id)),
-                Owed::Goes => removed.owed += ids.iter().filter(|id| is_owed(id)).count() as u64,
+                Undelivered::Stays => ids.retain(|id| !is_owed(id)),
+                Undelivered::Goes => removed.owed += ids.iter().filter(|id| is_owed(id)).count() as u64,
             }
             spared += found - ids.len();
             if ids.is_empty() {
@@ -426,7 +430,7 @@ impl Shared {
 
 /// What becomes of old games that a sink has not got yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Owed {
+pub(super) enum Undelivered {
     /// They stay until it has.
     Stays,
     /// They go like all others.

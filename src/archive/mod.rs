@@ -37,7 +37,7 @@ mod tip;
 mod worker;
 mod writer;
 
-pub use archive::{Archive, ArchiveStatus, Found, Full, ReadError};
+pub use archive::{Archive, ArchiveStatus, Found, QueueFull, ReadError};
 pub use calendar::{time_from, time_until};
 pub use codec::{DecodeError, EncodeError, Summary, decode, decode_summary, encode, encode_plain};
 pub use events::{GameEvent, tell};
@@ -58,5 +58,5 @@ pub use snapshot::{Damage, Snapshot};
 pub use store::{Health, Page, ScanReport, Store, StoreError, StoreOptions, StoreStatus};
 pub use summary::SummaryJson;
 pub use times::TimesError;
-pub use worker::Told;
+pub use worker::StoreOutcome;
 pub use writer::{AppendError, Receipt, Stored, WriteError};

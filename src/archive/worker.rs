@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::archive::{Owed, Removed, Shared, now_ms};
+use super::archive::{Removed, Shared, Undelivered, now_ms};
 use super::codec::{decode_summary, encode, plain_length};
 use super::{AppendError, GameId, GameRecord, Options, Receipt, Stored, WriteError};
 use crate::observe::Metrics;
@@ -25,7 +25,7 @@ const BEHIND: Duration = Duration::from_secs(60);
 
 /// What became of a game handed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
+pub enum StoreOutcome {
     /// It is on disk; `Before` if it already was.
     Stored(Stored),
     /// It is no game by the rules, or another game has its id. The log says which.
@@ -37,7 +37,7 @@ pub enum Told {
 /// A game handed over, and who wants to know what becomes of it.
 pub(super) struct Job {
     pub(super) record: Box<GameRecord>,
-    pub(super) told: Box<dyn FnOnce(Told) + Send>,
+    pub(super) told: Box<dyn FnOnce(StoreOutcome) + Send>,
 }
 
 /// What the encoder is told.
@@ -53,7 +53,7 @@ enum Message {
 struct Gathered {
     id: GameId,
     bytes: Vec<u8>,
-    told: Box<dyn FnOnce(Told) + Send>,
+    told: Box<dyn FnOnce(StoreOutcome) + Send>,
 }
 
 /// What the encoder hands on.
@@ -69,7 +69,7 @@ struct Sent {
     bytes: Vec<u8>,
     receipt: Receipt,
     since: Instant,
-    told: Box<dyn FnOnce(Told) + Send>,
+    told: Box<dyn FnOnce(StoreOutcome) + Send>,
 }
 
 /// The end of the worker that takes games.
@@ -289,7 +289,7 @@ impl Encoder {
             Ok(bytes) => self.group.push(Gathered { id, bytes, told }),
             Err(error) => {
                 log::error!(game = id.to_string().as_str(); "a completed game cannot be stored: {error}");
-                self.finish(told, Told::Refused);
+                self.finish(told, StoreOutcome::Refused);
             }
         }
     }
@@ -308,19 +308,19 @@ impl Encoder {
     }
 
     /// Hands a record to the store, again and again while that is full.
-    fn append(&self, id: GameId, mut bytes: Vec<u8>) -> Result<Receipt, Told> {
+    fn append(&self, id: GameId, mut bytes: Vec<u8>) -> Result<Receipt, StoreOutcome> {
         loop {
             match self.shared.store.append(id, bytes) {
                 Ok(receipt) => return Ok(receipt),
                 Err(AppendError::Full(back)) => bytes = back,
-                Err(AppendError::TooLarge(_)) => return Err(Told::Refused),
-                Err(AppendError::Closed(_)) => return Err(Told::Closed),
+                Err(AppendError::TooLarge(_)) => return Err(StoreOutcome::Refused),
+                Err(AppendError::Closed(_)) => return Err(StoreOutcome::Closed),
             }
             thread::sleep(FULL_PAUSE);
         }
     }
 
-    fn finish(&self, told: Box<dyn FnOnce(Told) + Send>, answer: Told) {
+    fn finish(&self, told: Box<dyn FnOnce(StoreOutcome) + Send>, answer: StoreOutcome) {
         told(answer);
         self.pending.end();
     }
@@ -359,13 +359,13 @@ impl Finisher {
         let answer = match receipt.wait() {
             Ok(stored) => {
                 self.take_in(stored, &bytes, since);
-                Told::Stored(stored)
+                StoreOutcome::Stored(stored)
             }
             Err(error @ WriteError::Conflict(_)) => {
                 log::error!(game = id.to_string().as_str(); "a completed game cannot be stored: {error}");
-                Told::Refused
+                StoreOutcome::Refused
             }
-            Err(WriteError::Closed) => Told::Closed,
+            Err(WriteError::Closed) => StoreOutcome::Closed,
         };
         told(answer);
         self.pending.end();
@@ -395,8 +395,8 @@ impl Finisher {
         let Some(shared) = self.shared.upgrade() else { return };
         let before_ms = |age: Duration| now_ms().saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         let removed = shared
-            .prune(before_ms(retention + OWED_GRACE), Owed::Goes)
-            .and_then(|old| shared.prune(before_ms(retention), Owed::Stays).map(|removed| (old, removed)));
+            .prune(before_ms(retention + OWED_GRACE), Undelivered::Goes)
+            .and_then(|old| shared.prune(before_ms(retention), Undelivered::Stays).map(|removed| (old, removed)));
         match removed {
             Ok((Removed { games: old, owed }, Removed { games, .. })) => {
                 if old + games > 0 {

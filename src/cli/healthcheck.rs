@@ -12,7 +12,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use crate::config::Config;
-use crate::unverified::AnyCertificate;
+use crate::insecure_tls::NoVerification;
 
 /// More than any answer of `/health` needs.
 const LONGEST_ANSWER: u64 = 64 * 1024;
@@ -110,7 +110,7 @@ fn connect(address: SocketAddr, is_secure: bool, deadline: Instant) -> anyhow::R
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+        .with_custom_certificate_verifier(Arc::new(NoVerification(provider)))
         .with_no_client_auth();
     let connection = ClientConnection::new(Arc::new(config), ServerName::from(address.ip()))?;
     Ok(Box::new(StreamOwned::new(connection, stream)))

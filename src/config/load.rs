@@ -84,7 +84,7 @@ impl Sources {
             };
             let layer =
                 figment.get_metadata(value.tag()).map_or(Layer::Default, |metadata| Layer::from_name(&metadata.name));
-            let put = text_of(&value).and_then(|text| (setting.slot)(&mut config).put(&text).ok());
+            let put = text_of(&value).and_then(|text| (setting.field)(&mut config).put(&text).ok());
             if put.is_none() {
                 mistakes.push(Mistake {
                     setting: setting.name.to_owned(),

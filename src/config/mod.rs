@@ -1,14 +1,14 @@
 //! Settings: built-in defaults, below a file, below the environment, below flags.
 //!
 //! Each folder owns its options; here they are only gathered. `settings.rs` is the one table of all settings,
-//! `slot.rs` turns their text into values, `load.rs` reads the sources and names every mistake at once, and `pace.rs` fits
+//! `field.rs` turns their text into values, `load.rs` reads the sources and names every mistake at once, and `pace.rs` fits
 //! limits that nobody has set to the pace of the games.
 
+mod field;
 mod load;
 mod pace;
 mod reference;
 mod settings;
-mod slot;
 
 use std::fmt;
 use std::path::PathBuf;

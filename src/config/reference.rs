@@ -75,10 +75,10 @@ fn toml(text: &mut String) {
 fn toml_value(setting: &Setting) -> String {
     let default = setting.default();
     let mut config = Config::default();
-    let slot = (setting.slot)(&mut config);
-    if slot.is_bare() {
+    let field = (setting.field)(&mut config);
+    if field.is_bare() {
         default
-    } else if slot.is_list() {
+    } else if field.is_list() {
         let words: Vec<String> =
             default.split(',').filter(|word| !word.is_empty()).map(|word| format!("{word:?}")).collect();
         format!("[{}]", words.join(", "))

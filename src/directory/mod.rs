@@ -5,7 +5,7 @@
 //! Each server writes that about itself under a lease. One that dies is missed when its lease runs out, with its own rooms
 //! and no others; they come back with it, from its journal.
 
-mod alone;
+mod local;
 mod options;
 #[cfg(feature = "redis")]
 mod redis;
@@ -29,7 +29,7 @@ pub trait Directory: Debug + Send + Sync {
     fn rooms(&self) -> &Rooms;
 
     /// Where a room is, by its id. Waits for nobody.
-    fn whereabouts(&self, id: RoomId) -> Whereabouts;
+    fn location(&self, id: RoomId) -> Location;
 
     /// Takes a seat in a room, wherever it is.
     fn join(&self, id: RoomId, session: SessionKey, name: PlayerName) -> Joining;
@@ -46,7 +46,7 @@ pub type Joining = Pin<Box<dyn Future<Output = Result<Seated, JoinError>> + Send
 
 /// Where a room is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Whereabouts {
+pub enum Location {
     /// On this server, or nowhere.
     Here,
     /// On another one.
@@ -68,13 +68,13 @@ pub fn open(
 ) -> Arc<dyn Directory> {
     match (ids, redis) {
         (RoomIds::Of(instance), Some(redis)) => shared(options, instance, rooms, redis, metrics),
-        _ => alone(rooms),
+        _ => local(rooms),
     }
 }
 
 /// The directory of a server that shares with nobody.
-pub fn alone(rooms: &Rooms) -> Arc<dyn Directory> {
-    Arc::new(alone::Alone(rooms.clone()))
+pub fn local(rooms: &Rooms) -> Arc<dyn Directory> {
+    Arc::new(local::LocalDirectory(rooms.clone()))
 }
 
 #[cfg(feature = "redis")]

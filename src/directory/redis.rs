@@ -13,13 +13,13 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::wire::{Card, Heard, Word, list, rooms};
-use super::{Directory, Joining, Options, PublicUrl, Whereabouts};
+use super::{Directory, Joining, Location, Options, PublicUrl};
 use crate::game::Seat;
 use crate::observe::{Check, Metrics};
 use crate::protocol::server_message::RoomSummary;
 use crate::protocol::{InstanceId, PlayerName, RoomId, SeatToken, SessionKey};
 use crate::redis::{Redis, Trouble};
-use crate::room::{JoinError, Newcomer, Rooms, Seated};
+use crate::room::{JoinError, JoinRequest, Rooms, Seated};
 
 /// A server that has not been heard of for so long is gone, and one that is about to come has come.
 const LEASE: Duration = Duration::from_millis(LEASE_MS);
@@ -143,16 +143,16 @@ impl Directory for Shared {
         &self.inner.rooms
     }
 
-    fn whereabouts(&self, id: RoomId) -> Whereabouts {
-        self.inner.whereabouts(id)
+    fn location(&self, id: RoomId) -> Location {
+        self.inner.location(id)
     }
 
     fn join(&self, id: RoomId, session: SessionKey, name: PlayerName) -> Joining {
         let inner = Arc::clone(&self.inner);
         Box::pin(async move {
-            match inner.whereabouts(id) {
-                Whereabouts::Here => inner.rooms.join(id, Some(session), name).await,
-                Whereabouts::Elsewhere { .. } => inner.join_elsewhere(id, session, name).await,
+            match inner.location(id) {
+                Location::Here => inner.rooms.join(id, Some(session), name).await,
+                Location::Elsewhere { .. } => inner.join_elsewhere(id, session, name).await,
             }
         })
     }
@@ -195,29 +195,29 @@ impl Inner {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn whereabouts(&self, id: RoomId) -> Whereabouts {
+    fn location(&self, id: RoomId) -> Location {
         // A room from before this server had a digit is here whatever its id says.
         if id.instance() == self.me || self.rooms.find(id).is_some() {
-            return Whereabouts::Here;
+            return Location::Here;
         }
         let others = self.others();
         match others.as_ref().map(|others| others.get(&id.instance())) {
-            Some(Some(Other { is_alive, url })) => Whereabouts::Elsewhere {
+            Some(Some(Other { is_alive, url })) => Location::Elsewhere {
                 is_alive: *is_alive,
                 url: url.clone().filter(|url| *is_alive && *url != self.url),
             },
             // Nobody has this digit, so there is no such room.
             Some(None) if self.redis.is_up() && self.complete_at().is_some_and(|at| at <= Instant::now()) => {
-                Whereabouts::Here
+                Location::Here
             }
-            _ => Whereabouts::Elsewhere { is_alive: false, url: None },
+            _ => Location::Elsewhere { is_alive: false, url: None },
         }
     }
 
     /// Asks the server whose room it is.
     async fn join_elsewhere(&self, id: RoomId, session: SessionKey, name: PlayerName) -> Result<Seated, JoinError> {
         let token = SeatToken::random().ok_or(JoinError::Busy)?;
-        let who = Newcomer { session: Some(session), name, token: token.key() };
+        let who = JoinRequest { session: Some(session), name, token: token.key() };
         let (call, answer) = self.expect_answer().ok_or(JoinError::Busy)?;
         let word = Word::join(call.number, self.me, id, &who);
         let heard_by = self.tell(id.instance(), &word).await.unwrap_or(0);

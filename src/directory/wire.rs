@@ -10,7 +10,7 @@ use super::PublicUrl;
 use crate::game::{BySeat, Level, Seat};
 use crate::protocol::server_message::{Occupant, RoomSummary};
 use crate::protocol::{InstanceId, PlayerName, RoomId, SessionKey};
-use crate::room::{AVATAR_COLORS, JoinError, LISTED_MAX, Newcomer};
+use crate::room::{AVATAR_COLORS, JoinError, JoinRequest, LISTED_MAX};
 
 /// The longest text that is read.
 const MOST_BYTES: usize = 512 * 1024;
@@ -151,7 +151,7 @@ pub(super) enum Word {
 }
 
 impl Word {
-    pub(super) fn join(call: u64, from: InstanceId, room: RoomId, who: &Newcomer) -> Self {
+    pub(super) fn join(call: u64, from: InstanceId, room: RoomId, who: &JoinRequest) -> Self {
         Self::Join {
             call,
             from: from.to_string(),
@@ -186,7 +186,7 @@ impl Word {
                     Some(session) => Some(key(session)?),
                     None => None,
                 };
-                let who = Newcomer { session, name: name.parse().ok()?, token: key(token)? };
+                let who = JoinRequest { session, name: name.parse().ok()?, token: key(token)? };
                 Some(Heard::Join { call, from: from.parse().ok()?, room: room.parse().ok()?, who })
             }
             Self::Joined { call, seat } => {
@@ -199,7 +199,7 @@ impl Word {
 
 /// What another server has told us.
 pub(super) enum Heard {
-    Join { call: u64, from: InstanceId, room: RoomId, who: Newcomer },
+    Join { call: u64, from: InstanceId, room: RoomId, who: JoinRequest },
     Answer { call: u64, outcome: Result<Seat, JoinError> },
 }
 
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_request_carries_hashes_and_its_answer_the_seat_or_the_reason() {
-        let who = Newcomer {
+        let who = JoinRequest {
             session: Some(SessionKey::of("cookie")),
             name: "Jon".parse().unwrap(),
             token: SessionKey::of("token"),

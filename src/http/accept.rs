@@ -17,10 +17,10 @@ use warp::http::{Method, Request, StatusCode};
 use warp::reply::Response;
 
 use super::client::Peer;
-use super::entry::{Entry, redirect};
-use super::error::Refusal;
+use super::connection_limit::{ConnectionPermit, LimitReached};
+use super::error::HttpError;
 use super::headers;
-use super::places::{Full, Place};
+use super::middleware::{Middleware, redirect};
 use super::tls::{Greeting, Tls};
 use super::transport::Transport;
 
@@ -64,21 +64,21 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 ///
 /// warp's own server has no deadline for the head of a request, so a client that sends none would hold its connection
 /// for ever. Hence this loop, over warp's routes.
-pub(super) async fn accept(listener: TcpListener, tls: Option<Arc<Tls>>, entry: Entry) {
-    let mut stage = entry.door().stage();
+pub(super) async fn accept(listener: TcpListener, tls: Option<Arc<Tls>>, middleware: Middleware) {
+    let mut shutdown = middleware.state().shutdown();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = stage.shut() => return,
+            () = shutdown.refusing() => return,
         };
         match accepted {
-            Ok((stream, peer)) => match place(&entry, peer) {
+            Ok((stream, peer)) => match place(&middleware, peer) {
                 Ok(place) => {
-                    tokio::spawn(welcome(stream, peer, tls.clone(), entry.clone(), place));
+                    tokio::spawn(welcome(stream, peer, tls.clone(), middleware.clone(), place));
                 }
                 // Closing is the answer: whoever floods us is not worth a page.
                 Err(full) => {
-                    entry.door().metrics.sockets_refused.with(full.name()).inc();
+                    middleware.state().metrics.sockets_refused.with(full.name()).inc();
                     log::debug!("a connection was refused: {full}");
                 }
             },
@@ -92,10 +92,10 @@ pub(super) async fn accept(listener: TcpListener, tls: Option<Arc<Tls>>, entry: 
 }
 
 /// A place for the connection. A trusted proxy brings many clients; those are counted when their sockets open.
-fn place(entry: &Entry, peer: SocketAddr) -> Result<Place, Full> {
-    let door = entry.door();
-    let is_proxy = door.options.trusted_proxies.iter().any(|network| network.contains(peer.ip()));
-    if is_proxy { door.connections.take_for_many() } else { door.connections.take(peer.ip()) }
+fn place(middleware: &Middleware, peer: SocketAddr) -> Result<ConnectionPermit, LimitReached> {
+    let state = middleware.state();
+    let is_proxy = state.options.trusted_proxies.iter().any(|network| network.contains(peer.ip()));
+    if is_proxy { state.connections.take_for_many() } else { state.connections.take(peer.ip()) }
 }
 
 /// Whether the connection failed before it was accepted; the next one is not worse for it.
@@ -107,15 +107,21 @@ fn is_the_peers(error: &io::Error) -> bool {
 }
 
 /// Serves one connection until it ends or becomes a WebSocket. It holds its place from the first moment on.
-async fn welcome(stream: TcpStream, peer: SocketAddr, tls: Option<Arc<Tls>>, entry: Entry, place: Place) {
+async fn welcome(
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<Arc<Tls>>,
+    middleware: Middleware,
+    place: ConnectionPermit,
+) {
     let address = peer;
     match tls {
-        None => converse(Transport::Plain(stream), Peer { address, is_secure: false }, entry).await,
-        Some(tls) => match shake_hands(stream, &tls, &entry).await {
+        None => converse(Transport::Plain(stream), Peer { address, is_secure: false }, middleware).await,
+        Some(tls) => match shake_hands(stream, &tls, &middleware).await {
             Some(Greeting::Tls(stream)) => {
-                converse(Transport::Secure(stream), Peer { address, is_secure: true }, entry).await;
+                converse(Transport::Secure(stream), Peer { address, is_secure: true }, middleware).await;
             }
-            Some(Greeting::Plain(stream)) => send_to_https(stream, &entry).await,
+            Some(Greeting::Plain(stream)) => send_to_https(stream, &middleware).await,
             None => {}
         },
     }
@@ -123,14 +129,14 @@ async fn welcome(stream: TcpStream, peer: SocketAddr, tls: Option<Arc<Tls>>, ent
 }
 
 /// Finds out what somebody speaks; `None` if it is nothing, or takes too long.
-async fn shake_hands(stream: TcpStream, tls: &Tls, entry: &Entry) -> Option<Greeting> {
-    let door = entry.door();
-    let mut stage = door.stage();
+async fn shake_hands(stream: TcpStream, tls: &Tls, middleware: &Middleware) -> Option<Greeting> {
+    let state = middleware.state();
+    let mut shutdown = state.shutdown();
     // On the heap, so that a connection does not go on holding what only the handshake needs.
-    let greeting = Box::pin(timeout(door.options.header_timeout, tls.greet(stream)));
+    let greeting = Box::pin(timeout(state.options.header_timeout, tls.greet(stream)));
     let greeting = tokio::select! {
         greeting = greeting => greeting,
-        () = stage.shut() => return None,
+        () = shutdown.refusing() => return None,
     };
     let (outcome, greeting) = match greeting {
         Ok(Ok(greeting @ Greeting::Tls(_))) => ("accepted", Some(greeting)),
@@ -141,20 +147,20 @@ async fn shake_hands(stream: TcpStream, tls: &Tls, entry: &Entry) -> Option<Gree
         }
         Err(_) => ("late", None),
     };
-    door.metrics.tls_handshakes.with(outcome).inc();
+    state.metrics.tls_handshakes.with(outcome).inc();
     greeting
 }
 
 /// Serves requests one after the other.
-async fn converse(stream: Transport, peer: Peer, entry: Entry) {
-    let mut stage = entry.door().stage();
-    let connection = http1(&entry)
-        .serve_connection(TokioIo::new(stream), service_fn(|request| entry.clone().answer(peer, request)))
+async fn converse(stream: Transport, peer: Peer, middleware: Middleware) {
+    let mut shutdown = middleware.state().shutdown();
+    let connection = http1(&middleware)
+        .serve_connection(TokioIo::new(stream), service_fn(|request| middleware.clone().answer(peer, request)))
         .with_upgrades();
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stage.shut() => {
+        () = shutdown.refusing() => {
             // The request under way is answered, and no other.
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -166,9 +172,9 @@ async fn converse(stream: Transport, peer: Peer, entry: Entry) {
 }
 
 /// Answers a request that came unencrypted to a port of TLS: with the address it should have been sent to.
-async fn send_to_https(stream: TcpStream, entry: &Entry) {
+async fn send_to_https(stream: TcpStream, middleware: &Middleware) {
     let answer = service_fn(async |request| Ok::<_, Infallible>(to_https(&request)));
-    let connection = http1(entry).keep_alive(false).serve_connection(TokioIo::new(stream), answer);
+    let connection = http1(middleware).keep_alive(false).serve_connection(TokioIo::new(stream), answer);
     if let Err(error) = connection.await {
         log::debug!("a connection without TLS ended: {error}");
     }
@@ -181,18 +187,18 @@ fn to_https(request: &Request<Incoming>) -> Response {
         (Some(host), Some(path)) if reads && path.as_str().starts_with('/') => {
             redirect(StatusCode::PERMANENT_REDIRECT, &format!("https://{host}{path}"))
         }
-        _ => Refusal::BadRequest("this port speaks https").response(),
+        _ => HttpError::BadRequest("this port speaks https").response(),
     };
     headers::protect(response.headers_mut(), false);
     response
 }
 
 /// How requests are read, whoever sends them.
-fn http1(entry: &Entry) -> http1::Builder {
+fn http1(middleware: &Middleware) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(entry.door().options.header_timeout)
+        .header_read_timeout(middleware.state().options.header_timeout)
         .max_buf_size(HEAD_MAX_BYTES)
         .max_headers(HEADERS_MAX);
     builder

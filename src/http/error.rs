@@ -7,12 +7,12 @@ use warp::http::{HeaderName, HeaderValue, StatusCode};
 use warp::reply::Response;
 use warp::{Rejection, reject};
 
-use super::places::Full;
+use super::connection_limit::LimitReached;
 use crate::limit::Quota;
 
 /// Why a request is refused. Answered as `application/problem+json` (RFC 9457); the text is its `detail`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refusal {
+pub(super) enum HttpError {
     /// Nothing is there.
     #[error("there is nothing here")]
     NotFound,
@@ -59,7 +59,7 @@ pub(super) enum Refusal {
     },
     /// No place for another socket.
     #[error(transparent)]
-    Full(#[from] Full),
+    LimitReached(#[from] LimitReached),
     /// The room is on another server.
     #[error("this room is on another server; the reverse proxy should have asked that one")]
     Elsewhere {
@@ -74,7 +74,7 @@ pub(super) enum Refusal {
     Internal,
 }
 
-impl Refusal {
+impl HttpError {
     fn status(&self) -> StatusCode {
         match self {
             Self::NotFound => StatusCode::NOT_FOUND,
@@ -85,11 +85,12 @@ impl Refusal {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::NotAnUpgrade => StatusCode::UPGRADE_REQUIRED,
             Self::ForeignOrigin => StatusCode::FORBIDDEN,
-            Self::TooMany { .. } | Self::Full(Full::ForAddress) => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooMany { .. } | Self::LimitReached(LimitReached::ForAddress) => StatusCode::TOO_MANY_REQUESTS,
             Self::Elsewhere { is_alive: true } => StatusCode::MISDIRECTED_REQUEST,
-            Self::Full(Full::InAll) | Self::Elsewhere { is_alive: false } | Self::NotReady | Self::TooManyFollowers => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::LimitReached(LimitReached::InAll)
+            | Self::Elsewhere { is_alive: false }
+            | Self::NotReady
+            | Self::TooManyFollowers => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -132,7 +133,7 @@ impl Refusal {
                     set(HeaderName::from_static("ratelimit-policy"), value);
                 }
             }
-            Self::Full(_) | Self::Elsewhere { is_alive: false } | Self::NotReady | Self::TooManyFollowers => {
+            Self::LimitReached(_) | Self::Elsewhere { is_alive: false } | Self::NotReady | Self::TooManyFollowers => {
                 set(RETRY_AFTER, HeaderValue::from_static("5"));
             }
             Self::NotFound
@@ -163,18 +164,18 @@ pub(super) fn problem(status: StatusCode, detail: &str) -> Response {
 /// Turns what no route wanted into an answer.
 pub(super) async fn recover(rejection: Rejection) -> Result<Response, Infallible> {
     let refusal = if rejection.is_not_found() {
-        Refusal::NotFound
+        HttpError::NotFound
     } else if rejection.find::<reject::MethodNotAllowed>().is_some() {
-        Refusal::ReadOnly
+        HttpError::ReadOnly
     } else if rejection.find::<reject::InvalidQuery>().is_some() {
-        Refusal::BadRequest("the query cannot be read")
+        HttpError::BadRequest("the query cannot be read")
     } else if rejection.find::<reject::PayloadTooLarge>().is_some() {
-        Refusal::TooLarge
+        HttpError::TooLarge
     } else if rejection.find::<reject::LengthRequired>().is_some() {
         return Ok(problem(StatusCode::LENGTH_REQUIRED, "say how long the body is"));
     } else {
         log::error!("a request was rejected for a reason that has no answer: {rejection:?}");
-        Refusal::Internal
+        HttpError::Internal
     };
     Ok(refusal.response())
 }
@@ -187,7 +188,7 @@ mod tests {
     #[test]
     fn too_many_says_when_to_come_back() {
         let quota = Quota { burst: NonZeroU32::new(600).unwrap(), window: Duration::from_secs(60) };
-        let response = Refusal::TooMany { quota, retry_after: Duration::from_millis(1_200) }.response();
+        let response = HttpError::TooMany { quota, retry_after: Duration::from_millis(1_200) }.response();
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers()["retry-after"], "2");
         assert_eq!(response.headers()["ratelimit"], "\"default\";r=0;t=2");

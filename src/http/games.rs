@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-use super::Asked;
-use super::error::Refusal;
+use super::RequestContext;
+use super::error::HttpError;
 use super::ops::answer;
 use crate::archive::{
     Archive, GameId, GameJson, Query, ReadError, SummaryJson, Totals, replay, tell, time_from, time_until,
@@ -28,12 +28,12 @@ const LEADERS: usize = 100;
 pub(super) type Parameters = HashMap<String, String>;
 
 /// `GET /api/games`: summaries, newest first, a page at a time.
-pub(super) async fn find(parameters: Parameters, asked: Asked) -> Response {
+pub(super) async fn find(parameters: Parameters, context: RequestContext) -> Response {
     let (query, limit) = match read_query(&parameters) {
         Ok(read) => read,
         Err(refusal) => return refusal.response(),
     };
-    read(asked, Cost::Query, move |archive| {
+    read(context, Cost::Query, move |archive| {
         let found = archive.find(&query, limit)?;
         let games: Vec<Value> = found.games.iter().map(|game| json!(SummaryJson::from(&**game))).collect();
         Ok(Some(json!({ "games": games, "next_cursor": found.next.map(|id| id.to_string()) })))
@@ -42,13 +42,13 @@ pub(super) async fn find(parameters: Parameters, asked: Asked) -> Response {
 }
 
 /// `GET /api/games/{id}`: the whole game, dealt and played again from its record.
-pub(super) async fn game(id: String, asked: Asked) -> Response {
-    read(asked, Cost::Ordinary, move |archive| Ok(whole(archive, &id)?.map(|game| json!(game)))).await
+pub(super) async fn game(id: String, context: RequestContext) -> Response {
+    read(context, Cost::Ordinary, move |archive| Ok(whole(archive, &id)?.map(|game| json!(game)))).await
 }
 
 /// `GET /api/games/{id}/events`: the same as a flat list, for tools.
-pub(super) async fn events(id: String, asked: Asked) -> Response {
-    read(asked, Cost::Ordinary, move |archive| {
+pub(super) async fn events(id: String, context: RequestContext) -> Response {
+    read(context, Cost::Ordinary, move |archive| {
         Ok(whole(archive, &id)?.map(|game| {
             let events: Vec<Value> = tell(&game).into_iter().map(|event| event.json).collect();
             json!({ "game_id": game.game_id, "events": events })
@@ -58,12 +58,12 @@ pub(super) async fn events(id: String, asked: Asked) -> Response {
 }
 
 /// `GET /api/players/{name}`: what somebody has done in the games kept.
-pub(super) async fn player(name: String, asked: Asked) -> Response {
+pub(super) async fn player(name: String, context: RequestContext) -> Response {
     // A path's parts come as they were sent.
     let Ok(name) = percent_decode_str(&name).decode_utf8().map(String::from) else {
-        return Refusal::NotFound.response();
+        return HttpError::NotFound.response();
     };
-    read(asked, Cost::Query, move |archive| {
+    read(context, Cost::Query, move |archive| {
         let Some(totals) = archive.totals(&name) else {
             return Ok(None);
         };
@@ -80,8 +80,8 @@ pub(super) async fn player(name: String, asked: Asked) -> Response {
 }
 
 /// `GET /api/leaderboard`: the best players, by what they are rated at least.
-pub(super) async fn leaderboard(asked: Asked) -> Response {
-    read(asked, Cost::Query, |archive| {
+pub(super) async fn leaderboard(context: RequestContext) -> Response {
+    read(context, Cost::Query, |archive| {
         let leaders = archive.leaders(LEADERS);
         let players: Vec<Value> = leaders.iter().map(|(name, totals)| describe(name, totals)).collect();
         Ok(Some(json!({ "players": players })))
@@ -91,15 +91,15 @@ pub(super) async fn leaderboard(asked: Asked) -> Response {
 
 /// Reads the archive, and answers with what was found.
 async fn read(
-    asked: Asked,
+    context: RequestContext,
     cost: Cost,
     look: impl FnOnce(&Archive) -> Result<Option<Value>, ReadError> + Send + 'static,
 ) -> Response {
-    let Some(archive) = asked.door.archive.clone() else {
-        return Refusal::NotFound.response();
+    let Some(archive) = context.state.archive.clone() else {
+        return HttpError::NotFound.response();
     };
     if cost != Cost::Ordinary
-        && let Err(refusal) = asked.door.admit(Kind::Http, asked.client.address, cost).await
+        && let Err(refusal) = context.state.admit(Kind::Http, context.client.address, cost).await
     {
         return refusal.response();
     }
@@ -107,23 +107,24 @@ async fn read(
         archive.catch_up();
         look(&archive)
     };
-    match asked.door.reads.run(look).await {
+    match context.state.blocking.run(look).await {
         Ok(Ok(Some(found))) => answer(StatusCode::OK, &found),
-        Ok(Ok(None)) => Refusal::NotFound.response(),
+        Ok(Ok(None)) => HttpError::NotFound.response(),
         Ok(Err(error)) => {
             log::error!("the archive could not be read: {error}");
-            Refusal::Internal.response()
+            HttpError::Internal.response()
         }
         Err(error) => {
             log::error!("reading the archive failed: {error}");
-            Refusal::Internal.response()
+            HttpError::Internal.response()
         }
     }
 }
 
-const NO_TIME: Refusal = Refusal::BadRequest("from and to are days like 2026-11-23 or times like 2026-11-23T10:15:00Z");
+const NO_TIME: HttpError =
+    HttpError::BadRequest("from and to are days like 2026-11-23 or times like 2026-11-23T10:15:00Z");
 
-fn read_query(parameters: &Parameters) -> Result<(Query, NonZeroUsize), Refusal> {
+fn read_query(parameters: &Parameters) -> Result<(Query, NonZeroUsize), HttpError> {
     let mut query = Query::default();
     let mut limit = PAGE_GAMES;
     for (name, value) in parameters.iter().filter(|(_, value)| !value.is_empty()) {
@@ -135,14 +136,14 @@ fn read_query(parameters: &Parameters) -> Result<(Query, NonZeroUsize), Refusal>
             "to" => query.to_ms = Some(time_until(value).ok_or(NO_TIME)?),
             "cursor" => {
                 let id = value.parse::<GameId>();
-                query.before = Some(id.map_err(|_| Refusal::BadRequest("cursor is not one that was given out"))?);
+                query.before = Some(id.map_err(|_| HttpError::BadRequest("cursor is not one that was given out"))?);
             }
             "limit" => {
                 let number = value.parse().ok().filter(|number| (1..=PAGE_GAMES_MAX).contains(number));
-                limit = number.ok_or(Refusal::BadRequest("limit is a number from 1 to 100"))?;
+                limit = number.ok_or(HttpError::BadRequest("limit is a number from 1 to 100"))?;
             }
             _ => {
-                return Err(Refusal::BadRequest(
+                return Err(HttpError::BadRequest(
                     "unknown parameter; there are player, room, winner, from, to, limit and cursor",
                 ));
             }

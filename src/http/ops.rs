@@ -2,13 +2,13 @@ use serde_json::json;
 use warp::http::StatusCode;
 use warp::reply::{Reply as _, Response};
 
-use super::Asked;
+use super::RequestContext;
 use crate::observe::{HealthStatus, ServerPhase};
 
 /// `/health` and `/api/health`: everything that can be unwell, each with its figures. 503 when games cannot go on
 /// or would be lost.
-pub(super) async fn health(asked: Asked) -> Response {
-    let report = asked.door.health.report().await;
+pub(super) async fn health(context: RequestContext) -> Response {
+    let report = context.state.health.report().await;
     let status = match report.status {
         HealthStatus::Healthy | HealthStatus::Degraded => StatusCode::OK,
         HealthStatus::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
@@ -22,8 +22,8 @@ pub(super) fn live() -> Response {
 }
 
 /// `/health/ready`: newcomers are welcome. Whoever balances load asks this.
-pub(super) fn ready(asked: Asked) -> Response {
-    let phase = asked.door.health.phase();
+pub(super) fn ready(context: RequestContext) -> Response {
+    let phase = context.state.health.phase();
     let status = if phase == ServerPhase::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     answer(status, &json!({ "status": phase.name() }))
 }

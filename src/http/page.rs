@@ -16,8 +16,8 @@ use warp::path::{Peek, Tail};
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
-use super::Asked;
-use super::error::Refusal;
+use super::RequestContext;
+use super::error::HttpError;
 use super::headers::STRICT_POLICY;
 use super::session::Session;
 
@@ -62,13 +62,13 @@ pub(super) fn place() -> impl Filter<Extract = (), Error = Rejection> + Clone {
 }
 
 /// The page itself, whatever place in it the address names: it finds that by itself.
-pub(super) fn index(asked: Asked) -> Response {
-    keep_session(PAGE.index(asked.door.options.base_path.as_str()), &asked)
+pub(super) fn index(context: RequestContext) -> Response {
+    keep_session(PAGE.index(context.state.options.base_path.as_str()), &context)
 }
 
 /// The same answer; a browser without a session is told to keep one.
-pub(super) fn keep_session(mut response: Response, asked: &Asked) -> Response {
-    match Session::of(&asked.headers, &asked.client, &asked.door.options.base_path) {
+pub(super) fn keep_session(mut response: Response, context: &RequestContext) -> Response {
+    match Session::of(&context.headers, &context.client, &context.state.options.base_path) {
         Ok(Session { set_cookie: Some(cookie), .. }) => {
             response.headers_mut().insert(SET_COOKIE, cookie);
         }
@@ -80,14 +80,14 @@ pub(super) fn keep_session(mut response: Response, asked: &Asked) -> Response {
 }
 
 /// A file of the page: `name`, or `version/name`, which never changes.
-pub(super) fn asset(path: Tail, asked: Asked) -> Response {
-    PAGE.file(path.as_str(), &asked.headers)
+pub(super) fn asset(path: Tail, context: RequestContext) -> Response {
+    PAGE.file(path.as_str(), &context.headers)
 }
 
 impl Folder {
     /// The page itself, below a base path.
     pub(super) fn index(&self, base: &str) -> Response {
-        let Some(file) = (self.get)(INDEX) else { return Refusal::NotFound.response() };
+        let Some(file) = (self.get)(INDEX) else { return HttpError::NotFound.response() };
         // Addresses in the page are relative to its base. Its files go by a version that changes with them, so browsers
         // may keep them for ever.
         let html = String::from_utf8_lossy(&file.data)
@@ -110,7 +110,7 @@ impl Folder {
             _ => (path, false),
         };
         let found = (self.get)(name).filter(|_| name != INDEX);
-        found.map_or_else(|| Refusal::NotFound.response(), |file| send(name, file, lasting, headers))
+        found.map_or_else(|| HttpError::NotFound.response(), |file| send(name, file, lasting, headers))
     }
 
     /// What changes when any file of the page does.
@@ -162,8 +162,8 @@ fn send(name: &str, file: EmbeddedFile, lasting: bool, headers: &HeaderMap) -> R
 }
 
 /// Browsers ask for this by themselves.
-pub(super) fn favicon(asked: Asked) -> Response {
-    PAGE.file("icon.svg", &asked.headers)
+pub(super) fn favicon(context: RequestContext) -> Response {
+    PAGE.file("icon.svg", &context.headers)
 }
 
 fn set(response: &mut Response, name: warp::http::HeaderName, value: &str) {

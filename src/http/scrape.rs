@@ -13,7 +13,7 @@ use warp::http::header::CONTENT_TYPE;
 use warp::http::{HeaderValue, Method, Request};
 use warp::reply::Response;
 
-use super::error::Refusal;
+use super::error::HttpError;
 
 /// Whoever scrapes needs one connection, and there are few of them.
 const CONNECTIONS: usize = 16;
@@ -65,10 +65,10 @@ async fn answer(
                     response.headers_mut().insert(CONTENT_TYPE, TEXT);
                     response
                 }
-                Err(_) => Refusal::Internal.response(),
+                Err(_) => HttpError::Internal.response(),
             }
         }
-        ("/metrics", _) => Refusal::ReadOnly.response(),
-        _ => Refusal::NotFound.response(),
+        ("/metrics", _) => HttpError::ReadOnly.response(),
+        _ => HttpError::NotFound.response(),
     })
 }

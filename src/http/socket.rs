@@ -13,15 +13,15 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Bytes, Message, Utf8Bytes};
 
-use super::door::Door;
 use super::outgoing::Outgoing;
-use super::scales::{Scales, Speaker};
+use super::socket_limits::{SocketLimits, Speaker};
+use super::state::AppState;
 use super::transport::Transport;
-use crate::limit::{Key, Patience};
+use crate::limit::{Key, StrikeCounter};
 use crate::observe::EventKind;
 use crate::protocol::server_message::{self, ListReason, RoomClosed};
 use crate::protocol::{ClientMessage, CloseReason, ErrorType, Frame, RoomId, SessionKey, decode};
-use crate::room::{self, ConnectionId, Farewell, Input, RoomHandle, SendError};
+use crate::room::{self, ConnectionId, DisconnectKind, Input, RoomHandle, SendError};
 
 /// What a read takes at once. Messages are some hundred bytes long, and more than this costs memory for each socket.
 const READ_BUFFER_BYTES: usize = 1_024;
@@ -43,8 +43,8 @@ const UNKNOWN_ID_CHARS: usize = 50;
 
 /// Who opened a socket, and where it leads.
 #[derive(Debug)]
-pub(super) struct Guest {
-    door: Arc<Door>,
+pub(super) struct SocketRequest {
+    state: Arc<AppState>,
     session: SessionKey,
     /// Where it comes from.
     address: Key,
@@ -59,65 +59,65 @@ enum Destination {
     Nowhere(Box<str>),
 }
 
-impl Guest {
+impl SocketRequest {
     /// `destination` is what follows `/ws/`.
-    pub(super) fn new(door: Arc<Door>, session: SessionKey, address: Key, destination: String) -> Self {
+    pub(super) fn new(state: Arc<AppState>, session: SessionKey, address: Key, destination: String) -> Self {
         let destination = match (destination.as_str(), destination.parse()) {
             ("lobby", _) => Destination::Lobby,
             (_, Ok(id)) => Destination::Room(id),
             (text, Err(_)) => Destination::Nowhere(text.chars().take(UNKNOWN_ID_CHARS).collect()),
         };
-        Self { door, session, address, destination }
+        Self { state, session, address, destination }
     }
 }
 
 /// Serves a socket until it ends. `read` is what came behind the request already.
-pub(super) async fn live(stream: Transport, read: Vec<u8>, guest: Guest) {
-    let metrics = Arc::clone(&guest.door.metrics);
-    let events = guest.door.desk.relief.events.clone();
+pub(super) async fn live(stream: Transport, read: Vec<u8>, request: SocketRequest) {
+    let metrics = Arc::clone(&request.state.metrics);
+    let events = request.state.admin_auth.memory_reclaimer.events.clone();
     metrics.sockets_opened.inc();
     metrics.sockets.inc();
-    let scales = Scales::new(Arc::clone(&guest.door), guest.session, guest.address);
-    let mut link = Link::new(stream, read, guest.door).await;
-    let ended = match guest.destination {
-        Destination::Lobby => lobby(&mut link, &scales, guest.session).await,
-        Destination::Room(id) => room(&mut link, &scales, guest.session, id).await,
-        Destination::Nowhere(id) => nowhere(&mut link, &scales, &id).await,
+    let limits = SocketLimits::new(Arc::clone(&request.state), request.session, request.address);
+    let mut link = Link::new(stream, read, request.state).await;
+    let ended = match request.destination {
+        Destination::Lobby => lobby(&mut link, &limits, request.session).await,
+        Destination::Room(id) => room(&mut link, &limits, request.session, id).await,
+        Destination::Nowhere(id) => nowhere(&mut link, &limits, &id).await,
     };
     link.close(ended).await;
     metrics.sockets.dec();
     metrics.sockets_closed.with(ended.name()).inc();
-    if ended == Ended::Ours(CloseReason::Abuse) {
+    if ended == SocketEnd::Ours(CloseReason::Abuse) {
         events.note_often(EventKind::AbuseClosed, "socket");
-        scales.abused().await;
+        limits.abused().await;
     }
     log::debug!(reason = ended.name(); "a socket has ended");
 }
 
 /// Why a socket ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ended {
+enum SocketEnd {
     /// The client has left, or is lost.
-    Theirs(Farewell),
+    Theirs(DisconnectKind),
     /// We close it.
     Ours(CloseReason),
 }
 
-impl Ended {
+impl SocketEnd {
     /// What the room is told.
-    fn farewell(self) -> Farewell {
+    fn disconnect_kind(self) -> DisconnectKind {
         match self {
-            Self::Theirs(farewell) => farewell,
-            Self::Ours(CloseReason::Done) => Farewell::Clean,
-            Self::Ours(_) => Farewell::Lost,
+            Self::Theirs(disconnect_kind) => disconnect_kind,
+            Self::Ours(CloseReason::Done) => DisconnectKind::Clean,
+            Self::Ours(_) => DisconnectKind::Lost,
         }
     }
 
     /// Its name in the metrics.
     fn name(self) -> &'static str {
         match self {
-            Self::Theirs(Farewell::Clean) => "client",
-            Self::Theirs(Farewell::Lost) => "lost",
+            Self::Theirs(DisconnectKind::Clean) => "client",
+            Self::Theirs(DisconnectKind::Lost) => "lost",
             Self::Ours(CloseReason::Done) => "replaced",
             Self::Ours(CloseReason::Silent) => "silent",
             Self::Ours(CloseReason::TooSlow) => "slow",
@@ -131,19 +131,19 @@ impl Ended {
 }
 
 /// A socket in the lobby: shows the list of rooms, opens rooms and takes seats.
-async fn lobby(link: &mut Link, scales: &Scales, session: SessionKey) -> Ended {
-    let door = Arc::clone(&link.door);
-    let rooms = &door.rooms;
+async fn lobby(link: &mut Link, limits: &SocketLimits, session: SessionKey) -> SocketEnd {
+    let state = Arc::clone(&link.state);
+    let rooms = &state.rooms;
     let mut list = rooms.watch_lobby();
     let mut list_rests_until = Instant::now();
-    let mut stage = door.stage();
+    let mut shutdown = state.shutdown();
     loop {
         let list_changed = async {
             sleep_until(list_rests_until).await;
             list.changed().await;
         };
-        let heard = tokio::select! {
-            heard = link.hear() => heard,
+        let incoming = tokio::select! {
+            incoming = link.hear() => incoming,
             () = list_changed => {
                 let list = rooms.list_frame(ListReason::Changed);
                 let rest = Duration::from_secs_f64(list.as_str().len() as f64 / LIST_BYTES_PER_SECOND);
@@ -153,10 +153,10 @@ async fn lobby(link: &mut Link, scales: &Scales, session: SessionKey) -> Ended {
                     Err(ended) => return ended,
                 }
             }
-            () = stage.cleared() => return Ended::Ours(CloseReason::Restart),
+            () = shutdown.closing() => return SocketEnd::Ours(CloseReason::Restart),
         };
-        let weighed = heard.weigh(scales).await;
-        let message = match link.read(heard, weighed).await {
+        let weighed = incoming.weigh(limits).await;
+        let message = match link.read(incoming, weighed).await {
             Ok(Some(message)) => message,
             Ok(None) => continue,
             Err(ended) => return ended,
@@ -164,12 +164,12 @@ async fn lobby(link: &mut Link, scales: &Scales, session: SessionKey) -> Ended {
         let action = name(&message);
         let (outcome, answer) = match message {
             ClientMessage::ClientReady { .. } => ("accepted", rooms.list_frame(ListReason::Initial)),
-            ClientMessage::GetRooms => match scales.query().await {
+            ClientMessage::GetRooms => match limits.query().await {
                 Ok(()) => ("accepted", rooms.list_frame(ListReason::Requested)),
                 Err(refused) => ("refused", refused),
             },
             ClientMessage::Ping { timestamp } => ("accepted", pong(&timestamp, None)),
-            ClientMessage::CreateRoom { player_name } => match scales.new_room().await {
+            ClientMessage::CreateRoom { player_name } => match limits.new_room().await {
                 Ok(()) => match rooms.create(Some(session), player_name.clone()) {
                     Ok(room) => {
                         let token = room.token.reveal();
@@ -181,7 +181,7 @@ async fn lobby(link: &mut Link, scales: &Scales, session: SessionKey) -> Ended {
             },
             ClientMessage::JoinRoom { room_id, player_name } => {
                 let joined = match room_id {
-                    Some(id) => door.directory.join(id, session, player_name.clone()).await,
+                    Some(id) => state.directory.join(id, session, player_name.clone()).await,
                     None => Err(room::JoinError::NotFound),
                 };
                 match joined {
@@ -196,7 +196,7 @@ async fn lobby(link: &mut Link, scales: &Scales, session: SessionKey) -> Ended {
             // Every error in the lobby is a box that the existing client's player has to click away.
             _ => continue,
         };
-        door.metrics.actions.with(action).with(outcome).inc();
+        state.metrics.actions.with(action).with(outcome).inc();
         if let Err(ended) = link.send(answer).await {
             return ended;
         }
@@ -204,27 +204,27 @@ async fn lobby(link: &mut Link, scales: &Scales, session: SessionKey) -> Ended {
 }
 
 /// A socket of a room.
-async fn room(link: &mut Link, scales: &Scales, session: SessionKey, id: RoomId) -> Ended {
-    let door = Arc::clone(&link.door);
+async fn room(link: &mut Link, limits: &SocketLimits, session: SessionKey, id: RoomId) -> SocketEnd {
+    let state = Arc::clone(&link.state);
     let text = id.to_string();
-    let Some(room) = door.rooms.find(id) else { return nowhere(link, scales, &text).await };
-    let (connection, outbox) = room::connection(Some(session), door.options.send_queue_frames);
+    let Some(room) = state.rooms.find(id) else { return nowhere(link, limits, &text).await };
+    let (connection, outbox) = room::connection(Some(session), state.options.send_queue_frames);
     let number = connection.id;
     if room.deliver(Input::Connected(connection)).await.is_err() {
-        return nowhere(link, scales, &text).await;
+        return nowhere(link, limits, &text).await;
     }
     let table = Table { room, id, number, outbox, opening: OPENING_MESSAGES, said: 0 };
-    let (table, left) = table.serve(link, scales).await;
+    let (table, left) = table.serve(link, limits).await;
     match left {
-        Left::Socket(ended) => {
+        ExitReason::Socket(ended) => {
             // A room that is over has nothing to learn.
-            table.room.deliver(Input::Disconnected(number, ended.farewell())).await.ok();
+            table.room.deliver(Input::Disconnected(number, ended.disconnect_kind())).await.ok();
             ended
         }
         // The room is over and the client has been told; what it still says is answered.
-        Left::Room => {
+        ExitReason::Room => {
             drop(table);
-            answer_for_nobody(link, scales).await
+            answer_for_nobody(link, limits).await
         }
     }
 }
@@ -234,7 +234,7 @@ struct Table {
     room: RoomHandle,
     id: RoomId,
     number: ConnectionId,
-    outbox: room::Outbox,
+    outbox: room::FrameReceiver,
     /// How many of [`OPENING_MESSAGES`] are still to come.
     opening: u8,
     /// How much the room has been told.
@@ -243,11 +243,11 @@ struct Table {
 
 impl Table {
     /// Carries messages both ways until the socket or the room ends.
-    async fn serve(mut self, link: &mut Link, scales: &Scales) -> (Self, Left) {
+    async fn serve(mut self, link: &mut Link, limits: &SocketLimits) -> (Self, ExitReason) {
         loop {
             let served = tokio::select! {
                 outgoing = self.outbox.next() => self.forward(link, outgoing).await,
-                heard = link.hear() => self.take(link, scales, heard).await,
+                incoming = link.hear() => self.take(link, limits, incoming).await,
             };
             if let Err(left) = served {
                 return (self, left);
@@ -256,11 +256,11 @@ impl Table {
     }
 
     /// Hands on what the room says, and with it what is there already.
-    async fn forward(&mut self, link: &mut Link, outgoing: room::Outgoing) -> Result<(), Left> {
+    async fn forward(&mut self, link: &mut Link, outgoing: room::Outgoing) -> Result<(), ExitReason> {
         match outgoing {
             room::Outgoing::Frame(frame) => link.outgoing.push(frame),
-            room::Outgoing::Close(reason) => return Err(Left::Socket(Ended::Ours(reason))),
-            room::Outgoing::Gone => return Err(Left::Room),
+            room::Outgoing::Close(reason) => return Err(ExitReason::Socket(SocketEnd::Ours(reason))),
+            room::Outgoing::Gone => return Err(ExitReason::Room),
         }
         while !link.outgoing.is_full()
             && let Some(frame) = self.outbox.try_next()
@@ -271,16 +271,16 @@ impl Table {
     }
 
     /// Writes what is gathered. While the client does not take it, the room may lose patience.
-    async fn flush(&mut self, link: &mut Link) -> Result<(), Left> {
+    async fn flush(&mut self, link: &mut Link) -> Result<(), ExitReason> {
         tokio::select! {
             biased;
-            written = link.flush() => written.map_err(Left::Socket),
-            reason = self.outbox.aborted() => Err(Left::Socket(Ended::Ours(reason))),
+            written = link.flush() => written.map_err(ExitReason::Socket),
+            reason = self.outbox.aborted() => Err(ExitReason::Socket(SocketEnd::Ours(reason))),
         }
     }
 
     /// Waits for a decision about what the client has said. What the room says does not wait with it.
-    async fn meanwhile<T>(&mut self, link: &mut Link, decision: impl Future<Output = T>) -> Result<T, Left> {
+    async fn meanwhile<T>(&mut self, link: &mut Link, decision: impl Future<Output = T>) -> Result<T, ExitReason> {
         tokio::pin!(decision);
         loop {
             tokio::select! {
@@ -297,16 +297,16 @@ impl Table {
         match self.opening.checked_sub(1).filter(|_| opens) {
             Some(left) => {
                 self.opening = left;
-                Speaker::Newcomer
+                Speaker::Unidentified
             }
             None if self.outbox.is_seated() => Speaker::Player,
             None => Speaker::Watcher,
         }
     }
 
-    async fn take(&mut self, link: &mut Link, scales: &Scales, heard: Heard) -> Result<(), Left> {
-        let weighed = self.meanwhile(link, heard.weigh(scales)).await?;
-        let message = match link.understand(heard, weighed).await.map_err(Left::Socket)? {
+    async fn take(&mut self, link: &mut Link, limits: &SocketLimits, incoming: Incoming) -> Result<(), ExitReason> {
+        let weighed = self.meanwhile(link, incoming.weigh(limits)).await?;
+        let message = match link.understand(incoming, weighed).await.map_err(ExitReason::Socket)? {
             Some(Ok(message)) => message,
             Some(Err(answer)) => return self.answer(link, answer).await,
             None => return Ok(()),
@@ -315,7 +315,7 @@ impl Table {
         let (outcome, answer) = match message {
             // Says nothing about the table, so the table need not hear of it.
             ClientMessage::Ping { timestamp } => ("accepted", Some(pong(&timestamp, Some(self.id)))),
-            message => match self.meanwhile(link, scales.said(self.id, speaker, &message)).await? {
+            message => match self.meanwhile(link, limits.said(self.id, speaker, &message)).await? {
                 Err(refused) => ("refused", Some(refused)),
                 Ok(()) => match self.room.send(Input::Said(self.number, message)) {
                     Ok(()) => {
@@ -325,14 +325,14 @@ impl Table {
                     // What it said last is still to be handed on.
                     Err(SendError::Gone) => return self.meanwhile(link, pending()).await,
                     Err(SendError::Busy) => {
-                        link.door.metrics.rooms_busy.inc();
+                        link.state.metrics.rooms_busy.inc();
                         let busy = server_message::error(ErrorType::Busy, "The room is busy, please try again");
                         ("refused", Some(busy))
                     }
                 },
             },
         };
-        link.door.metrics.actions.with(action).with(outcome).inc();
+        link.state.metrics.actions.with(action).with(outcome).inc();
         match answer {
             Some(answer) => self.answer(link, answer).await,
             None => Ok(()),
@@ -340,9 +340,9 @@ impl Table {
     }
 
     /// Gives an answer that is not the room's: behind all that the room answers to what was said before, or its end.
-    async fn answer(&mut self, link: &mut Link, answer: Frame) -> Result<(), Left> {
+    async fn answer(&mut self, link: &mut Link, answer: Frame) -> Result<(), ExitReason> {
         let caught_up = self.catch_up(link).await;
-        if matches!(caught_up, Err(Left::Socket(_))) {
+        if matches!(caught_up, Err(ExitReason::Socket(_))) {
             return caught_up;
         }
         link.outgoing.push(answer);
@@ -351,9 +351,9 @@ impl Table {
     }
 
     /// Waits until the room has dealt with all it was told, and hands on what it says to that.
-    async fn catch_up(&mut self, link: &mut Link) -> Result<(), Left> {
-        let heeded = self.outbox.heeded(self.said);
-        self.meanwhile(link, heeded).await?;
+    async fn catch_up(&mut self, link: &mut Link) -> Result<(), ExitReason> {
+        let handled = self.outbox.handled(self.said);
+        self.meanwhile(link, handled).await?;
         while let Some(frame) = self.outbox.try_next() {
             self.forward(link, room::Outgoing::Frame(frame)).await?;
         }
@@ -362,34 +362,34 @@ impl Table {
 }
 
 /// Why a table is left.
-enum Left {
+enum ExitReason {
     /// The socket ends.
-    Socket(Ended),
+    Socket(SocketEnd),
     /// The room is over; the socket may stay.
     Room,
 }
 
 /// A socket of a room that is not there.
-async fn nowhere(link: &mut Link, scales: &Scales, id: &str) -> Ended {
+async fn nowhere(link: &mut Link, limits: &SocketLimits, id: &str) -> SocketEnd {
     match link.send(server_message::room_not_found(id)).await {
-        Ok(()) => answer_for_nobody(link, scales).await,
+        Ok(()) => answer_for_nobody(link, limits).await,
         Err(ended) => ended,
     }
 }
 
 /// Answers in the place of a room that is not there, for as long as a client needs to find its way back.
-async fn answer_for_nobody(link: &mut Link, scales: &Scales) -> Ended {
+async fn answer_for_nobody(link: &mut Link, limits: &SocketLimits) -> SocketEnd {
     let until = sleep_until(Instant::now() + NOWHERE);
     tokio::pin!(until);
-    let mut stage = link.door.stage();
+    let mut shutdown = link.state.shutdown();
     loop {
-        let heard = tokio::select! {
-            heard = link.hear() => heard,
-            () = stage.cleared() => return Ended::Ours(CloseReason::Restart),
-            () = &mut until => return Ended::Ours(CloseReason::Done),
+        let incoming = tokio::select! {
+            incoming = link.hear() => incoming,
+            () = shutdown.closing() => return SocketEnd::Ours(CloseReason::Restart),
+            () = &mut until => return SocketEnd::Ours(CloseReason::Done),
         };
-        let weighed = heard.weigh(scales).await;
-        let message = match link.read(heard, weighed).await {
+        let weighed = incoming.weigh(limits).await;
+        let message = match link.read(incoming, weighed).await {
             Ok(Some(message)) => message,
             Ok(None) => continue,
             Err(ended) => return ended,
@@ -447,20 +447,20 @@ fn name(message: &ClientMessage) -> &'static str {
 
 /// What came from the client, or from the clock.
 #[derive(Debug)]
-enum Heard {
+enum Incoming {
     Text(Utf8Bytes),
     /// A ping of the WebSocket itself, whose answer is under way, or a pong that nobody has asked for.
     Control,
     /// It is time for a ping of ours.
     Tick,
-    End(Ended),
+    End(SocketEnd),
 }
 
-impl Heard {
+impl Incoming {
     /// Whether the client may say that; if not, the answer for him.
-    async fn weigh(&self, scales: &Scales) -> Result<(), Frame> {
+    async fn weigh(&self, limits: &SocketLimits) -> Result<(), Frame> {
         match self {
-            Self::Text(_) | Self::Control => scales.frame().await,
+            Self::Text(_) | Self::Control => limits.frame().await,
             Self::Tick | Self::End(_) => Ok(()),
         }
     }
@@ -470,17 +470,17 @@ impl Heard {
 struct Link {
     stream: WebSocketStream<Transport>,
     outgoing: Outgoing,
-    door: Arc<Door>,
+    state: Arc<AppState>,
     ticks: Interval,
     last_heard: Instant,
     /// Whether a ping of ours has no answer yet.
     awaits_pong: bool,
-    patience: Patience,
+    patience: StrikeCounter,
 }
 
 impl Link {
-    async fn new(stream: Transport, read: Vec<u8>, door: Arc<Door>) -> Self {
-        let options = &door.options;
+    async fn new(stream: Transport, read: Vec<u8>, state: Arc<AppState>) -> Self {
+        let options = &state.options;
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER_BYTES)
             .write_buffer_size(0)
@@ -495,42 +495,48 @@ impl Link {
             ticks,
             last_heard: Instant::now(),
             awaits_pong: false,
-            patience: Patience::default(),
-            door,
+            patience: StrikeCounter::default(),
+            state,
         }
     }
 
     /// Waits for the client or the clock. Cancel safe, because nothing is written here but what the WebSocket answers
     /// by itself.
-    async fn hear(&mut self) -> Heard {
+    async fn hear(&mut self) -> Incoming {
         loop {
             let message = tokio::select! {
                 message = self.stream.next() => message,
-                _ = self.ticks.tick() => return Heard::Tick,
+                _ = self.ticks.tick() => return Incoming::Tick,
             };
             self.last_heard = Instant::now();
             return match message {
-                Some(Ok(Message::Text(text))) => Heard::Text(text),
+                Some(Ok(Message::Text(text))) => Incoming::Text(text),
                 Some(Ok(Message::Pong(_))) if std::mem::take(&mut self.awaits_pong) => continue,
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => Heard::Control,
-                Some(Ok(Message::Binary(_) | Message::Frame(_))) => Heard::End(Ended::Ours(CloseReason::NotText)),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => Incoming::Control,
+                Some(Ok(Message::Binary(_) | Message::Frame(_))) => {
+                    Incoming::End(SocketEnd::Ours(CloseReason::NotText))
+                }
                 Some(Ok(Message::Close(frame))) => {
                     let clean = frame.is_some_and(|frame| frame.code == CloseCode::Normal);
-                    Heard::End(Ended::Theirs(if clean { Farewell::Clean } else { Farewell::Lost }))
+                    Incoming::End(SocketEnd::Theirs(if clean { DisconnectKind::Clean } else { DisconnectKind::Lost }))
                 }
-                Some(Err(Error::Capacity(_))) => Heard::End(Ended::Ours(CloseReason::TooLarge)),
-                Some(Err(Error::Utf8(_))) => Heard::End(Ended::Ours(CloseReason::NotUtf8)),
+                Some(Err(Error::Capacity(_))) => Incoming::End(SocketEnd::Ours(CloseReason::TooLarge)),
+                Some(Err(Error::Utf8(_))) => Incoming::End(SocketEnd::Ours(CloseReason::NotUtf8)),
                 Some(Err(Error::Protocol(error))) if error != ProtocolError::ResetWithoutClosingHandshake => {
-                    Heard::End(Ended::Ours(CloseReason::Violation))
+                    Incoming::End(SocketEnd::Ours(CloseReason::Violation))
                 }
-                Some(Err(_)) | None => Heard::End(Ended::Theirs(Farewell::Lost)),
+                Some(Err(_)) | None => Incoming::End(SocketEnd::Theirs(DisconnectKind::Lost)),
             };
         }
     }
 
     /// Makes a message of what was heard; `None` if it was none, or one that is answered here.
-    async fn read(&mut self, heard: Heard, weighed: Result<(), Frame>) -> Result<Option<ClientMessage>, Ended> {
-        match self.understand(heard, weighed).await? {
+    async fn read(
+        &mut self,
+        incoming: Incoming,
+        weighed: Result<(), Frame>,
+    ) -> Result<Option<ClientMessage>, SocketEnd> {
+        match self.understand(incoming, weighed).await? {
             Some(Ok(message)) => Ok(Some(message)),
             Some(Err(answer)) => self.send(answer).await.map(|()| None),
             None => Ok(None),
@@ -541,28 +547,28 @@ impl Link {
     /// itself. The limit was asked first: what is over it is not worth parsing.
     async fn understand(
         &mut self,
-        heard: Heard,
+        incoming: Incoming,
         weighed: Result<(), Frame>,
-    ) -> Result<Option<Result<ClientMessage, Frame>>, Ended> {
-        let text = match heard {
-            Heard::End(ended) => return Err(ended),
-            Heard::Tick => return self.ping().await.map(|()| None),
-            Heard::Control => None,
-            Heard::Text(text) => {
-                self.door.metrics.frames_received.inc();
-                self.door.metrics.received_bytes.inc_by(text.len() as u64);
+    ) -> Result<Option<Result<ClientMessage, Frame>>, SocketEnd> {
+        let text = match incoming {
+            Incoming::End(ended) => return Err(ended),
+            Incoming::Tick => return self.ping().await.map(|()| None),
+            Incoming::Control => None,
+            Incoming::Text(text) => {
+                self.state.metrics.frames_received.inc();
+                self.state.metrics.received_bytes.inc_by(text.len() as u64);
                 Some(text)
             }
         };
         let answer = match (weighed, text) {
             (Ok(()), None) => return Ok(None),
-            (Ok(()), Some(text)) => match self.door.metrics.step("decode", || decode(&text)) {
+            (Ok(()), Some(text)) => match self.state.metrics.step("decode", || decode(&text)) {
                 Ok(message) => {
                     self.patience.allowed();
                     return Ok(Some(Ok(message)));
                 }
                 Err(error) => {
-                    self.door.metrics.malformed.inc();
+                    self.state.metrics.malformed.inc();
                     server_message::error(ErrorType::ValidationError, &error.to_string())
                 }
             },
@@ -570,43 +576,43 @@ impl Link {
         };
         // Nonsense counts against the client as floods do.
         if self.patience.refused() {
-            return Err(Ended::Ours(CloseReason::Abuse));
+            return Err(SocketEnd::Ours(CloseReason::Abuse));
         }
         Ok(Some(Err(answer)))
     }
 
     /// Asks whether the client is there, or notices that it has not been for too long.
-    async fn ping(&mut self) -> Result<(), Ended> {
-        if self.last_heard.elapsed() > self.door.options.peer_timeout {
-            return Err(Ended::Ours(CloseReason::Silent));
+    async fn ping(&mut self) -> Result<(), SocketEnd> {
+        if self.last_heard.elapsed() > self.state.options.peer_timeout {
+            return Err(SocketEnd::Ours(CloseReason::Silent));
         }
-        match timeout(self.door.options.peer_timeout, self.stream.send(Message::Ping(Bytes::new()))).await {
+        match timeout(self.state.options.peer_timeout, self.stream.send(Message::Ping(Bytes::new()))).await {
             Ok(Ok(())) => {
                 self.awaits_pong = true;
                 Ok(())
             }
-            Ok(Err(_)) => Err(Ended::Theirs(Farewell::Lost)),
-            Err(_) => Err(Ended::Ours(CloseReason::TooSlow)),
+            Ok(Err(_)) => Err(SocketEnd::Theirs(DisconnectKind::Lost)),
+            Err(_) => Err(SocketEnd::Ours(CloseReason::TooSlow)),
         }
     }
 
     /// Sends one message.
-    async fn send(&mut self, frame: Frame) -> Result<(), Ended> {
+    async fn send(&mut self, frame: Frame) -> Result<(), SocketEnd> {
         self.outgoing.push(frame);
         self.flush().await
     }
 
     /// Writes what is gathered. Whoever stops waiting for this can only close.
-    async fn flush(&mut self) -> Result<(), Ended> {
+    async fn flush(&mut self) -> Result<(), SocketEnd> {
         let (frames, bytes) = self.outgoing.size();
-        match timeout(self.door.options.peer_timeout, self.write()).await {
+        match timeout(self.state.options.peer_timeout, self.write()).await {
             Ok(Ok(())) => {
-                self.door.metrics.frames_sent.inc_by(frames as u64);
-                self.door.metrics.sent_bytes.inc_by(bytes as u64);
+                self.state.metrics.frames_sent.inc_by(frames as u64);
+                self.state.metrics.sent_bytes.inc_by(bytes as u64);
                 Ok(())
             }
-            Ok(Err(_)) => Err(Ended::Theirs(Farewell::Lost)),
-            Err(_) => Err(Ended::Ours(CloseReason::TooSlow)),
+            Ok(Err(_)) => Err(SocketEnd::Theirs(DisconnectKind::Lost)),
+            Err(_) => Err(SocketEnd::Ours(CloseReason::TooSlow)),
         }
     }
 
@@ -618,13 +624,13 @@ impl Link {
     }
 
     /// Ends the socket, and tells the client why if it will listen.
-    async fn close(mut self, ended: Ended) {
+    async fn close(mut self, ended: SocketEnd) {
         // There is nobody left to whom a failure could matter.
         drop(timeout(LINGER, self.say_goodbye(ended)).await);
     }
 
-    async fn say_goodbye(&mut self, ended: Ended) -> Result<(), Error> {
-        let Ended::Ours(reason) = ended else {
+    async fn say_goodbye(&mut self, ended: SocketEnd) -> Result<(), Error> {
+        let SocketEnd::Ours(reason) = ended else {
             // The answer to the client's close.
             return self.stream.flush().await;
         };
@@ -649,11 +655,11 @@ impl Link {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Desk, Options, Secret};
+    use super::super::{AdminAuth, Options, Secret};
     use super::*;
     use crate::limit;
+    use crate::memory_reclaimer::MemoryReclaimer;
     use crate::observe::{Events, Health, HealthOptions, Metrics};
-    use crate::relief::Relief;
     use crate::room::{Journal, Rooms};
 
     /// A socket's task is most of what an idle socket costs beside its read buffer, and it grows unnoticed.
@@ -664,20 +670,20 @@ mod tests {
         let limiter = limit::open(&limit::Options::default(), None, &metrics);
         let (events, keep) = (Events::new(0), Box::new(|_| Box::pin(async {}) as room::Kept));
         let rooms = Rooms::new(room::Options::default(), Journal::off(), keep, Arc::clone(&metrics), events.clone());
-        let relief = Relief {
+        let memory_reclaimer = MemoryReclaimer {
             rooms: rooms.clone(),
             limiter: Arc::clone(&limiter),
             archive: None,
             metrics: Arc::clone(&metrics),
             events,
         };
-        let desk = Desk::new(&Secret::new("x"), relief);
-        let directory = crate::directory::alone(&rooms);
-        let door = Door::new(Options::default(), limiter, metrics, health, directory, None, desk);
+        let admin_auth = AdminAuth::new(&Secret::new("x"), memory_reclaimer);
+        let directory = crate::directory::local(&rooms);
+        let state = AppState::new(Options::default(), limiter, metrics, health, directory, None, admin_auth);
         let listener = super::super::listen(([127, 0, 0, 1], 0).into()).unwrap();
         let stream = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let guest = Guest::new(door, SessionKey::of("x"), Key::from_number(1), "lobby".to_owned());
-        let bytes = size_of_val(&live(Transport::Plain(stream), Vec::new(), guest));
+        let request = SocketRequest::new(state, SessionKey::of("x"), Key::from_number(1), "lobby".to_owned());
+        let bytes = size_of_val(&live(Transport::Plain(stream), Vec::new(), request));
         assert!(bytes <= 3 * 1024, "{bytes} bytes");
     }
 }

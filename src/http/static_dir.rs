@@ -13,19 +13,19 @@ use warp::path::{FullPath, Peek};
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
-use super::Asked;
-use super::entry::redirect;
-use super::error::Refusal;
+use super::RequestContext;
+use super::blocking_pool::BlockingPool;
+use super::error::HttpError;
 use super::headers::COMPATIBLE_POLICY;
+use super::middleware::redirect;
 use super::page::{keep_session, matches};
-use super::reads::Reads;
 
 /// Another web client's folder. Files may change while we serve them.
 #[derive(Debug)]
 pub(super) struct StaticDir {
     root: PathBuf,
     /// Files on their way from disk.
-    reads: Reads,
+    blocking: BlockingPool,
     /// What is on its way to somebody, however slowly he reads: whoever wants the same file gets the same bytes.
     sending: Mutex<HashMap<PathBuf, Sending>>,
 }
@@ -63,7 +63,7 @@ impl StaticDir {
         let error = |error| StaticDirError { path: path.to_owned(), error };
         let root = fs::canonicalize(path).map_err(error)?;
         fs::metadata(root.join("index.html")).map_err(error)?;
-        Ok(Self { root, reads: Reads::new(), sending: Mutex::default() })
+        Ok(Self { root, blocking: BlockingPool::new(), sending: Mutex::default() })
     }
 
     /// Reads a file below the root. Anything else, a link that leads out included, is not found.
@@ -125,8 +125,8 @@ pub(super) fn free_path() -> impl Filter<Extract = (FullPath,), Error = Rejectio
 ///
 /// The client's own routes exist in the browser only. A reload asks us for them: it is sent to `/`, where the client
 /// resumes what it was doing; its relative addresses would not work anywhere else.
-pub(super) async fn answer(path: FullPath, folder: Arc<StaticDir>, asked: Asked) -> Response {
-    let Some(relative) = plain(path.as_str()) else { return Refusal::NotFound.response() };
+pub(super) async fn answer(path: FullPath, folder: Arc<StaticDir>, context: RequestContext) -> Response {
+    let Some(relative) = plain(path.as_str()) else { return HttpError::NotFound.response() };
     let is_index = relative.as_os_str().is_empty();
     let name = if is_index { PathBuf::from("index.html") } else { relative };
     let is_route = name.extension().is_none();
@@ -134,20 +134,20 @@ pub(super) async fn answer(path: FullPath, folder: Arc<StaticDir>, asked: Asked)
         let folder = Arc::clone(&folder);
         move || folder.read(&name)
     };
-    match folder.reads.run(read).await {
+    match folder.blocking.run(read).await {
         Ok(Ok(file)) => {
-            let response = file.response(&asked.headers);
-            if is_index { keep_session(response, &asked) } else { response }
+            let response = file.response(&context.headers);
+            if is_index { keep_session(response, &context) } else { response }
         }
         Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound && is_route => {
-            redirect(StatusCode::SEE_OTHER, &format!("{}/", asked.door.options.base_path))
+            redirect(StatusCode::SEE_OTHER, &format!("{}/", context.state.options.base_path))
         }
-        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => Refusal::NotFound.response(),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => HttpError::NotFound.response(),
         Ok(Err(error)) => {
             log::warn!("a file of STATIC_DIR cannot be served: {error}");
-            Refusal::Internal.response()
+            HttpError::Internal.response()
         }
-        Err(_) => Refusal::Internal.response(),
+        Err(_) => HttpError::Internal.response(),
     }
 }
 

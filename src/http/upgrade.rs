@@ -10,13 +10,13 @@ use warp::http::header::{
 use warp::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use warp::reply::Response;
 
-use super::Asked;
-use super::error::Refusal;
-use super::places::Place;
+use super::RequestContext;
+use super::connection_limit::ConnectionPermit;
+use super::error::HttpError;
 use super::session::Session;
-use super::socket::{self, Guest};
+use super::socket::{self, SocketRequest};
 use super::transport::Transport;
-use crate::directory::Whereabouts;
+use crate::directory::Location;
 use crate::limit::{Cost, Key, Kind};
 use crate::observe::CorrelationId;
 
@@ -24,45 +24,49 @@ use crate::observe::CorrelationId;
 ///
 /// We answer ourselves because warp's own upgrade has no say over the read buffer: 128 KiB for each socket, filled with
 /// zeros before every read, which is most of the memory of an idle socket and a third of the time of a busy one.
-pub(super) async fn upgrade(destination: String, upgrade: Option<OnUpgrade>, asked: Asked) -> Response {
-    let refused = Arc::clone(&asked.door);
-    accept(destination, upgrade, asked).await.unwrap_or_else(|refusal| {
+pub(super) async fn upgrade(destination: String, upgrade: Option<OnUpgrade>, context: RequestContext) -> Response {
+    let refused = Arc::clone(&context.state);
+    accept(destination, upgrade, context).await.unwrap_or_else(|refusal| {
         refused.metrics.sockets_refused.with(reason(&refusal)).inc();
         log::debug!("a socket was refused: {refusal}");
         refusal.response()
     })
 }
 
-async fn accept(destination: String, upgrade: Option<OnUpgrade>, asked: Asked) -> Result<Response, Refusal> {
-    let Asked { door, client, headers } = asked;
+async fn accept(
+    destination: String,
+    upgrade: Option<OnUpgrade>,
+    context: RequestContext,
+) -> Result<Response, HttpError> {
+    let RequestContext { state, client, headers } = context;
     let accept_key = check_handshake(&headers)?;
-    let upgrade = upgrade.ok_or(Refusal::NotAnUpgrade)?;
+    let upgrade = upgrade.ok_or(HttpError::NotAnUpgrade)?;
     if let Some(origin) = headers.get(ORIGIN) {
         // A client that sends none is no browser, so nobody's cookies are abused by it.
-        let origin = origin.to_str().map_err(|_| Refusal::ForeignOrigin)?;
-        if !client.may_come_from(origin, &door.options.allowed_origins) {
-            return Err(Refusal::ForeignOrigin);
+        let origin = origin.to_str().map_err(|_| HttpError::ForeignOrigin)?;
+        if !client.may_come_from(origin, &state.options.allowed_origins) {
+            return Err(HttpError::ForeignOrigin);
         }
     }
-    if !door.health.phase().serves_players() {
-        return Err(Refusal::NotReady);
+    if !state.health.phase().serves_players() {
+        return Err(HttpError::NotReady);
     }
     if let Ok(id) = destination.parse()
-        && let Whereabouts::Elsewhere { is_alive, .. } = door.directory.whereabouts(id)
+        && let Location::Elsewhere { is_alive, .. } = state.directory.location(id)
     {
-        return Err(Refusal::Elsewhere { is_alive });
+        return Err(HttpError::Elsewhere { is_alive });
     }
-    door.admit(Kind::NewSocket, client.address, Cost::Ordinary).await?;
-    let place = door.sockets.take(client.address)?;
-    let session = Session::of(&headers, &client, &door.options.base_path).map_err(|error| {
+    state.admit(Kind::NewSocket, client.address, Cost::Ordinary).await?;
+    let place = state.sockets.take(client.address)?;
+    let session = Session::of(&headers, &client, &state.options.base_path).map_err(|error| {
         log::error!("no randomness for a session: {error}");
-        Refusal::Internal
+        HttpError::Internal
     })?;
 
-    let runtime = door.runtime.clone();
-    let guest = Guest::new(door, session.key, Key::from_address(client.address), destination);
+    let runtime = state.runtime.clone();
+    let request = SocketRequest::new(state, session.key, Key::from_address(client.address), destination);
     let id = CorrelationId::current().unwrap_or_else(CorrelationId::fresh);
-    runtime.spawn(id.scope(open(upgrade, guest, place)));
+    runtime.spawn(id.scope(open(upgrade, request, place)));
 
     let mut response = Response::default();
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -77,9 +81,9 @@ async fn accept(destination: String, upgrade: Option<OnUpgrade>, asked: Asked) -
 }
 
 /// Waits for the answer to be on its way, then lets the socket live. The place is given back when it has ended.
-async fn open(upgrade: OnUpgrade, guest: Guest, place: Place) {
+async fn open(upgrade: OnUpgrade, request: SocketRequest, place: ConnectionPermit) {
     if let Some((stream, read)) = take_over(upgrade).await {
-        socket::live(stream, read, guest).await;
+        socket::live(stream, read, request).await;
     }
     drop(place);
 }
@@ -107,20 +111,20 @@ async fn take_over(upgrade: OnUpgrade) -> Option<(Transport, Vec<u8>)> {
 }
 
 /// Checks the request against RFC 6455, section 4.2.1, and computes the answer to its key.
-fn check_handshake(headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
+fn check_handshake(headers: &HeaderMap) -> Result<HeaderValue, HttpError> {
     if !names(headers, CONNECTION, "upgrade") || !names(headers, UPGRADE, "websocket") {
-        return Err(Refusal::NotAnUpgrade);
+        return Err(HttpError::NotAnUpgrade);
     }
     if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
-        return Err(Refusal::NotAnUpgrade);
+        return Err(HttpError::NotAnUpgrade);
     }
     if headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0") {
         // It would be taken for frames, by us or by somebody between.
-        return Err(Refusal::BadRequest("a handshake has no body"));
+        return Err(HttpError::BadRequest("a handshake has no body"));
     }
     let key = headers.get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).filter(|key| is_key(key));
-    let key = key.ok_or(Refusal::BadRequest("Sec-WebSocket-Key must be 16 bytes in base64"))?;
-    HeaderValue::try_from(derive_accept_key(key)).map_err(|_| Refusal::Internal)
+    let key = key.ok_or(HttpError::BadRequest("Sec-WebSocket-Key must be 16 bytes in base64"))?;
+    HeaderValue::try_from(derive_accept_key(key)).map_err(|_| HttpError::Internal)
 }
 
 /// Whether a header that is a list of words holds this one.
@@ -136,14 +140,14 @@ fn is_key(key: &[u8]) -> bool {
 }
 
 /// The refusal's name in the metrics.
-fn reason(refusal: &Refusal) -> &'static str {
+fn reason(refusal: &HttpError) -> &'static str {
     match refusal {
-        Refusal::ForeignOrigin => "origin",
-        Refusal::Full(full) => full.name(),
-        Refusal::TooMany { .. } => "limited",
-        Refusal::NotReady => "stopping",
-        Refusal::NotAnUpgrade | Refusal::BadRequest(_) => "malformed",
-        Refusal::Elsewhere { .. } => "elsewhere",
+        HttpError::ForeignOrigin => "origin",
+        HttpError::LimitReached(full) => full.name(),
+        HttpError::TooMany { .. } => "limited",
+        HttpError::NotReady => "stopping",
+        HttpError::NotAnUpgrade | HttpError::BadRequest(_) => "malformed",
+        HttpError::Elsewhere { .. } => "elsewhere",
         _ => "other",
     }
 }
@@ -152,7 +156,7 @@ fn reason(refusal: &Refusal) -> &'static str {
 mod tests {
     use super::*;
 
-    fn handshake(changes: &[(HeaderName, &'static str)]) -> Result<HeaderValue, Refusal> {
+    fn handshake(changes: &[(HeaderName, &'static str)]) -> Result<HeaderValue, HttpError> {
         let mut headers = HeaderMap::new();
         for (name, value) in [
             (CONNECTION, "keep-alive, Upgrade"),
@@ -178,10 +182,10 @@ mod tests {
         for change in
             [(CONNECTION, "keep-alive"), (UPGRADE, "h2c"), (SEC_WEBSOCKET_VERSION, "8"), (SEC_WEBSOCKET_VERSION, "")]
         {
-            assert_eq!(handshake(std::slice::from_ref(&change)).unwrap_err(), Refusal::NotAnUpgrade, "{change:?}");
+            assert_eq!(handshake(std::slice::from_ref(&change)).unwrap_err(), HttpError::NotAnUpgrade, "{change:?}");
         }
         for key in ["", "short==", "dGhlIHNhbXBsZSBub25jZQ", "dGhlIHNhbXBsZSBub25jZ!==", "dGhlIHNhbXBsZSBub25jZQ==xx"] {
-            assert!(matches!(handshake(&[(SEC_WEBSOCKET_KEY, key)]), Err(Refusal::BadRequest(_))), "{key}");
+            assert!(matches!(handshake(&[(SEC_WEBSOCKET_KEY, key)]), Err(HttpError::BadRequest(_))), "{key}");
         }
     }
 }

@@ -8,10 +8,10 @@
 mod key;
 mod memory;
 mod options;
-mod patience;
 mod quotas;
 #[cfg(feature = "redis")]
 mod redis;
+mod strike_counter;
 
 use std::fmt::{self, Debug};
 use std::pin::Pin;
@@ -22,10 +22,10 @@ use std::time::Duration;
 pub use key::Key;
 pub use memory::MemoryLimiter;
 pub use options::Options;
-pub use patience::Patience;
 pub use quotas::{Cost, Kind, Quota, Quotas};
 #[cfg(feature = "redis")]
 pub use redis::RedisLimiter;
+pub use strike_counter::StrikeCounter;
 
 use crate::observe::Metrics;
 use crate::redis::Redis;

@@ -286,7 +286,7 @@ impl Events {
     }
 
     /// Tells what [`Self::note_often`] has not told yet, once it may. Never ends.
-    pub async fn tell_the_rest(self) {
+    pub async fn flush_pending(self) {
         let mut interval = tokio::time::interval(TALLY_INTERVAL);
         loop {
             let now = interval.tick().await;
@@ -445,7 +445,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_has_happened_again_is_told_though_it_happens_no_more() {
         let events = Events::new(100);
-        tokio::spawn(events.clone().tell_the_rest());
+        tokio::spawn(events.clone().flush_pending());
         for _ in 0..9 {
             events.note_often(EventKind::AdminRefused, "token");
         }

@@ -18,4 +18,4 @@ pub use logging::{
 pub use memory::{MemoryLevel, MemoryState, resident_bytes, watch_memory};
 pub use metrics::{Description, Labelled, Metrics, labels};
 pub use options::{HealthOptions, LogFormat, LogLevel, LogOptions, MemoryOptions, MetricsOptions};
-pub use priority::give_way;
+pub use priority::lower_priority;

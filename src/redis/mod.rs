@@ -4,7 +4,7 @@
 //! without waiting at all, until it is back. What is to be done then is for those who ask to know.
 
 #[cfg(not(feature = "redis"))]
-mod absent;
+mod disabled;
 mod options;
 #[cfg(feature = "redis")]
 mod pool;
@@ -15,7 +15,7 @@ mod url;
 use std::sync::Arc;
 
 #[cfg(not(feature = "redis"))]
-pub use absent::Redis;
+pub use disabled::Redis;
 pub use options::Options;
 #[cfg(feature = "redis")]
 pub use pool::{Redis, Trouble};

@@ -29,14 +29,14 @@ pub struct Connection {
     /// The browser session it came with, if any.
     pub session: Option<SessionKey>,
     frames: mpsc::Sender<Frame>,
-    line: Arc<Line>,
+    link: Arc<Link>,
 }
 
 /// The receiving end: what the socket drains.
 #[derive(Debug)]
-pub struct Outbox {
+pub struct FrameReceiver {
     frames: mpsc::Receiver<Frame>,
-    line: Arc<Line>,
+    link: Arc<Link>,
 }
 
 /// What the socket has to do next.
@@ -52,23 +52,23 @@ pub enum Outgoing {
 
 /// What both ends know beside the frames.
 #[derive(Debug, Default)]
-struct Line {
+struct Link {
     /// Why the socket is to be closed.
     reason: OnceLock<CloseReason>,
     notify: Notify,
     /// How many of the things the client has said the room has dealt with.
-    heeded: AtomicU64,
+    handled: AtomicU64,
     heeds: Notify,
     is_seated: AtomicBool,
 }
 
 /// A pair of ends with room for `capacity` frames between them.
 #[must_use]
-pub fn connection(session: Option<SessionKey>, capacity: usize) -> (Connection, Outbox) {
+pub fn connection(session: Option<SessionKey>, capacity: usize) -> (Connection, FrameReceiver) {
     let (sender, frames) = mpsc::channel(capacity);
-    let line = Arc::new(Line::default());
-    let connection = Connection { id: ConnectionId::next(), session, frames: sender, line: Arc::clone(&line) };
-    (connection, Outbox { frames, line })
+    let link = Arc::new(Link::default());
+    let connection = Connection { id: ConnectionId::next(), session, frames: sender, link: Arc::clone(&link) };
+    (connection, FrameReceiver { frames, link })
 }
 
 impl Connection {
@@ -90,42 +90,42 @@ impl Connection {
     /// wait for that. The first reason counts.
     pub fn close(&self, reason: CloseReason) {
         // A later reason changes nothing: the socket is closing already.
-        if self.line.reason.set(reason).is_ok() {
-            self.line.notify.notify_one();
+        if self.link.reason.set(reason).is_ok() {
+            self.link.notify.notify_one();
         }
     }
 
     /// Says whether the client has a seat at the table.
     pub fn set_seated(&self, is_seated: bool) {
-        self.line.is_seated.store(is_seated, Ordering::Relaxed);
+        self.link.is_seated.store(is_seated, Ordering::Relaxed);
     }
 
     /// Says that the room has dealt with one thing more that the client has said: all that answers it is queued.
-    pub fn heed(&self) {
-        self.line.heeded.fetch_add(1, Ordering::Release);
-        self.line.heeds.notify_one();
+    pub fn mark_handled(&self) {
+        self.link.handled.fetch_add(1, Ordering::Release);
+        self.link.heeds.notify_one();
     }
 
     /// Whether at least half of the queue is taken: whoever produces frames by himself should wait a little.
     #[must_use]
     pub fn is_congested(&self) -> bool {
-        self.frames.capacity() < self.frames.max_capacity() / 2 && self.line.reason.get().is_none()
+        self.frames.capacity() < self.frames.max_capacity() / 2 && self.link.reason.get().is_none()
     }
 }
 
-impl Outbox {
+impl FrameReceiver {
     /// Whether the client had a seat at the table when the room last heard from him.
     pub fn is_seated(&self) -> bool {
-        self.line.is_seated.load(Ordering::Relaxed)
+        self.link.is_seated.load(Ordering::Relaxed)
     }
 
     /// Resolves when the room has dealt with as many things as have been `said`. It never does if the room ends before,
-    /// but [`Outbox::next`] says so then.
-    pub fn heeded(&self, said: u64) -> impl Future<Output = ()> + use<> {
-        let line = Arc::clone(&self.line);
+    /// but [`FrameReceiver::next`] says so then.
+    pub fn handled(&self, said: u64) -> impl Future<Output = ()> + use<> {
+        let link = Arc::clone(&self.link);
         async move {
-            while line.heeded.load(Ordering::Acquire) < said {
-                line.heeds.notified().await;
+            while link.handled.load(Ordering::Acquire) < said {
+                link.heeds.notified().await;
             }
         }
     }
@@ -133,7 +133,7 @@ impl Outbox {
     /// Waits for the next thing to do. Cancel safe.
     pub async fn next(&mut self) -> Outgoing {
         loop {
-            match self.line.reason.get() {
+            match self.link.reason.get() {
                 None => {}
                 Some(&reason @ (CloseReason::TooSlow | CloseReason::Abuse)) => return Outgoing::Close(reason),
                 // What was queued before the close is still delivered.
@@ -145,7 +145,7 @@ impl Outbox {
                 frame = self.frames.recv() => {
                     return frame.map_or(Outgoing::Gone, Outgoing::Frame);
                 }
-                () = self.line.notify.notified() => {}
+                () = self.link.notify.notified() => {}
             }
         }
     }
@@ -158,10 +158,10 @@ impl Outbox {
     /// Resolves when the client must be dropped without waiting for what is queued: used while a write is stuck.
     pub async fn aborted(&self) -> CloseReason {
         loop {
-            if let Some(&reason @ (CloseReason::TooSlow | CloseReason::Abuse)) = self.line.reason.get() {
+            if let Some(&reason @ (CloseReason::TooSlow | CloseReason::Abuse)) = self.link.reason.get() {
                 return reason;
             }
-            self.line.notify.notified().await;
+            self.link.notify.notified().await;
         }
     }
 }

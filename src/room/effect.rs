@@ -4,7 +4,7 @@ use crate::archive::GameRecord;
 use crate::game::{Action, Level, Seat, View};
 use crate::protocol::{ClientMessage, CloseReason, Frame, PlayerName, SessionKey};
 
-use super::{Connection, ConnectionId, Happening, Note};
+use super::{Connection, ConnectionId, Note, RoomEvent};
 
 /// What reaches a room.
 #[derive(Debug)]
@@ -14,16 +14,16 @@ pub enum Input {
     /// A client said something.
     Said(ConnectionId, ClientMessage),
     /// A socket is gone.
-    Disconnected(ConnectionId, Farewell),
+    Disconnected(ConnectionId, DisconnectKind),
     /// Somebody in the lobby wants a seat.
     Join {
         /// Who it is.
-        who: Newcomer,
+        who: JoinRequest,
         /// Where the answer goes.
         reply: tokio::sync::oneshot::Sender<Result<Seat, JoinError>>,
     },
     /// A bot has made up its mind.
-    Thought {
+    BotDecided {
         /// Whose decision it is.
         seat: Seat,
         /// The number it was asked under; an older one is out of date.
@@ -34,14 +34,14 @@ pub enum Input {
     /// The operator closes the room, and may say why.
     CloseRoom(Option<Box<str>>),
     /// Memory is wanted: a room whose game is over closes.
-    MakeRoom,
+    ReclaimMemory,
     /// The server stops.
     Stop,
 }
 
 /// How a socket ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Farewell {
+pub enum DisconnectKind {
     /// The client closed it with 1000: it left the page on purpose.
     Clean,
     /// Anything else: a reload, a closed tab, a lost link.
@@ -50,7 +50,7 @@ pub enum Farewell {
 
 /// Somebody who wants a seat.
 #[derive(Debug, Clone)]
-pub struct Newcomer {
+pub struct JoinRequest {
     /// His browser session, if any.
     pub session: Option<SessionKey>,
     /// His name.
@@ -92,7 +92,7 @@ pub enum Effect {
     Send(ConnectionId, Frame),
     /// Close a client's socket.
     Close(ConnectionId, CloseReason),
-    /// Let a bot think, off the threads that move tables, and bring back [`Input::Thought`].
+    /// Let a bot think, off the threads that move tables, and bring back [`Input::BotDecided`].
     Think {
         /// Whose decision it is.
         seat: Seat,
@@ -106,9 +106,9 @@ pub enum Effect {
     /// The room looks different in the list of rooms.
     Listed,
     /// Something that a restart must not undo.
-    Remember(Note),
+    Journal(Note),
     /// A game has ended: keep it.
     Archive(Box<GameRecord>),
     /// Tell operators.
-    Happened(Happening),
+    Report(RoomEvent),
 }

@@ -16,9 +16,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::image::{Image, Note};
-use super::journal_file::{Account, EVENT, IMAGE, JournalError, Log, OVER, Recovered, push_entry, push_whole};
+use super::journal_file::{EVENT, JournalError, Log, OVER, Recovered, RoomLog, SNAPSHOT, push_entry, push_whole};
 use super::journal_sync::{Syncer, Waiting, Written};
+use super::snapshot::{Note, RoomSnapshot};
 use super::{JournalOptions, Room};
 use crate::observe::{Check, Metrics};
 use crate::protocol::RoomId;
@@ -168,10 +168,10 @@ enum Message {
 }
 
 enum Change {
-    Image(Box<Image>),
+    RoomSnapshot(Box<RoomSnapshot>),
     Event(super::EventBytes),
     /// Everything again, after a gap.
-    Whole(Box<Image>, Vec<u8>),
+    Whole(Box<RoomSnapshot>, Vec<u8>),
     Over,
 }
 
@@ -191,14 +191,14 @@ impl Journal {
         options: &JournalOptions,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, Recovered), JournalError> {
-        let (log, accounts, recovered) = Log::open(folder)?;
+        let (log, room_logs, recovered) = Log::open(folder)?;
         let status = Arc::new(Status::new());
         let (notes, messages) = sync_channel(QUEUE_CAPACITY);
         let at = |error| JournalError::Io { folder: folder.to_owned(), error };
-        let committer = Committer {
+        let journal_writer = JournalWriter {
             syncer: Syncer::start(Arc::clone(&status), Arc::clone(&metrics)).map_err(at)?,
             log,
-            accounts,
+            room_logs,
             group: Vec::new(),
             group_notes: 0,
             group_began: None,
@@ -210,7 +210,7 @@ impl Journal {
         };
         let thread = std::thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || committer.run(&messages))
+            .spawn(move || journal_writer.run(&messages))
             .map_err(at)?;
         let writer = Writer { notes, status, thread: Mutex::new(Some(thread)) };
         Ok((Self { writer: Some(Arc::new(writer)) }, recovered))
@@ -223,7 +223,7 @@ impl Journal {
         self.send(
             room,
             match note {
-                Note::Image(image) => Change::Image(image),
+                Note::RoomSnapshot(snapshot) => Change::RoomSnapshot(snapshot),
                 Note::Event(event) => Change::Event(event),
             },
         )
@@ -232,8 +232,8 @@ impl Journal {
     /// Tells everything about a room.
     #[must_use]
     pub fn retell(&self, room: &Room) -> bool {
-        let image = room.image();
-        self.send(image.room_id(), Change::Whole(Box::new(image), room.events().to_vec()))
+        let snapshot = room.snapshot();
+        self.send(snapshot.room_id(), Change::Whole(Box::new(snapshot), room.events().to_vec()))
     }
 
     /// A room is over and need not come back.
@@ -323,14 +323,14 @@ impl Journal {
 /// A queue that nobody empties but a test.
 #[cfg(test)]
 #[derive(Debug)]
-pub(super) struct Unread(Receiver<Message>);
+pub(super) struct UnreadQueue(Receiver<Message>);
 
 #[cfg(test)]
-impl Unread {
+impl UnreadQueue {
     /// Takes the oldest of what waits: which room it is about, and its image if it tells everything.
-    pub(super) fn take(&self) -> Option<(RoomId, Option<Image>)> {
+    pub(super) fn take(&self) -> Option<(RoomId, Option<RoomSnapshot>)> {
         match self.0.try_recv().ok()? {
-            Message::Entry(room, Change::Whole(image, _)) => Some((room, Some(*image))),
+            Message::Entry(room, Change::Whole(snapshot, _)) => Some((room, Some(*snapshot))),
             Message::Entry(room, _) => Some((room, None)),
             Message::Flush(_) | Message::Written(_) | Message::Stop => self.take(),
         }
@@ -340,19 +340,19 @@ impl Unread {
 #[cfg(test)]
 impl Journal {
     /// A journal whose queue has so many places, and no writer.
-    pub(super) fn unread(places: usize) -> (Self, Unread) {
+    pub(super) fn unread(places: usize) -> (Self, UnreadQueue) {
         let (notes, messages) = sync_channel(places);
         let writer = Writer { notes, status: Arc::new(Status::new()), thread: Mutex::default() };
-        (Self { writer: Some(Arc::new(writer)) }, Unread(messages))
+        (Self { writer: Some(Arc::new(writer)) }, UnreadQueue(messages))
     }
 }
 
 /// The writer's thread.
-struct Committer {
+struct JournalWriter {
     log: Log,
     /// Dropped at the end, which waits for the disk.
     syncer: Syncer,
-    accounts: BTreeMap<RoomId, Account>,
+    room_logs: BTreeMap<RoomId, RoomLog>,
     /// Entries that are not written yet.
     group: Vec<u8>,
     group_notes: u64,
@@ -367,7 +367,7 @@ struct Committer {
     metrics: Arc<Metrics>,
 }
 
-impl Committer {
+impl JournalWriter {
     fn run(mut self, messages: &Receiver<Message>) {
         loop {
             let message = self.wait(messages);
@@ -417,26 +417,26 @@ impl Committer {
 
     fn take(&mut self, room: RoomId, change: Change) {
         if matches!(change, Change::Over) {
-            if let Some(account) = self.accounts.remove(&room) {
-                push_entry(&mut self.group, room, OVER, account.next, &[]);
+            if let Some(room_log) = self.room_logs.remove(&room) {
+                push_entry(&mut self.group, room, OVER, room_log.next, &[]);
             }
         } else {
-            let account = self.accounts.entry(room).or_default();
-            let number = account.next;
-            account.next = number.wrapping_add(1);
+            let room_log = self.room_logs.entry(room).or_default();
+            let number = room_log.next;
+            room_log.next = number.wrapping_add(1);
             match change {
                 Change::Event(event) => {
-                    account.events.extend_from_slice(&event);
+                    room_log.events.extend_from_slice(&event);
                     push_entry(&mut self.group, room, EVENT, number, &event);
                 }
-                Change::Image(image) => {
-                    account.image = image.to_bytes();
-                    push_entry(&mut self.group, room, IMAGE, number, &account.image);
+                Change::RoomSnapshot(snapshot) => {
+                    room_log.snapshot = snapshot.to_bytes();
+                    push_entry(&mut self.group, room, SNAPSHOT, number, &room_log.snapshot);
                 }
-                Change::Whole(image, events) => {
-                    account.image = image.to_bytes();
-                    account.events = events;
-                    push_whole(&mut self.group, room, account);
+                Change::Whole(snapshot, events) => {
+                    room_log.snapshot = snapshot.to_bytes();
+                    room_log.events = events;
+                    push_whole(&mut self.group, room, room_log);
                 }
                 Change::Over => {}
             }
@@ -454,10 +454,11 @@ impl Committer {
 
     /// Writes what is gathered, or, after a failure or when the file has grown too long, everything into a new file.
     fn commit(&mut self) {
-        let live: u64 = self.accounts.values().map(|account| (account.image.len() + account.events.len()) as u64).sum();
+        let live: u64 =
+            self.room_logs.values().map(|room_log| (room_log.snapshot.len() + room_log.events.len()) as u64).sum();
         let too_long = self.log.file_bytes() > COMPACT_ABOVE_BYTES + live + live / 2;
         let result = if self.failed.is_some() || (too_long && !self.group.is_empty()) {
-            self.log.begin_file(&self.accounts).map(|()| {
+            self.log.begin_file(&self.room_logs).map(|()| {
                 let written = self.written();
                 self.syncer.settle(written);
             })
@@ -477,7 +478,7 @@ impl Committer {
             Err(error) => self.note_failure(&error),
         }
         self.group.clear();
-        self.status.rooms.store(self.accounts.len() as u64, Ordering::Relaxed);
+        self.status.rooms.store(self.room_logs.len() as u64, Ordering::Relaxed);
         self.status.file_bytes.store(self.log.file_bytes(), Ordering::Relaxed);
         self.status.live_bytes.store(live, Ordering::Relaxed);
     }
@@ -537,13 +538,13 @@ mod tests {
     use rand_pcg::Pcg64Mcg;
 
     use super::super::journal_file::{Reading, files};
-    use super::super::{Newcomer, Options, Room, Time};
+    use super::super::{JoinRequest, Options, Room, Time};
     use super::*;
     use crate::game::ServerSeed;
     use crate::protocol::SessionKey;
 
     fn room(number: u32) -> Room {
-        let host = Newcomer {
+        let host = JoinRequest {
             session: Some(SessionKey::of("browser")),
             name: "Ann".parse().unwrap(),
             token: SessionKey::of("token"),
@@ -593,8 +594,8 @@ mod tests {
         for _ in 0..2 {
             let (journal, recovered) = open(folder.path());
             assert_eq!((recovered.rooms.len(), recovered.damaged_bytes), (5, 0));
-            for (image, events) in &recovered.rooms {
-                assert_eq!(*image, room(image.room_id().number()).image());
+            for (snapshot, events) in &recovered.rooms {
+                assert_eq!(*snapshot, room(snapshot.room_id().number()).snapshot());
                 assert_eq!(*events, expected(40));
             }
             journal.close();
@@ -701,7 +702,7 @@ mod tests {
         let (journal, recovered) = open(folder.path());
         journal.close();
         let rooms = recovered.rooms;
-        assert_eq!(rooms.iter().map(|(image, _)| image.room_id().number()).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(rooms.iter().map(|(snapshot, _)| snapshot.room_id().number()).collect::<Vec<_>>(), [1, 3]);
     }
 
     #[tokio::test]
@@ -735,8 +736,8 @@ mod tests {
             let (journal, recovered) = open(folder.path());
             journal.close();
             prop_assert!(recovered.damaged_bytes > 0, "every byte is under a checksum");
-            for (image, events) in recovered.rooms {
-                prop_assert_eq!(&image, &room(image.room_id().number()).image());
+            for (snapshot, events) in recovered.rooms {
+                prop_assert_eq!(&snapshot, &room(snapshot.room_id().number()).snapshot());
                 prop_assert!(expected(40).starts_with(&events), "a prefix of what happened, never anything else");
             }
         }
@@ -745,7 +746,7 @@ mod tests {
         fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
             Reading::default().read_file(&bytes);
             Reading::default().read_entries(&bytes);
-            Image::from_bytes(&bytes).ok();
+            RoomSnapshot::from_bytes(&bytes).ok();
         }
     }
 

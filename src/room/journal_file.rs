@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::image::Image;
+use super::snapshot::RoomSnapshot;
 use crate::protocol::RoomId;
 
 /// No frame is larger than this; one that says so is damaged.
@@ -38,10 +38,10 @@ pub enum JournalError {
 
 /// What a room's entries come to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Account {
+pub(super) struct RoomLog {
     /// Number of the next entry.
     pub(super) next: u32,
-    pub(super) image: Vec<u8>,
+    pub(super) snapshot: Vec<u8>,
     pub(super) events: Vec<u8>,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Account {
 #[derive(Debug, Default)]
 pub struct Recovered {
     /// Rooms whose entries are whole: image and events.
-    pub rooms: Vec<(Image, Vec<u8>)>,
+    pub rooms: Vec<(RoomSnapshot, Vec<u8>)>,
     /// Rooms that are not, and why.
     pub broken: Vec<(RoomId, String)>,
     /// Bytes that could not be read: a torn end after a crash, or damage.
@@ -75,7 +75,7 @@ impl Log {
     ///
     /// # Errors
     /// [`JournalError`] if another process has it, or nothing can be written there.
-    pub(super) fn open(folder: &Path) -> Result<(Self, BTreeMap<RoomId, Account>, Recovered), JournalError> {
+    pub(super) fn open(folder: &Path) -> Result<(Self, BTreeMap<RoomId, RoomLog>, Recovered), JournalError> {
         let at = |error| JournalError::Io { folder: folder.to_owned(), error };
         fs::create_dir_all(folder).map_err(at)?;
         // What is in here tells the hands of all live games, so it is for the server's own user.
@@ -88,11 +88,11 @@ impl Log {
             Err(fs::TryLockError::WouldBlock) => return Err(JournalError::InUse(folder.to_owned())),
             Err(fs::TryLockError::Error(error)) => return Err(at(error)),
         }
-        let (accounts, recovered, last) = read_folder(folder).map_err(at)?;
+        let (room_logs, recovered, last) = read_folder(folder).map_err(at)?;
         let number = last + 1;
-        let (file, file_bytes) = begin_file(folder, number, &accounts).map_err(at)?;
+        let (file, file_bytes) = begin_file(folder, number, &room_logs).map_err(at)?;
         let log = Self { folder: folder.to_owned(), number, file: Arc::new(file), file_bytes, _lock: lock };
-        Ok((log, accounts, recovered))
+        Ok((log, room_logs, recovered))
     }
 
     /// Length of the present file.
@@ -111,18 +111,18 @@ impl Log {
     }
 
     /// Begins a new file that holds all rooms, and removes the older ones once it is safely there.
-    pub(super) fn begin_file(&mut self, accounts: &BTreeMap<RoomId, Account>) -> io::Result<()> {
+    pub(super) fn begin_file(&mut self, room_logs: &BTreeMap<RoomId, RoomLog>) -> io::Result<()> {
         let number = self.number + 1;
-        let (file, file_bytes) = begin_file(&self.folder, number, accounts)?;
+        let (file, file_bytes) = begin_file(&self.folder, number, room_logs)?;
         (self.number, self.file, self.file_bytes) = (number, Arc::new(file), file_bytes);
         Ok(())
     }
 }
 
-fn begin_file(folder: &Path, number: u64, accounts: &BTreeMap<RoomId, Account>) -> io::Result<(File, u64)> {
+fn begin_file(folder: &Path, number: u64, room_logs: &BTreeMap<RoomId, RoomLog>) -> io::Result<(File, u64)> {
     let path = folder.join(file_name(number));
     let unfinished = path.with_extension("unfinished");
-    let (file, bytes) = write_rooms(&unfinished, accounts).inspect_err(|_| {
+    let (file, bytes) = write_rooms(&unfinished, room_logs).inspect_err(|_| {
         // On a full disk its bytes are needed; where even that fails, the next attempt writes over it.
         fs::remove_file(&unfinished).ok();
     })?;
@@ -137,11 +137,11 @@ fn begin_file(folder: &Path, number: u64, accounts: &BTreeMap<RoomId, Account>) 
 }
 
 /// A file that holds all rooms, on disk.
-fn write_rooms(path: &Path, accounts: &BTreeMap<RoomId, Account>) -> io::Result<(File, u64)> {
+fn write_rooms(path: &Path, room_logs: &BTreeMap<RoomId, RoomLog>) -> io::Result<(File, u64)> {
     let mut file = File::create(path)?;
     let (mut entries, mut bytes) = (Vec::new(), 0);
-    for (&room, account) in accounts {
-        push_whole(&mut entries, room, account);
+    for (&room, room_log) in room_logs {
+        push_whole(&mut entries, room, room_log);
         if entries.len() >= FRAME_BYTES {
             bytes += write_frame(&mut file, &mut entries)?;
         }
@@ -170,7 +170,7 @@ fn frame(entries: &[u8]) -> Vec<u8> {
     frame
 }
 
-pub(super) const IMAGE: u8 = 0;
+pub(super) const SNAPSHOT: u8 = 0;
 pub(super) const EVENT: u8 = 1;
 /// Image and events together: two entries of this kind, the image first.
 const WHOLE_IMAGE: u8 = 2;
@@ -185,11 +185,11 @@ pub(super) fn push_entry(entries: &mut Vec<u8>, room: RoomId, kind: u8, number: 
     entries.extend_from_slice(bytes);
 }
 
-/// Everything about a room; the next entry's number is `account.next`.
-pub(super) fn push_whole(entries: &mut Vec<u8>, room: RoomId, account: &Account) {
-    let number = account.next.wrapping_sub(1);
-    push_entry(entries, room, WHOLE_IMAGE, number, &account.image);
-    push_entry(entries, room, WHOLE_EVENTS, number, &account.events);
+/// Everything about a room; the next entry's number is `room_log.next`.
+pub(super) fn push_whole(entries: &mut Vec<u8>, room: RoomId, room_log: &RoomLog) {
+    let number = room_log.next.wrapping_sub(1);
+    push_entry(entries, room, WHOLE_IMAGE, number, &room_log.snapshot);
+    push_entry(entries, room, WHOLE_EVENTS, number, &room_log.events);
 }
 
 fn push_varint(bytes: &mut Vec<u8>, mut value: u32) {
@@ -243,8 +243,8 @@ impl Recovered {
 }
 
 /// Reads all files and sets damaged ones aside. Returns what the whole rooms come to and the last file's number.
-fn read_folder(folder: &Path) -> io::Result<(BTreeMap<RoomId, Account>, Recovered, u64)> {
-    let (accounts, mut recovered, files) = read_files(folder)?;
+fn read_folder(folder: &Path) -> io::Result<(BTreeMap<RoomId, RoomLog>, Recovered, u64)> {
+    let (room_logs, mut recovered, files) = read_files(folder)?;
     if recovered.damaged_bytes > 0 || !recovered.broken.is_empty() {
         let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
         for (_, path) in &files {
@@ -255,11 +255,11 @@ fn read_folder(folder: &Path) -> io::Result<(BTreeMap<RoomId, Account>, Recovere
             recovered.set_aside.push(aside);
         }
     }
-    Ok((accounts, recovered, files.last().map_or(0, |(number, _)| *number)))
+    Ok((room_logs, recovered, files.last().map_or(0, |(number, _)| *number)))
 }
 
 /// Reads all files. Returns what the whole rooms come to, and which files there were.
-fn read_files(folder: &Path) -> io::Result<(BTreeMap<RoomId, Account>, Recovered, Numbered)> {
+fn read_files(folder: &Path) -> io::Result<(BTreeMap<RoomId, RoomLog>, Recovered, Numbered)> {
     let mut reading = Reading::default();
     let mut recovered = Recovered::default();
     let files = files(folder)?;
@@ -268,22 +268,22 @@ fn read_files(folder: &Path) -> io::Result<(BTreeMap<RoomId, Account>, Recovered
         reading.rooms.clear();
         recovered.damaged_bytes += reading.read_file(&fs::read(path)?);
     }
-    let mut accounts = BTreeMap::new();
+    let mut room_logs = BTreeMap::new();
     for (room, found) in reading.rooms {
-        let image = match &found.gap {
+        let snapshot = match &found.gap {
             Some(gap) => Err(gap.clone()),
-            None => Image::from_bytes(&found.account.image).map_err(|error| error.to_string()),
+            None => RoomSnapshot::from_bytes(&found.room_log.snapshot).map_err(|error| error.to_string()),
         };
-        match image {
-            Ok(image) if image.room_id() == room => {
-                recovered.rooms.push((image, found.account.events.clone()));
-                accounts.insert(room, found.account);
+        match snapshot {
+            Ok(snapshot) if snapshot.room_id() == room => {
+                recovered.rooms.push((snapshot, found.room_log.events.clone()));
+                room_logs.insert(room, found.room_log);
             }
             Ok(_) => recovered.broken.push((room, "its image is of another room".to_owned())),
             Err(reason) => recovered.broken.push((room, reason)),
         }
     }
-    Ok((accounts, recovered, files))
+    Ok((room_logs, recovered, files))
 }
 
 /// What has been read so far.
@@ -294,7 +294,7 @@ pub(super) struct Reading {
 
 #[derive(Default)]
 struct Found {
-    account: Account,
+    room_log: RoomLog,
     /// Why the room is not whole.
     gap: Option<String>,
 }
@@ -330,31 +330,31 @@ impl Reading {
         }
         let is_known = self.rooms.contains_key(&entry.room);
         let found = self.rooms.entry(entry.room).or_default();
-        let account = &mut found.account;
-        let continues = is_known && account.next == entry.number;
-        account.next = entry.number.wrapping_add(1);
+        let room_log = &mut found.room_log;
+        let continues = is_known && room_log.next == entry.number;
+        room_log.next = entry.number.wrapping_add(1);
         match entry.kind {
             WHOLE_IMAGE => {
-                account.image = entry.bytes.to_vec();
+                room_log.snapshot = entry.bytes.to_vec();
                 found.gap = Some("its events are missing".to_owned());
             }
             WHOLE_EVENTS => {
-                account.events = entry.bytes.to_vec();
+                room_log.events = entry.bytes.to_vec();
                 found.gap = None;
             }
-            IMAGE => {
-                account.image = entry.bytes.to_vec();
+            SNAPSHOT => {
+                room_log.snapshot = entry.bytes.to_vec();
                 // The first image of a room begins it; any other has to continue it.
                 if entry.number != 0 && !continues {
                     found.gap.get_or_insert_with(|| format!("entries before number {} are missing", entry.number));
                 }
                 if entry.number == 0 {
                     found.gap = None;
-                    account.events.clear();
+                    room_log.events.clear();
                 }
             }
             EVENT => {
-                account.events.extend_from_slice(entry.bytes);
+                room_log.events.extend_from_slice(entry.bytes);
                 if !continues {
                     found.gap.get_or_insert_with(|| format!("entries before number {} are missing", entry.number));
                 }

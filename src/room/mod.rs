@@ -5,8 +5,7 @@
 
 mod connection;
 mod effect;
-mod happening;
-mod image;
+mod event_history;
 mod journal;
 mod journal_file;
 mod journal_sync;
@@ -16,22 +15,23 @@ mod presence;
 mod restored;
 #[expect(clippy::module_inception, reason = "the folder is the live tables, the file is one room")]
 mod room;
+mod room_event;
 mod rooms;
 mod seats;
-mod story;
+mod snapshot;
 mod table;
 mod task;
 mod time;
 mod waiting;
 
-pub use connection::{Connection, ConnectionId, Outbox, Outgoing, connection};
-pub use effect::{Effect, Farewell, Input, JoinError, Newcomer};
-pub use happening::{Happening, RoomStage};
-pub use image::{EventBytes, Image, Note, RestoreError};
+pub use connection::{Connection, ConnectionId, FrameReceiver, Outgoing, connection};
+pub use effect::{DisconnectKind, Effect, Input, JoinError, JoinRequest};
 pub use journal::{Journal, JournalStatus};
 pub use journal_file::{JournalError, Recovered};
 pub use options::{JournalOptions, Options, RoomIds};
-pub use room::{Life, Room};
+pub use room::{Lifecycle, Room};
+pub use room_event::{RoomEvent, RoomStage};
 pub use rooms::{CreateError, Keep, Kept, LISTED_MAX, LobbyWatch, RoomCount, RoomHandle, Rooms, Seated, SendError};
 pub use seats::COLORS as AVATAR_COLORS;
+pub use snapshot::{EventBytes, Note, RestoreError, RoomSnapshot};
 pub use time::{Clock, Time};

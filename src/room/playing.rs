@@ -7,8 +7,8 @@ use crate::game::{Action, ActionError, BySeat, DealProof, Event, Game, Phase, Se
 use crate::protocol::{TableEvent, WonTurn};
 
 use super::Time;
-use super::image::{EventBytes, event_bytes, passed_bytes};
-use super::story::Story;
+use super::event_history::EventHistory;
+use super::snapshot::{EventBytes, event_bytes, passed_bytes};
 
 /// What the table shows. Players can act in `Asking`, `Declaring` and `Turning`; the others pass by themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl Stage {
 
 /// A bot that makes up its mind.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Thinking {
+pub(super) struct PendingDecision {
     /// It acts no sooner.
     pub(super) due: Time,
     /// Tells its answer from an older one's.
@@ -70,7 +70,7 @@ pub(super) struct Thinking {
 /// A decision that takes this much longer than it should is not waited for any more.
 const LOST_IN_THOUGHT: Duration = Duration::from_secs(2);
 
-impl Thinking {
+impl PendingDecision {
     /// When it acts, or is lost in thought.
     pub(super) fn wakes_at(&self) -> Time {
         match self.action {
@@ -97,7 +97,7 @@ pub(super) struct Playing {
     pub(super) stage_began: Time,
     /// When the one whose move it is will be played for.
     pub(super) turn_ends: Option<Time>,
-    pub(super) thinking: BySeat<Option<Thinking>>,
+    pub(super) thinking: BySeat<Option<PendingDecision>>,
     pub(super) last_ticket: u32,
     pub(super) last_turn: Option<TurnResult>,
     pub(super) moves: Vec<Move>,
@@ -109,14 +109,14 @@ pub(super) struct Playing {
     /// Each round's points and the totals after it.
     pub(super) scores: Vec<(BySeat<i32>, BySeat<i32>)>,
     /// What all may know of what happened.
-    pub(super) story: Story,
+    pub(super) event_history: EventHistory,
 }
 
 impl Playing {
     /// A game that begins now, of which the last `most_told` events are told again.
     pub(super) fn new(game_id: GameId, proof: DealProof, now: Time, most_told: usize) -> Self {
-        let mut story = Story::new(most_told);
-        story.tell(GameTime::START, 1, TableEvent::Dealt { multiplier: 1 });
+        let mut event_history = EventHistory::new(most_told);
+        event_history.tell(GameTime::START, 1, TableEvent::Dealt { multiplier: 1 });
         Self {
             game: Game::new(proof.deal_seed()),
             game_id,
@@ -134,7 +134,7 @@ impl Playing {
             takeovers: Vec::new(),
             ended_at: None,
             scores: Vec::new(),
-            story,
+            event_history,
         }
     }
 
@@ -223,7 +223,7 @@ impl Playing {
     /// A stage that passes has no time of its own in the journal: what it tells has that of the move before.
     fn tell(&mut self, event: TableEvent) {
         let at = self.last_move_at();
-        self.story.tell(at, self.game.public().round, event);
+        self.event_history.tell(at, self.game.public().round, event);
     }
 
     /// The present stage's pause is over: takes the step of the rules that goes with it, and enters the next stage.
@@ -272,7 +272,7 @@ impl Playing {
             None if is_full => {}
             None => self.takeovers.push(Takeover { seat, from, to: None }),
         }
-        self.story.tell(from, self.game.public().round, TableEvent::Left(seat));
+        self.event_history.tell(from, self.game.public().round, TableEvent::Left(seat));
     }
 
     /// The player is back. Once the game is over there is nothing left to decide, and its record has been made.
@@ -283,7 +283,7 @@ impl Playing {
         let now = self.game_time(now);
         if let Some(takeover) = self.takeovers.iter_mut().rev().find(|takeover| takeover.seat == seat) {
             takeover.to.get_or_insert(now.max(takeover.from));
-            self.story.tell(now, self.game.public().round, TableEvent::Returned(seat));
+            self.event_history.tell(now, self.game.public().round, TableEvent::Returned(seat));
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::room::{Life, Room, State};
+use super::room::{Lifecycle, Room, State};
 use super::seats::{Human, Presence};
-use super::{Connection, ConnectionId, Effect, Farewell, Time};
+use super::{Connection, ConnectionId, DisconnectKind, Effect, Time};
 use crate::game::Seat;
 use crate::protocol::{CloseReason, ErrorType, PlayerName, SessionKey, server_message};
 
@@ -51,23 +51,23 @@ impl Room {
         if alike.len() >= UNKNOWN_SOCKETS
             && let Some(oldest) = alike.into_iter().min()
         {
-            self.turn_away(oldest);
+            self.close_unidentified(oldest);
         }
         self.members.push(Member { id: connection.id, session: connection.session, seat: None, is_listening: false });
     }
 
     /// More watch than may, because somebody begins to or is no player any more: the latest go.
-    pub(super) fn send_surplus_away(&mut self) {
+    pub(super) fn close_surplus_watchers(&mut self) {
         let watches = |member: &&Member| member.is_listening && !self.is_player(member);
         let mut watchers: Vec<ConnectionId> = self.members.iter().filter(watches).map(|member| member.id).collect();
         watchers.sort_unstable();
         for id in watchers.into_iter().skip(self.options.max_watchers_per_room) {
             self.refuse(id, ErrorType::Busy, "Too many people are watching this table");
-            self.turn_away(id);
+            self.close_unidentified(id);
         }
     }
 
-    fn turn_away(&mut self, id: ConnectionId) {
+    fn close_unidentified(&mut self, id: ConnectionId) {
         self.members.retain(|member| member.id != id);
         self.repeats.retain(|&(_, owed)| owed != id);
         self.effects.push(Effect::Close(id, CloseReason::Done));
@@ -81,32 +81,32 @@ impl Room {
         self.seats.humans().any(|(_, human)| human.session == Some(session))
     }
 
-    pub(super) fn disconnected(&mut self, id: ConnectionId, farewell: Farewell, now: Time) {
+    pub(super) fn disconnected(&mut self, id: ConnectionId, disconnect_kind: DisconnectKind, now: Time) {
         let Some(at) = self.members.iter().position(|member| member.id == id) else {
             return;
         };
         let member = self.members.swap_remove(at);
         self.repeats.retain(|&(_, owed)| owed != id);
         if let Some(seat) = member.seat {
-            self.vacate(seat, id, farewell, now);
+            self.vacate(seat, id, disconnect_kind, now);
         }
     }
 
     /// Nobody sits at this seat any more who came by this socket.
-    fn vacate(&mut self, seat: Seat, id: ConnectionId, farewell: Farewell, now: Time) {
+    fn vacate(&mut self, seat: Seat, id: ConnectionId, disconnect_kind: DisconnectKind, now: Time) {
         let playing = matches!(self.state, State::Playing(_));
         let is_over = matches!(&self.state, State::Playing(playing) if playing.game.winners().is_some());
-        let Some(human) = self.seats.human_mut(seat).filter(|human| human.presence == Presence::Here(id)) else {
+        let Some(human) = self.seats.human_mut(seat).filter(|human| human.presence == Presence::Connected(id)) else {
             return;
         };
         // A page that reloads, or goes from the room to the game, is back in a moment.
-        let grace = match farewell {
+        let grace = match disconnect_kind {
             _ if playing => RETURN_WITHIN,
-            Farewell::Lost => RELOAD_WITHIN,
-            Farewell::Clean => Duration::ZERO,
+            DisconnectKind::Lost => RELOAD_WITHIN,
+            DisconnectKind::Clean => Duration::ZERO,
         };
-        human.presence = Presence::Expected { until: now + grace };
-        human.has_left_result = is_over && farewell == Farewell::Clean;
+        human.presence = Presence::Grace { until: now + grace };
+        human.has_left_result = is_over && disconnect_kind == DisconnectKind::Clean;
         if playing {
             self.watch_for_empty_room(now);
         } else if grace.is_zero() {
@@ -129,16 +129,16 @@ impl Room {
     }
 
     /// Those who were expected and have not come: before the game they lose the seat, in a game a bot takes over.
-    pub(super) fn miss_the_absent(&mut self, now: Time) {
+    pub(super) fn expire_grace(&mut self, now: Time) {
         let missing: Vec<Seat> = self
             .seats
             .humans()
-            .filter(|(_, human)| matches!(human.presence, Presence::Expected { until } if until <= now))
+            .filter(|(_, human)| matches!(human.presence, Presence::Grace { until } if until <= now))
             .map(|(seat, _)| seat)
             .collect();
         for seat in missing {
             match self.state {
-                _ if self.life == Life::Over => {}
+                _ if self.lifecycle == Lifecycle::Over => {}
                 State::Waiting => self.leave(seat, now),
                 State::Playing(_) => self.take_over(seat, now),
             }
@@ -189,12 +189,12 @@ impl Room {
         };
         // Who holds two seats sits on one at a time, however often he changes.
         if let Some(held) = held.filter(|held| *held != seat) {
-            self.vacate(held, id, Farewell::Lost, now);
+            self.vacate(held, id, DisconnectKind::Lost, now);
         }
         let Some(human) = self.seats.human_mut(seat) else {
             return;
         };
-        let before = std::mem::replace(&mut human.presence, Presence::Here(id));
+        let before = std::mem::replace(&mut human.presence, Presence::Connected(id));
         let held_by = human.session;
         if session.is_some() {
             // A token moves the seat to the browser that shows it.
@@ -211,14 +211,14 @@ impl Room {
             }
         }
         self.closes_at = None;
-        self.send_surplus_away();
-        if self.life == Life::StandsStill {
+        self.close_surplus_watchers();
+        if self.lifecycle == Lifecycle::Suspended {
             self.go_on(now);
         }
         if before == Presence::Away {
             self.hand_back(seat, now);
         } else if session.is_some() && session != held_by {
-            self.remember_image();
+            self.journal_snapshot();
         }
     }
 
@@ -245,10 +245,10 @@ impl Room {
 
     /// The first player is back after a restart: the game goes on, with its full time for everybody.
     pub(super) fn go_on(&mut self, now: Time) {
-        self.life = Life::Live;
+        self.lifecycle = Lifecycle::Live;
         for seat in Seat::ALL {
             if let Some(human) = self.seats.human_mut(seat)
-                && let Presence::Expected { until } = &mut human.presence
+                && let Presence::Grace { until } = &mut human.presence
             {
                 *until = now + RETURN_AFTER_FIRST;
             }

@@ -7,7 +7,7 @@ use rand_pcg::Pcg64Mcg;
 
 use super::playing::Stage;
 use super::presence::RETURN_AFTER_FIRST;
-use super::room::{Life, Room, State};
+use super::room::{Lifecycle, Room, State};
 use super::seats::{Presence, Seats};
 use super::{Options, Time};
 use crate::archive::GameIds;
@@ -30,16 +30,16 @@ pub(super) struct Restored {
 
 impl Restored {
     /// The room, waiting for the first of its players to come back.
-    pub(super) fn stand_still(mut self, rng: Pcg64Mcg, options: Arc<Options>, now: Time) -> Room {
-        let (life, wait) = match self.state {
-            State::Playing(_) => (Life::StandsStill, GAME_WAITS_FOR_RETURN),
-            State::Waiting => (Life::Live, ROOM_WAITS_FOR_RETURN),
+    pub(super) fn suspend(mut self, rng: Pcg64Mcg, options: Arc<Options>, now: Time) -> Room {
+        let (lifecycle, wait) = match self.state {
+            State::Playing(_) => (Lifecycle::Suspended, GAME_WAITS_FOR_RETURN),
+            State::Waiting => (Lifecycle::Live, ROOM_WAITS_FOR_RETURN),
         };
         for seat in Seat::ALL {
             if let Some(human) = self.seats.human_mut(seat)
                 && human.presence != Presence::Away
             {
-                human.presence = Presence::Expected { until: now + wait };
+                human.presence = Presence::Grace { until: now + wait };
             }
         }
         let mut room = Room {
@@ -56,13 +56,13 @@ impl Restored {
             rng,
             game_ids: GameIds::default(),
             repeats: Vec::new(),
-            closes_at: (life == Life::StandsStill).then(|| now + wait),
+            closes_at: (lifecycle == Lifecycle::Suspended).then(|| now + wait),
             effects: Vec::new(),
-            life,
+            lifecycle,
         };
         if matches!(&room.state, State::Playing(playing) if playing.stage == Stage::Over) {
             // It may have ended right before the crash: the archive knows whether it has it already.
-            room.life = Life::Live;
+            room.lifecycle = Lifecycle::Live;
             room.resume(now);
             room.game_is_over(now);
             // Those who were looking at the result come back to it.

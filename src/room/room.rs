@@ -9,11 +9,11 @@ use std::sync::Arc;
 use rand::{Rng, RngExt};
 use rand_pcg::Pcg64Mcg;
 
-use super::image::Note;
 use super::playing::Playing;
 use super::presence::{CLAIM_SEAT_WITHIN, Member, REPEAT_AFTER};
 use super::seats::{COLORS, Human, Occupant, Presence, Seats};
-use super::{ConnectionId, Effect, Happening, Input, Newcomer, Options, RoomStage, Time};
+use super::snapshot::Note;
+use super::{ConnectionId, Effect, Input, JoinRequest, Options, RoomEvent, RoomStage, Time};
 use crate::archive::{Ended, GameId, GameIds, GameRecord, Player, PlayerKind};
 use crate::game::{BySeat, Seat, ServerSeed};
 use crate::protocol::server_message::{self, Occupant as ListedOccupant, RoomClosed, RoomSummary};
@@ -21,11 +21,11 @@ use crate::protocol::{ClientMessage, CloseReason, ErrorType, Frame, PlayerName, 
 
 /// Whether a room goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Life {
+pub enum Lifecycle {
     /// It does.
     Live,
     /// It was restored and stands still until one of its players is back.
-    StandsStill,
+    Suspended,
     /// The server stops; the room comes back with it.
     Stopped,
     /// It is over and can be forgotten.
@@ -60,7 +60,7 @@ pub struct Room {
     /// When the room closes if no player comes.
     pub(super) closes_at: Option<Time>,
     pub(super) effects: Vec<Effect>,
-    pub(super) life: Life,
+    pub(super) lifecycle: Lifecycle,
 }
 
 impl Room {
@@ -69,7 +69,7 @@ impl Room {
     #[must_use]
     pub fn open(
         id: RoomId,
-        host: Newcomer,
+        host: JoinRequest,
         secret: ServerSeed,
         mut rng: Pcg64Mcg,
         options: Arc<Options>,
@@ -93,7 +93,7 @@ impl Room {
             repeats: Vec::new(),
             closes_at: None,
             effects: Vec::new(),
-            life: Life::Live,
+            lifecycle: Lifecycle::Live,
         }
     }
 
@@ -102,16 +102,16 @@ impl Room {
         match input {
             Input::Connected(connection) => self.connected(&connection),
             Input::Said(id, message) => self.said(id, message, now),
-            Input::Disconnected(id, farewell) => self.disconnected(id, farewell, now),
+            Input::Disconnected(id, disconnect_kind) => self.disconnected(id, disconnect_kind, now),
             Input::Join { who, reply } => {
                 let answer = self.join(who, now);
                 // A joiner who did not wait loses his seat when nobody claims it.
                 reply.send(answer).ok();
             }
-            Input::Thought { seat, ticket, action } => self.thought(seat, ticket, action, now),
+            Input::BotDecided { seat, ticket, action } => self.bot_decided(seat, ticket, action, now),
             Input::CloseRoom(why) => self.close_by_operator(why.as_deref(), now),
-            Input::MakeRoom if self.stage() == RoomStage::Over => self.close(RoomClosed::Finished, now),
-            Input::MakeRoom => {}
+            Input::ReclaimMemory if self.stage() == RoomStage::Over => self.close(RoomClosed::Finished, now),
+            Input::ReclaimMemory => {}
             Input::Stop => self.stop(),
         }
         std::mem::take(&mut self.effects)
@@ -120,8 +120,8 @@ impl Room {
     /// Does what is due and says what is to be done.
     pub fn wake(&mut self, now: Time) -> Vec<Effect> {
         self.repeat_updates(now);
-        if self.life != Life::StandsStill {
-            self.miss_the_absent(now);
+        if self.lifecycle != Lifecycle::Suspended {
+            self.expire_grace(now);
         }
         if self.closes_at.is_some_and(|at| at <= now) {
             self.close(self.why_empty(), now);
@@ -133,15 +133,15 @@ impl Room {
     /// When [`wake`](Self::wake) has something to do.
     #[must_use]
     pub fn wake_at(&self) -> Option<Time> {
-        match self.life {
-            Life::Live => {}
-            Life::StandsStill => return self.closes_at,
-            Life::Stopped | Life::Over => return None,
+        match self.lifecycle {
+            Lifecycle::Live => {}
+            Lifecycle::Suspended => return self.closes_at,
+            Lifecycle::Stopped | Lifecycle::Over => return None,
         }
         let repeat = self.repeats.iter().map(|&(at, _)| at).min();
         let absent = self.seats.humans().filter_map(|(_, human)| match human.presence {
-            Presence::Expected { until } => Some(until),
-            Presence::Here(_) | Presence::Away => None,
+            Presence::Grace { until } => Some(until),
+            Presence::Connected(_) | Presence::Away => None,
         });
         [repeat, absent.min(), self.closes_at, self.wake_table_at()].into_iter().flatten().min()
     }
@@ -163,8 +163,8 @@ impl Room {
 
     /// Whether the room goes on.
     #[must_use]
-    pub const fn life(&self) -> Life {
-        self.life
+    pub const fn lifecycle(&self) -> Lifecycle {
+        self.lifecycle
     }
 
     /// How far it is.
@@ -222,7 +222,7 @@ impl Room {
     }
 
     /// Sends the same to everybody who listens.
-    pub(super) fn tell_all(&mut self, frame: &Frame) {
+    pub(super) fn broadcast(&mut self, frame: &Frame) {
         let listening = self.members.iter().filter(|member| member.is_listening);
         self.effects.extend(listening.map(|member| Effect::Send(member.id, frame.clone())));
     }
@@ -260,7 +260,7 @@ impl Room {
     /// A seat changed before the game: everybody at the room and in the lobby sees it.
     pub(super) fn seats_changed(&mut self, now: Time) {
         self.last_activity = now;
-        self.remember_image();
+        self.journal_snapshot();
         self.tell_room_update();
         self.effects.push(Effect::Listed);
     }
@@ -279,7 +279,7 @@ impl Room {
             _ => member.seat,
         };
         if seat.is_none() && !was_listening {
-            self.send_surplus_away();
+            self.close_surplus_watchers();
             if self.member(id).is_none() {
                 return;
             }
@@ -376,9 +376,9 @@ impl Room {
 
     // What survives a restart.
 
-    pub(super) fn remember_image(&mut self) {
-        let image = self.image();
-        self.effects.push(Effect::Remember(Note::Image(Box::new(image))));
+    pub(super) fn journal_snapshot(&mut self) {
+        let snapshot = self.snapshot();
+        self.effects.push(Effect::Journal(Note::RoomSnapshot(Box::new(snapshot))));
     }
 
     /// The events of the running game, as the journal keeps them.
@@ -407,7 +407,7 @@ impl Room {
     /// A game that was under way is kept as abandoned; one whose last play lies on the table is won, though nobody has been
     /// shown that yet.
     fn close_with(&mut self, why: RoomClosed, closed: &Frame, now: Time) {
-        if self.life == Life::Over {
+        if self.lifecycle == Lifecycle::Over {
             return;
         }
         if let State::Playing(playing) = &self.state
@@ -418,16 +418,16 @@ impl Room {
                 let (rounds, took) = (playing.game.public().round, now.since(playing.started_at));
                 let record = self.record(playing, Ended::Won, now);
                 self.effects.push(Effect::Archive(Box::new(record)));
-                self.happened(Happening::Finished { game, rounds, took });
+                self.report(RoomEvent::Finished { game, rounds, took });
             } else {
                 let record = self.record(playing, Ended::Abandoned, now);
                 self.effects.push(Effect::Archive(Box::new(record)));
-                self.happened(Happening::Abandoned { game });
+                self.report(RoomEvent::Abandoned { game });
             }
         }
-        self.tell_all(closed);
-        self.life = Life::Over;
-        self.happened(Happening::Closed(why));
+        self.broadcast(closed);
+        self.lifecycle = Lifecycle::Over;
+        self.report(RoomEvent::Closed(why));
         self.effects.push(Effect::Listed);
     }
 
@@ -436,14 +436,14 @@ impl Room {
         if self.stage() == RoomStage::Over { RoomClosed::Finished } else { RoomClosed::Abandoned }
     }
 
-    pub(super) fn happened(&mut self, happening: Happening) {
-        self.effects.push(Effect::Happened(happening));
+    pub(super) fn report(&mut self, room_event: RoomEvent) {
+        self.effects.push(Effect::Report(room_event));
     }
 
     /// The server stops: clients come back to where they were when it is up again.
     fn stop(&mut self) {
         self.effects.extend(self.members.iter().map(|member| Effect::Close(member.id, CloseReason::Restart)));
-        self.life = Life::Stopped;
+        self.lifecycle = Lifecycle::Stopped;
     }
 
     pub(super) fn record(&self, playing: &Playing, ended: Ended, now: Time) -> GameRecord {

@@ -14,8 +14,8 @@ use serde_json::json;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::happening::{Happening, RoomStage, Vitals};
-use super::{Clock, Image, Input, JoinError, Journal, Newcomer, Options, RestoreError, Room, Time, task};
+use super::room_event::{RoomEvent, RoomStage, RoomStats};
+use super::{Clock, Input, JoinError, JoinRequest, Journal, Options, RestoreError, Room, RoomSnapshot, Time, task};
 use crate::archive::{GameId, GameRecord};
 use crate::game::{Seat, ServerSeed};
 use crate::observe::{EventKind, Events, Metrics};
@@ -33,12 +33,12 @@ const ID_ATTEMPTS: u32 = 64;
 
 /// An input on its way to a room, and since when.
 #[derive(Debug)]
-pub(super) struct Post {
+pub(super) struct Envelope {
     pub(super) input: Input,
     pub(super) sent: Instant,
 }
 
-impl Post {
+impl Envelope {
     pub(super) fn now(input: Input) -> Self {
         Self { input, sent: Instant::now() }
     }
@@ -47,9 +47,9 @@ impl Post {
 /// The way to one room.
 #[derive(Debug, Clone)]
 pub struct RoomHandle {
-    inbox: mpsc::Sender<Post>,
+    inbox: mpsc::Sender<Envelope>,
     summary: watch::Receiver<RoomSummary>,
-    vitals: Arc<Vitals>,
+    stats: Arc<RoomStats>,
 }
 
 /// Why a room takes no input.
@@ -63,11 +63,11 @@ pub enum SendError {
 
 impl RoomHandle {
     pub(super) const fn new(
-        inbox: mpsc::Sender<Post>,
+        inbox: mpsc::Sender<Envelope>,
         summary: watch::Receiver<RoomSummary>,
-        vitals: Arc<Vitals>,
+        stats: Arc<RoomStats>,
     ) -> Self {
-        Self { inbox, summary, vitals }
+        Self { inbox, summary, stats }
     }
 
     /// Hands an input to the room without waiting.
@@ -75,7 +75,7 @@ impl RoomHandle {
     /// # Errors
     /// [`SendError`] if it is over or has too much to do.
     pub fn send(&self, input: Input) -> Result<(), SendError> {
-        self.inbox.try_send(Post::now(input)).map_err(|error| match error {
+        self.inbox.try_send(Envelope::now(input)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => SendError::Busy,
             mpsc::error::TrySendError::Closed(_) => SendError::Gone,
         })
@@ -87,7 +87,7 @@ impl RoomHandle {
     /// # Errors
     /// [`SendError::Gone`] if the room is over.
     pub async fn deliver(&self, input: Input) -> Result<(), SendError> {
-        self.inbox.send(Post::now(input)).await.map_err(|_| SendError::Gone)
+        self.inbox.send(Envelope::now(input)).await.map_err(|_| SendError::Gone)
     }
 
     /// The room as lists show it.
@@ -99,25 +99,25 @@ impl RoomHandle {
     /// How far the room is.
     #[must_use]
     pub fn stage(&self) -> RoomStage {
-        self.vitals.stage()
+        self.stats.stage()
     }
 
     /// The round that is played there, from 1; 0 before the game.
     #[must_use]
     pub fn round(&self) -> u32 {
-        self.vitals.round()
+        self.stats.round()
     }
 
     /// When a person last took or left a seat before the game, began it, or moved.
     #[must_use]
     pub fn last_activity(&self) -> Time {
-        self.vitals.last_activity()
+        self.stats.last_activity()
     }
 
     /// How many sockets are at it, those who watch included.
     #[must_use]
     pub fn sockets(&self) -> u32 {
-        self.vitals.sockets()
+        self.stats.sockets()
     }
 }
 
@@ -198,7 +198,7 @@ struct Registry {
     journal: Journal,
     metrics: Arc<Metrics>,
     events: Events,
-    thinkers: Arc<Semaphore>,
+    bot_permits: Arc<Semaphore>,
     /// Counts changes of the list.
     list_version: watch::Sender<u64>,
     /// The list as last encoded.
@@ -240,7 +240,7 @@ impl Rooms {
             journal,
             metrics,
             events,
-            thinkers: Arc::new(Semaphore::new(cores)),
+            bot_permits: Arc::new(Semaphore::new(cores)),
             list_version: watch::Sender::new(0),
             list: Mutex::default(),
             elsewhere: Mutex::default(),
@@ -288,7 +288,7 @@ impl Rooms {
             let options = Arc::clone(&registry.options);
             let now = registry.clock.now();
             self.0.events.note(EventKind::RoomOpened, json!({ "room": id, "host": name.as_str() }));
-            let host = Newcomer { session, name, token: token.key() };
+            let host = JoinRequest { session, name, token: token.key() };
             let room = Room::open(id, host, ServerSeed::new(secret), rng, options, now);
             place.insert(task::spawn(room, self.clone()));
             self.list_changed();
@@ -311,14 +311,14 @@ impl Rooms {
     /// A game under way that `is_kept` already was abandoned right before the end of the server, and is over.
     pub fn restore(
         &self,
-        rooms: Vec<(Image, Vec<u8>)>,
+        rooms: Vec<(RoomSnapshot, Vec<u8>)>,
         is_kept: impl Fn(GameId) -> bool,
     ) -> Vec<(RoomId, RestoreError)> {
         let mut broken = Vec::new();
-        for (image, events) in rooms {
-            let id = image.room_id();
+        for (snapshot, events) in rooms {
+            let id = snapshot.room_id();
             let rng = Pcg64Mcg::seed_from_u64(getrandom::u64().unwrap_or(0));
-            match Room::restore(&image, &events, rng, Arc::clone(&self.0.options), self.0.clock.now()) {
+            match Room::restore(&snapshot, &events, rng, Arc::clone(&self.0.options), self.0.clock.now()) {
                 Ok(room) if room.game_under_way().is_some_and(&is_kept) => {
                     // A queue that is full so early leaves it to the next start.
                     let _forgotten = self.0.journal.forget(id);
@@ -348,7 +348,7 @@ impl Rooms {
         name: PlayerName,
     ) -> Result<Seated, JoinError> {
         let token = SeatToken::random().ok_or(JoinError::Busy)?;
-        let seat = self.seat(room_id, Newcomer { session, name, token: token.key() }).await?;
+        let seat = self.seat(room_id, JoinRequest { session, name, token: token.key() }).await?;
         Ok(Seated { room_id, seat, token })
     }
 
@@ -356,7 +356,7 @@ impl Rooms {
     ///
     /// # Errors
     /// [`JoinError`] says why there is no seat.
-    pub async fn seat(&self, room_id: RoomId, who: Newcomer) -> Result<Seat, JoinError> {
+    pub async fn seat(&self, room_id: RoomId, who: JoinRequest) -> Result<Seat, JoinError> {
         if self.0.is_stopping.load(Ordering::Relaxed) {
             return Err(JoinError::Stopping);
         }
@@ -435,7 +435,7 @@ impl Rooms {
         let all_gone = async {
             for (_, room) in &over {
                 // A room that is gone needs no asking.
-                room.deliver(Input::MakeRoom).await.ok();
+                room.deliver(Input::ReclaimMemory).await.ok();
             }
             loop {
                 gone = over.iter().filter(|(id, _)| !self.0.rooms.contains_key(id)).count();
@@ -558,16 +558,16 @@ impl Rooms {
         &self.0.clock
     }
 
-    pub(super) fn thinkers(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.0.thinkers)
+    pub(super) fn bot_permits(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.0.bot_permits)
     }
 
     pub(super) fn list_changed(&self) {
         self.0.list_version.send_modify(|version| *version = version.wrapping_add(1));
     }
 
-    pub(super) fn tell(&self, room: RoomId, happening: Happening) {
-        happening.tell(room, &self.0.metrics, &self.0.events);
+    pub(super) fn tell(&self, room: RoomId, room_event: RoomEvent) {
+        room_event.tell(room, &self.0.metrics, &self.0.events);
     }
 
     pub(super) fn keep(&self, record: GameRecord) -> Kept {
@@ -674,26 +674,26 @@ mod tests {
                 break place;
             }
         };
-        let host = Newcomer { session, name: "Bea".parse().unwrap(), token: SessionKey::of("token") };
+        let host = JoinRequest { session, name: "Bea".parse().unwrap(), token: SessionKey::of("token") };
         let rng = Pcg64Mcg::seed_from_u64(1);
         let options = Arc::clone(&rooms.0.options);
         let room = Room::open(id, host, ServerSeed::new([7; 32]), rng, options, rooms.0.clock.now());
-        let image = room.image();
+        let snapshot = room.snapshot();
         place.insert(task::spawn(room, rooms.clone()));
         assert_eq!(rooms.stop(Duration::from_secs(20)).await, 0);
         journal.close();
         let recovered = open(folder.path()).1;
-        assert_eq!(recovered.rooms, [(image, Vec::new())]);
+        assert_eq!(recovered.rooms, [(snapshot, Vec::new())]);
     }
 
     #[tokio::test]
     async fn a_room_that_does_not_come_back_keeps_its_id() {
         let rooms = rooms(&Journal::off(), Box::new(|_| Box::pin(async {}) as Kept));
         let no_secret = (5, 0, serde_bytes::Bytes::new(b""), 0, [(); 0], None::<()>);
-        let image = Image::from_bytes(&rmp_serde::to_vec(&no_secret).unwrap()).unwrap();
-        let id = image.room_id();
+        let snapshot = RoomSnapshot::from_bytes(&rmp_serde::to_vec(&no_secret).unwrap()).unwrap();
+        let id = snapshot.room_id();
         assert!(rooms.free_place(id).is_some());
-        let broken = rooms.restore(vec![(image, Vec::new())], |_| false);
+        let broken = rooms.restore(vec![(snapshot, Vec::new())], |_| false);
         assert_eq!(broken, [(id, RestoreError::Field("secret"))]);
         assert!(rooms.is_empty() && rooms.free_place(id).is_none());
     }

@@ -3,7 +3,7 @@
 use crate::game::{BySeat, Entropy, Level, Seat};
 use crate::protocol::{PlayerName, SessionKey};
 
-use super::{ConnectionId, Newcomer, Time};
+use super::{ConnectionId, JoinRequest, Time};
 
 /// A seat's occupant.
 #[derive(Debug, Clone)]
@@ -32,23 +32,23 @@ pub(super) struct Human {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Presence {
     /// Through this socket.
-    Here(ConnectionId),
+    Connected(ConnectionId),
     /// Not at the moment; until then nothing is made of it.
-    Expected { until: Time },
+    Grace { until: Time },
     /// Gone, and a bot plays.
     Away,
 }
 
 impl Human {
     /// Somebody who has taken a seat and has until then to come and sit on it.
-    pub(super) fn new(who: Newcomer, color: &'static str, until: Time) -> Self {
+    pub(super) fn new(who: JoinRequest, color: &'static str, until: Time) -> Self {
         Self {
             name: who.name,
             color,
             session: who.session,
             token: who.token,
             entropy: None,
-            presence: Presence::Expected { until },
+            presence: Presence::Grace { until },
             has_left_result: false,
         }
     }
@@ -60,7 +60,7 @@ impl Human {
     }
 
     pub(super) fn is_here(&self) -> bool {
-        matches!(self.presence, Presence::Here(_))
+        matches!(self.presence, Presence::Connected(_))
     }
 }
 

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::image::Note;
-use super::playing::{Playing, Stage, Thinking};
+use super::event_history::EventHistory;
+use super::playing::{PendingDecision, Playing, Stage};
 use super::room::State;
 use super::seats::{Occupant, Presence};
-use super::story::Story;
-use super::{ConnectionId, Effect, Happening, Life, Room, Time};
+use super::snapshot::Note;
+use super::{ConnectionId, Effect, Lifecycle, Room, RoomEvent, Time};
 use crate::archive::{Ended, Move};
 use crate::game::{Action, ActionError, BySeat, Declaration, Level, Phase, PieceSet, Seat, View, choose};
 use crate::protocol::server_message::{self, RoomClosed};
@@ -44,7 +44,7 @@ impl Room {
     /// The host has started: the first hands are dealt.
     pub(super) fn begin(&mut self, playing: Playing, now: Time) {
         self.state = State::Playing(Box::new(playing));
-        self.remember_image();
+        self.journal_snapshot();
         self.enter_stage(now);
     }
 
@@ -82,7 +82,7 @@ impl Room {
             return;
         };
         let ended_at = *playing.ended_at.get_or_insert(now);
-        self.remember_image();
+        self.journal_snapshot();
         let Some(playing) = self.playing() else {
             return;
         };
@@ -90,7 +90,7 @@ impl Room {
         let (game, rounds) = (playing.game_id, playing.game.public().round);
         let took = ended_at.since(playing.started_at);
         self.effects.push(Effect::Archive(Box::new(record)));
-        self.happened(Happening::Finished { game, rounds, took });
+        self.report(RoomEvent::Finished { game, rounds, took });
         self.closes_at = None;
         self.watch_for_empty_room(now);
     }
@@ -136,11 +136,11 @@ impl Room {
                 None
             }
         };
-        playing.thinking[seat] = Some(Thinking { due: now + pause, ticket, action });
+        playing.thinking[seat] = Some(PendingDecision { due: now + pause, ticket, action });
     }
 
     /// A bot's decision has arrived; it acts when it is due.
-    pub(super) fn thought(&mut self, seat: Seat, ticket: u32, action: Action, now: Time) {
+    pub(super) fn bot_decided(&mut self, seat: Seat, ticket: u32, action: Action, now: Time) {
         if let Some(playing) = self.playing_mut()
             && let Some(thinking) = playing.thinking[seat].as_mut().filter(|thinking| thinking.ticket == ticket)
         {
@@ -152,14 +152,14 @@ impl Room {
     /// When [`wake_table`](Self::wake_table) has something to do.
     pub(super) fn wake_table_at(&self) -> Option<Time> {
         let playing = self.playing()?;
-        let bots = playing.thinking.iter().flatten().map(Thinking::wakes_at).min();
+        let bots = playing.thinking.iter().flatten().map(PendingDecision::wakes_at).min();
         [playing.stage_ends, playing.turn_ends, bots].into_iter().flatten().min()
     }
 
     /// Does one thing that is due at the table. One only, so that a room without pauses does not keep its thread, and
     /// its messages do not outrun those who read them.
     pub(super) fn wake_table(&mut self, now: Time) {
-        let Some(playing) = self.playing().filter(|_| self.life == Life::Live) else {
+        let Some(playing) = self.playing().filter(|_| self.lifecycle == Lifecycle::Live) else {
             return;
         };
         let due = playing.thinking.pairs().find_map(|(seat, thinking)| {
@@ -191,7 +191,7 @@ impl Room {
         let before = playing.events.len();
         playing.pass();
         let event = playing.events_since(before);
-        self.effects.push(Effect::Remember(Note::Event(event)));
+        self.effects.push(Effect::Journal(Note::Event(event)));
         if self.playing().is_some_and(|playing| playing.stage == Stage::Over) {
             self.game_is_over(now);
         }
@@ -261,7 +261,7 @@ impl Room {
         let before = playing.events.len();
         let has_moved_on = playing.act(Move { seat, action, at })?;
         let event = playing.events_since(before);
-        self.effects.push(Effect::Remember(Note::Event(event)));
+        self.effects.push(Effect::Journal(Note::Event(event)));
         if has_moved_on {
             self.enter_stage(now);
         } else {
@@ -285,8 +285,8 @@ impl Room {
             }
             if self.seats.bot_level(seat).is_none() {
                 let told = server_message::player_timed_out(self.seats.name(seat));
-                self.tell_all(&told);
-                self.happened(Happening::PlayedFor);
+                self.broadcast(&told);
+                self.report(RoomEvent::PlayedFor);
             }
             let action = choose(Level::Normal, &view, &mut self.rng);
             self.act_for(seat, action, now);
@@ -316,12 +316,12 @@ impl Room {
         };
         playing.begin_takeover(seat, now);
         let told = server_message::player_disconnected(name.as_str());
-        self.tell_all(&told);
-        self.happened(Happening::Lost(seat, name.as_str().to_owned()));
+        self.broadcast(&told);
+        self.report(RoomEvent::Lost(seat, name.as_str().to_owned()));
         if seat == self.host {
             self.hand_host_on(seat);
         }
-        self.remember_image();
+        self.journal_snapshot();
         self.await_decisions(now);
     }
 
@@ -332,7 +332,7 @@ impl Room {
         if let Some(new) = person.or_else(bot) {
             self.host = new;
             let told = server_message::host_changed(self.seats.name(old), self.seats.name(new));
-            self.tell_all(&told);
+            self.broadcast(&told);
         }
     }
 
@@ -344,9 +344,9 @@ impl Room {
         playing.thinking[seat] = None;
         playing.end_takeover(seat, now);
         let told = server_message::player_reconnected(self.seats.name(seat));
-        self.tell_all(&told);
-        self.happened(Happening::Back(seat, self.seats.name(seat).to_owned()));
-        self.remember_image();
+        self.broadcast(&told);
+        self.report(RoomEvent::Back(seat, self.seats.name(seat).to_owned()));
+        self.journal_snapshot();
         self.await_decisions(now);
     }
 
@@ -405,9 +405,9 @@ impl Room {
     /// Tells one client what happened meanwhile, as far as all may know it.
     pub(super) fn tell_missed(&mut self, id: ConnectionId, from: Option<u64>, to: Option<u64>) {
         let names = BySeat::from_fn(|seat| self.seats.name(seat));
-        let story = self.playing().map(|playing| &playing.story);
-        let events = story.map(|story| story.between(from, to, &names)).unwrap_or_default();
-        let frame = recovery_response(&events, story.and_then(Story::kept));
+        let event_history = self.playing().map(|playing| &playing.event_history);
+        let events = event_history.map(|event_history| event_history.between(from, to, &names)).unwrap_or_default();
+        let frame = recovery_response(&events, event_history.and_then(EventHistory::kept));
         self.send(id, frame);
     }
 
@@ -460,7 +460,7 @@ impl Room {
                 let is_here = self.seats.human(seat).is_some_and(super::seats::Human::is_here);
                 is_here.then(|| View::of(&playing.game, seat))
             }),
-            sequence: playing.story.last(),
+            sequence: playing.event_history.last(),
             screen,
             deadline: deadline
                 .map(|(ends, total)| Countdown { left_ms: millis(ends.since(now)), total_ms: millis(total) }),

@@ -8,9 +8,9 @@ use rand_pcg::Pcg64Mcg;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::happening::Vitals;
-use super::rooms::{Post, Shared};
-use super::{Connection, ConnectionId, Effect, Input, Life, Room, RoomHandle};
+use super::room_event::RoomStats;
+use super::rooms::{Envelope, Shared};
+use super::{Connection, ConnectionId, Effect, Input, Lifecycle, Room, RoomHandle};
 use crate::game::{Level, Seat, View, choose};
 use crate::protocol::server_message::RoomSummary;
 
@@ -27,29 +27,29 @@ const JOURNAL_RETRIES_AT_END: u32 = 30;
 pub(super) fn spawn(room: Room, shared: Shared) -> RoomHandle {
     let (inbox, inputs) = mpsc::channel(shared.options().inbox_capacity.max(1));
     let (summary, summaries) = watch::channel(room.summary());
-    let vitals = Arc::new(Vitals::default());
-    vitals.set(&room, 0);
+    let stats = Arc::new(RoomStats::default());
+    stats.set(&room, 0);
     let task = Task {
         room,
         connections: Vec::new(),
         summary,
-        vitals: Arc::clone(&vitals),
+        stats: Arc::clone(&stats),
         inbox: inbox.downgrade(),
         shared,
         retell_at: None,
         keeping: None,
     };
     tokio::spawn(task.run(inputs));
-    RoomHandle::new(inbox, summaries, vitals)
+    RoomHandle::new(inbox, summaries, stats)
 }
 
 struct Task {
     room: Room,
     connections: Vec<Connection>,
     summary: watch::Sender<RoomSummary>,
-    vitals: Arc<Vitals>,
+    stats: Arc<RoomStats>,
     /// Our own inbox, for bots that think elsewhere. Weak: the registry keeps a room alive.
-    inbox: mpsc::WeakSender<Post>,
+    inbox: mpsc::WeakSender<Envelope>,
     shared: Shared,
     /// The journal has missed something: it is told everything again, then at the latest.
     retell_at: Option<Instant>,
@@ -58,15 +58,15 @@ struct Task {
 }
 
 impl Task {
-    async fn run(mut self, mut inputs: mpsc::Receiver<Post>) {
+    async fn run(mut self, mut inputs: mpsc::Receiver<Envelope>) {
         let sleep = tokio::time::sleep_until(Instant::now());
         tokio::pin!(sleep);
         // The journal learns of a new room at once; a restored one may have something to do at once.
         self.retell();
         let effects = self.room.wake(self.shared.clock().now());
         self.carry_out(effects);
-        self.vitals.set(&self.room, 0);
-        while matches!(self.room.life(), Life::Live | Life::StandsStill) {
+        self.stats.set(&self.room, 0);
+        while matches!(self.room.lifecycle(), Lifecycle::Live | Lifecycle::Suspended) {
             let room_wakes_at = self.room.wake_at().map(|time| self.shared.clock().instant(time));
             let wake_at = [room_wakes_at, self.retell_at].into_iter().flatten().min();
             if let Some(wake_at) = wake_at
@@ -76,7 +76,7 @@ impl Task {
             }
             tokio::select! {
                 input = inputs.recv() => match input {
-                    Some(post) => self.take(post),
+                    Some(envelope) => self.take(envelope),
                     None => break,
                 },
                 () = &mut sleep, if wake_at.is_some() => {
@@ -84,21 +84,21 @@ impl Task {
                         self.retell();
                         continue;
                     }
-                    self.let_readers_catch_up().await;
+                    self.wait_for_slow_readers().await;
                     let effects = self.room.wake(self.shared.clock().now());
                     self.carry_out(effects);
-                    self.vitals.set(&self.room, self.connections.len());
+                    self.stats.set(&self.room, self.connections.len());
                 }
             }
         }
         // Who still says something learns that nobody listens.
         drop(inputs);
         // What comes back as the journal knows it: a room of a server that stops, and a game until the archive has it.
-        if self.room.life() == Life::Stopped || self.keeping.is_some() {
-            self.tell_the_rest().await;
+        if self.room.lifecycle() == Lifecycle::Stopped || self.keeping.is_some() {
+            self.flush_pending().await;
         }
         let id = self.room.id();
-        if self.room.life() == Life::Over {
+        if self.room.lifecycle() == Lifecycle::Over {
             let shared = self.shared.clone();
             let keeping = self.keeping.take();
             // The journal covers a finished game until the archive has it, and until then knows no other by this id.
@@ -123,7 +123,7 @@ impl Task {
     }
 
     /// What the journal has missed must reach it before the room is gone.
-    async fn tell_the_rest(&mut self) {
+    async fn flush_pending(&mut self) {
         for _ in 0..JOURNAL_RETRIES_AT_END {
             let Some(retell_at) = self.retell_at else { return };
             tokio::time::sleep_until(retell_at).await;
@@ -131,7 +131,7 @@ impl Task {
         }
     }
 
-    fn take(&mut self, Post { input, sent }: Post) {
+    fn take(&mut self, Envelope { input, sent }: Envelope) {
         let taken = Instant::now();
         let speaker = match &input {
             Input::Said(id, _) => Some(*id),
@@ -151,14 +151,14 @@ impl Task {
         if let Some(speaker) = speaker {
             if let Some(connection) = self.connection(speaker) {
                 connection.set_seated(self.room.is_seated(speaker));
-                connection.heed();
+                connection.mark_handled();
             }
             self.measure(sent, taken, handled);
         }
         if let Some(gone) = gone {
             self.connections.retain(|connection| connection.id != gone);
         }
-        self.vitals.set(&self.room, self.connections.len());
+        self.stats.set(&self.room, self.connections.len());
     }
 
     /// Measures what a client has said: since when it was on its way, was taken and was decided; now its effects are on
@@ -175,7 +175,7 @@ impl Task {
 
     /// The table's own steps can come faster than any socket takes them (at pace 0): they wait a little for those who
     /// lag behind. What players do never waits.
-    async fn let_readers_catch_up(&self) {
+    async fn wait_for_slow_readers(&self) {
         for _ in 0..SLOW_READER_STEPS {
             if !self.connections.iter().any(Connection::is_congested) {
                 return;
@@ -190,7 +190,7 @@ impl Task {
 
     fn carry_out(&mut self, effects: Vec<Effect>) {
         // The room is already where its notes lead to, so telling everything takes the place of all of them.
-        let retells = self.retell_at.is_some() && effects.iter().any(|effect| matches!(effect, Effect::Remember(_)));
+        let retells = self.retell_at.is_some() && effects.iter().any(|effect| matches!(effect, Effect::Journal(_)));
         if retells {
             self.retell();
         }
@@ -211,13 +211,13 @@ impl Task {
                     self.summary.send_replace(self.room.summary());
                     self.shared.list_changed();
                 }
-                Effect::Remember(_) if retells => {}
-                Effect::Remember(note) => {
+                Effect::Journal(_) if retells => {}
+                Effect::Journal(note) => {
                     if !self.shared.journal().note(self.room.id(), note) {
                         self.retell_at = Some(Instant::now() + JOURNAL_RETRY);
                     }
                 }
-                Effect::Happened(happening) => self.shared.tell(self.room.id(), happening),
+                Effect::Report(room_event) => self.shared.tell(self.room.id(), room_event),
                 Effect::Archive(record) => {
                     // First the journal: what the archive says has happened, a restart must not let happen otherwise.
                     let (written, kept) = (self.shared.journal().written(), self.shared.keep(*record));
@@ -231,10 +231,10 @@ impl Task {
     }
 
     fn think(&self, seat: Seat, ticket: u32, level: Level, view: Box<View>) {
-        let (inbox, thinkers, metrics) =
-            (self.inbox.clone(), self.shared.thinkers(), Arc::clone(self.shared.metrics()));
+        let (inbox, bot_permits, metrics) =
+            (self.inbox.clone(), self.shared.bot_permits(), Arc::clone(self.shared.metrics()));
         tokio::spawn(async move {
-            let Ok(_permit) = thinkers.acquire_owned().await else {
+            let Ok(_permit) = bot_permits.acquire_owned().await else {
                 return;
             };
             let decide = move || {
@@ -247,7 +247,7 @@ impl Task {
             let action = tokio::task::spawn_blocking(decide).await;
             if let (Ok(action), Some(inbox)) = (action, inbox.upgrade()) {
                 // A room that is over needs no decisions.
-                drop(inbox.send(Post::now(Input::Thought { seat, ticket, action })).await);
+                drop(inbox.send(Envelope::now(Input::BotDecided { seat, ticket, action })).await);
             }
         });
     }
@@ -281,8 +281,8 @@ mod tests {
         assert_eq!(unread.take(), Some((other, None)));
         assert_eq!(unread.take(), None);
         tokio::time::sleep(JOURNAL_RETRY).await;
-        let (told, image) = unread.take().unwrap();
-        assert!(told == room && image.is_some());
+        let (told, snapshot) = unread.take().unwrap();
+        assert!(told == room && snapshot.is_some());
         // And once is enough.
         tokio::time::sleep(3 * JOURNAL_RETRY).await;
         assert_eq!(unread.take(), None);
@@ -302,8 +302,8 @@ mod tests {
         };
         let (left, place) = tokio::join!(rooms.stop(patience), make_place);
         assert!(left == 0 && place.is_some());
-        let (told, image) = unread.take().unwrap();
-        assert!(told == room && image.is_some());
+        let (told, snapshot) = unread.take().unwrap();
+        assert!(told == room && snapshot.is_some());
     }
 
     #[tokio::test(start_paused = true)]
@@ -323,7 +323,7 @@ mod tests {
             let mut told = Vec::new();
             for _ in 0..20 {
                 tokio::time::sleep(JOURNAL_RETRY / 2).await;
-                told.extend(unread.take().map(|(told, image)| (told, image.is_some())));
+                told.extend(unread.take().map(|(told, snapshot)| (told, snapshot.is_some())));
             }
             told
         };

@@ -4,16 +4,16 @@ use rand::RngExt;
 
 use super::playing::Playing;
 use super::presence::CLAIM_SEAT_WITHIN;
-use super::room::{Life, Room, State};
+use super::room::{Lifecycle, Room, State};
 use super::seats::{Human, Occupant, bot_name};
-use super::{ConnectionId, Effect, Happening, JoinError, Newcomer, Time};
+use super::{ConnectionId, Effect, JoinError, JoinRequest, RoomEvent, Time};
 use crate::game::{BySeat, DealProof, Level, Seat};
 use crate::protocol::server_message::{self, RoomClosed};
 use crate::protocol::{ErrorType, PlayerName};
 
 impl Room {
-    pub(super) fn join(&mut self, who: Newcomer, now: Time) -> Result<Seat, JoinError> {
-        if self.life == Life::Over {
+    pub(super) fn join(&mut self, who: JoinRequest, now: Time) -> Result<Seat, JoinError> {
+        if self.lifecycle == Lifecycle::Over {
             return Err(JoinError::NotFound);
         }
         if !matches!(self.state, State::Waiting) {
@@ -31,7 +31,7 @@ impl Room {
         let seat = self.seats.first_free().ok_or(JoinError::Full)?;
         let colors = self.seats.free_colors();
         let color = colors.get(self.rng.random_range(0..colors.len().max(1))).copied().unwrap_or("blue");
-        self.happened(Happening::Joined(seat, who.name.as_str().to_owned()));
+        self.report(RoomEvent::Joined(seat, who.name.as_str().to_owned()));
         self.seats[seat] = Occupant::Human(Box::new(Human::new(who, color, now + CLAIM_SEAT_WITHIN)));
         self.seats_changed(now);
         Ok(seat)
@@ -75,7 +75,7 @@ impl Room {
         for id in told {
             self.send(id, server_message::room_closed(RoomClosed::PlayerRemoved));
         }
-        self.send_surplus_away();
+        self.close_surplus_watchers();
         self.seats_changed(now);
     }
 
@@ -106,7 +106,7 @@ impl Room {
         } else {
             self.told_left(seat);
             self.seats[seat] = Occupant::Free;
-            self.send_surplus_away();
+            self.close_surplus_watchers();
             self.seats_changed(now);
         }
     }
@@ -114,7 +114,7 @@ impl Room {
     /// Operators are told that a person's seat becomes free.
     pub(super) fn told_left(&mut self, seat: Seat) {
         if let Some(human) = self.seats.human(seat) {
-            self.happened(Happening::Left(seat, human.name.as_str().to_owned()));
+            self.report(RoomEvent::Left(seat, human.name.as_str().to_owned()));
         }
     }
 
@@ -130,10 +130,10 @@ impl Room {
         let random = self.rng_bytes();
         let game_id = self.game_ids.next(now.unix_ms(), random);
         self.last_activity = now;
-        self.happened(Happening::Started { game: game_id, persons: self.seats.humans().count() });
+        self.report(RoomEvent::Started { game: game_id, persons: self.seats.humans().count() });
         self.begin(Playing::new(game_id, proof, now, self.options.max_events_per_game), now);
         let started = server_message::game_started(self.id);
-        self.tell_all(&started);
+        self.broadcast(&started);
         self.effects.push(Effect::Listed);
     }
 }

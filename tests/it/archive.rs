@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use liap::archive::sink::{Answer, Content, Delivery, Held, Refusal, Sink, SinkError, SinkKind};
-use liap::archive::{Archive, GameId, GameRecord, Options, Player, PlayerKind, Query, Stored, Told, outcome};
+use liap::archive::{Archive, GameId, GameRecord, Options, Player, PlayerKind, Query, StoreOutcome, Stored, outcome};
 use liap::game::{BySeat, Level, Seat, Seating, Series};
 use liap::observe::{HealthStatus, Metrics};
 
@@ -38,7 +38,7 @@ pub(crate) fn games(count: usize) -> Vec<GameRecord> {
     (0..count).map(game).collect()
 }
 
-pub(crate) fn submit(archive: &Archive, record: &GameRecord) -> mpsc::Receiver<Told> {
+pub(crate) fn submit(archive: &Archive, record: &GameRecord) -> mpsc::Receiver<StoreOutcome> {
     let (tell, told) = mpsc::channel();
     // Not every test wants to know.
     archive.submit(record.clone(), move |answer| tell.send(answer).unwrap_or_default()).unwrap();
@@ -71,7 +71,7 @@ fn games_handed_over_are_found_now_and_after_a_restart() {
     let archive = open(folder.path());
     let told: Vec<_> = records.iter().map(|record| submit(&archive, record)).collect();
     for answer in told {
-        assert_eq!(answer.recv_timeout(PATIENCE), Ok(Told::Stored(Stored::Now)));
+        assert_eq!(answer.recv_timeout(PATIENCE), Ok(StoreOutcome::Stored(Stored::Now)));
     }
     let check = |archive: &Archive| {
         for record in &records {
@@ -113,8 +113,8 @@ fn a_game_handed_over_twice_is_kept_once() {
     let archive = open(folder.path());
     let record = &games(1)[0];
     let (first, second) = (submit(&archive, record), submit(&archive, record));
-    assert_eq!(first.recv_timeout(PATIENCE), Ok(Told::Stored(Stored::Now)));
-    assert_eq!(second.recv_timeout(PATIENCE), Ok(Told::Stored(Stored::Before)));
+    assert_eq!(first.recv_timeout(PATIENCE), Ok(StoreOutcome::Stored(Stored::Now)));
+    assert_eq!(second.recv_timeout(PATIENCE), Ok(StoreOutcome::Stored(Stored::Before)));
     assert_eq!(archive.totals("Mira").unwrap().games, 1);
 }
 
@@ -128,7 +128,15 @@ fn what_is_no_game_is_refused_and_nothing_else_suffers() {
     conflicting.room_id.push('x');
     let told: Vec<_> = records.iter().chain([&conflicting]).map(|record| submit(&archive, record)).collect();
     let told: Vec<_> = told.into_iter().map(|answer| answer.recv_timeout(PATIENCE).unwrap()).collect();
-    assert_eq!(told, [Told::Stored(Stored::Now), Told::Refused, Told::Stored(Stored::Now), Told::Refused]);
+    assert_eq!(
+        told,
+        [
+            StoreOutcome::Stored(Stored::Now),
+            StoreOutcome::Refused,
+            StoreOutcome::Stored(Stored::Now),
+            StoreOutcome::Refused
+        ]
+    );
     assert_eq!(archive.status().store.records, 2);
     assert!(archive.flush(PATIENCE));
     assert!(archive.close(PATIENCE));
@@ -235,7 +243,7 @@ fn a_refused_game_that_fails_its_group_holds_up_no_other() {
     let options = Options { retention_days: 0, ..Options::default() };
     let store = |archive: &Archive, records: &[GameRecord]| {
         for record in records {
-            assert_eq!(submit(archive, record).recv_timeout(PATIENCE), Ok(Told::Stored(Stored::Now)));
+            assert_eq!(submit(archive, record).recv_timeout(PATIENCE), Ok(StoreOutcome::Stored(Stored::Now)));
         }
     };
     let until_delivered = |archive: &Archive| {
@@ -282,7 +290,7 @@ fn a_start_removes_no_old_game_that_a_sink_is_owed() {
     };
     // Whoever finishes a game has looked for old ones before, if it looks for them at all.
     let store = |archive: &Archive, record: &GameRecord| {
-        assert_eq!(submit(archive, record).recv_timeout(PATIENCE), Ok(Told::Stored(Stored::Now)));
+        assert_eq!(submit(archive, record).recv_timeout(PATIENCE), Ok(StoreOutcome::Stored(Stored::Now)));
     };
     let archive = open();
     store(&archive, &records[0]);
@@ -319,7 +327,7 @@ fn a_group_is_written_when_it_is_full_or_due_or_wanted() {
         Archive::open(folder.path(), &options, Arc::new(Metrics::new("test", "test", false))).unwrap().0
     };
     let games = games(12);
-    let now_stored = Ok(Told::Stored(Stored::Now));
+    let now_stored = Ok(StoreOutcome::Stored(Stored::Now));
 
     let archive = open(3, Duration::from_secs(3600));
     let told: Vec<_> = games[..4].iter().map(|game| submit(&archive, game)).collect();
@@ -329,7 +337,7 @@ fn a_group_is_written_when_it_is_full_or_due_or_wanted() {
     assert_eq!(archive.status().store.records, 3);
     assert!(told[3].try_recv().is_err(), "the fourth waits for two more");
     archive.catch_up();
-    assert_eq!(told[3].try_recv(), Ok(Told::Stored(Stored::Now)));
+    assert_eq!(told[3].try_recv(), Ok(StoreOutcome::Stored(Stored::Now)));
     let told = submit(&archive, &games[4]);
     assert!(archive.close(PATIENCE), "closing lets nothing wait");
     assert_eq!(told.recv_timeout(PATIENCE), now_stored);

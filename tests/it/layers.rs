@@ -9,18 +9,21 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
     BTreeMap::from([
         ("game", &[] as &[_]),
         ("observe", &[]),
-        ("unverified", &[]),
+        ("insecure_tls", &[]),
         ("protocol", &["game"]),
         ("redis", &["observe"]),
         ("limit", &["observe", "redis"]),
-        ("archive", &["game", "observe", "unverified"]),
+        ("archive", &["game", "observe", "insecure_tls"]),
         ("room", &["game", "protocol", "archive", "observe"]),
         ("directory", &["game", "protocol", "room", "redis", "observe"]),
         ("load", &[]),
-        ("relief", &["room", "limit", "archive", "observe"]),
-        ("http", &["room", "protocol", "limit", "archive", "observe", "game", "relief", "directory"]),
+        ("memory_reclaimer", &["room", "limit", "archive", "observe"]),
+        ("http", &["room", "protocol", "limit", "archive", "observe", "game", "memory_reclaimer", "directory"]),
         ("config", &["room", "http", "limit", "archive", "observe", "redis", "directory"]),
-        ("server", &["room", "http", "limit", "archive", "observe", "redis", "directory", "config", "relief"]),
+        (
+            "server",
+            &["room", "http", "limit", "archive", "observe", "redis", "directory", "config", "memory_reclaimer"],
+        ),
         (
             "cli",
             &[
@@ -34,7 +37,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
                 "protocol",
                 "room",
                 "redis",
-                "unverified",
+                "insecure_tls",
             ],
         ),
     ])

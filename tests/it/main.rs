@@ -13,6 +13,8 @@
 mod abuse;
 /// Administration: the token, figures, actions, events, and memory that is given back.
 mod admin;
+/// What describes us to programs, held against what we do: `OpenAPI` and `AsyncAPI`.
+mod api_docs;
 /// The archive as a whole: games handed over, found, read, pruned, and still there after a restart.
 mod archive;
 /// `liap simulate`, `liap verify-deal` and `liap archive`, as a person runs them.
@@ -24,8 +26,6 @@ mod command_line;
 /// What every sink must do.
 #[cfg(any(feature = "s3", feature = "postgres"))]
 mod conforms;
-/// What describes us to programs, held against what we do: `OpenAPI` and `AsyncAPI`.
-mod described;
 /// Disks that are full or refuse while games run.
 mod disk;
 /// `liap doctor`, on sound and on unsound machines.

@@ -39,7 +39,7 @@ pub(super) fn profile(environment: &BTreeMap<String, String>) -> Result<BTreeMap
 
 /// Leaves nothing of the profile where the environment has a word of its own: a key goes with the secret and the token of
 /// the same source, and a region has two names there.
-pub(super) fn give_way(profile: &mut BTreeMap<String, String>, environment: &BTreeMap<String, String>) {
+pub(super) fn lower_priority(profile: &mut BTreeMap<String, String>, environment: &BTreeMap<String, String>) {
     const CREDENTIALS: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
     let is_set = |names: &[&str]| names.iter().any(|name| environment.get(*name).is_some_and(|it| !it.is_empty()));
     if is_set(&CREDENTIALS) {
@@ -120,7 +120,7 @@ mod tests {
         let left = |environment: &[(&str, &str)]| {
             let mut profile = profile_of("", ALL, None).unwrap();
             let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-            give_way(&mut profile, &environment.collect());
+            lower_priority(&mut profile, &environment.collect());
             profile.into_values().collect::<Vec<_>>().join(" ")
         };
         assert_eq!(left(&[]), "a http://d eu-central-1 b c");

@@ -19,7 +19,7 @@ use super::{Delivery, Refusal, Sink, SinkError, SinkKind};
 use crate::archive::archive::{Shared, now_ms};
 use crate::archive::store::{Kept, Numbered, Unreadable};
 use crate::archive::{GameId, Options, StoreError};
-use crate::observe::{Check, Metrics, give_way};
+use crate::observe::{Check, Metrics, lower_priority};
 
 /// Games of one group at most, whatever the settings say: all their forms are in memory.
 const MAX_GROUP: usize = 500;
@@ -42,7 +42,7 @@ const GATHER: Duration = Duration::from_millis(100);
 
 /// The deliveries to one sink.
 #[derive(Debug)]
-pub(in crate::archive) struct Courier {
+pub(in crate::archive) struct SinkWorker {
     state: Arc<State>,
     /// When to give up; `None` while the server runs.
     stop: watch::Sender<Option<Instant>>,
@@ -100,7 +100,7 @@ pub struct Failing {
     pub attempts: u32,
 }
 
-impl Courier {
+impl SinkWorker {
     /// Begins to deliver.
     pub(in crate::archive) fn start(
         shared: &Arc<Shared>,
@@ -115,7 +115,7 @@ impl Courier {
         let figures = Figures { pending, set_aside: outbox.set_aside().len() as u64, ..Figures::default() };
         let state = Arc::new(State::new(kind, outbox.delivered(), figures));
         let (stop, stopped) = watch::channel(None);
-        let round = Round {
+        let round = Pass {
             shared: Arc::clone(shared),
             sink,
             state: Arc::clone(&state),
@@ -134,7 +134,7 @@ impl Courier {
         let runtime = runtime.map_err(fault)?;
         let run = move || {
             // A backlog would otherwise keep a core busy for as long as it lasts.
-            give_way();
+            lower_priority();
             runtime.block_on(Box::pin(round.run()));
             // A request that hangs had its time.
             runtime.shutdown_background();
@@ -163,7 +163,7 @@ impl Courier {
     }
 }
 
-impl Drop for Courier {
+impl Drop for SinkWorker {
     fn drop(&mut self) {
         self.stop(Duration::ZERO);
         self.join();
@@ -232,7 +232,7 @@ impl State {
 }
 
 /// The thread's own state.
-struct Round {
+struct Pass {
     shared: Arc<Shared>,
     sink: Arc<dyn Sink>,
     state: Arc<State>,
@@ -279,7 +279,7 @@ enum Failure {
     Store(#[from] StoreError),
 }
 
-impl Round {
+impl Pass {
     async fn run(mut self) {
         let mut stopped = self.stopped.clone();
         let deadline = async {

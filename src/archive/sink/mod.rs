@@ -30,8 +30,8 @@ use std::sync::Arc;
 use super::{GameId, Options, Store, StoreError};
 use outbox::Outbox;
 
-pub(super) use delivery::{Courier, State};
 pub use delivery::{Failing, SinkStatus};
+pub(super) use delivery::{SinkWorker, State};
 pub use game::{Delivery, Digest, Unprovable};
 pub use outbox::Progress;
 pub use url::{ArchiveUrl, NotAnArchiveUrl};

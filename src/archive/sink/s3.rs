@@ -52,7 +52,7 @@ impl S3 {
     pub(super) fn open(url: &ArchiveUrl, environment: &BTreeMap<String, String>) -> Result<Self, String> {
         let Place { bucket, prefix, mut options } = Place::parse(url.reveal())?;
         let mut profile = aws_files::profile(environment)?;
-        aws_files::give_way(&mut profile, environment);
+        aws_files::lower_priority(&mut profile, environment);
         let mut builder = AmazonS3Builder::new();
         // From the weakest to the strongest word.
         for (name, value) in profile.iter().chain(environment) {

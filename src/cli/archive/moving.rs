@@ -12,7 +12,7 @@ use anyhow::Context as _;
 
 use super::super::{complain, parallel, progress};
 use crate::archive::{
-    Archive, GameId, GameRecord, Options, Query, Snapshot, Stored, Told, decode, decode_summary, replay,
+    Archive, GameId, GameRecord, Options, Query, Snapshot, StoreOutcome, Stored, decode, decode_summary, replay,
 };
 
 /// Games that one thread handles in one go.
@@ -138,11 +138,11 @@ pub(super) fn import(archive: &Archive, options: &Options, file: &Path) -> anyho
 }
 
 impl Counts {
-    fn count(&self, line: u64, id: GameId, told: Told) {
+    fn count(&self, line: u64, id: GameId, told: StoreOutcome) {
         let count = match told {
-            Told::Stored(Stored::Now) => &self.stored,
-            Told::Stored(Stored::Before) => &self.known,
-            Told::Refused | Told::Closed => {
+            StoreOutcome::Stored(Stored::Now) => &self.stored,
+            StoreOutcome::Stored(Stored::Before) => &self.known,
+            StoreOutcome::Refused | StoreOutcome::Closed => {
                 complain(&format!("liap: line {line} is refused: another game is stored as {id}"));
                 &self.refused
             }

@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-use super::super::Asked;
-use super::super::error::Refusal;
+use super::super::RequestContext;
+use super::super::error::HttpError;
 use super::super::ops::answer;
 use super::audit;
 use crate::observe::{EventKind, LogLevel, ServerPhase, log_level as level, set_log_level as set_level};
@@ -14,20 +14,20 @@ use crate::observe::{EventKind, LogLevel, ServerPhase, log_level as level, set_l
 const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
 
 /// `POST /admin/archive/flush`: every completed game goes to the disk now, and sinks are tried again, with what they refused.
-pub(super) async fn flush_archive(asked: &Asked) -> Result<Response, Refusal> {
-    let archive = asked.door.archive.clone().ok_or(Refusal::NotFound)?;
+pub(super) async fn flush_archive(context: &RequestContext) -> Result<Response, HttpError> {
+    let archive = context.state.archive.clone().ok_or(HttpError::NotFound)?;
     // And sinks are not left to their pauses.
     archive.deliver_now();
     let flush = tokio::task::spawn_blocking(move || (archive.flush(FLUSH_PATIENCE), archive.status().pending));
-    let (flushed, pending) = flush.await.map_err(|_| Refusal::Internal)?;
-    audit(asked, "flush_archive", json!({ "flushed": flushed }));
+    let (flushed, pending) = flush.await.map_err(|_| HttpError::Internal)?;
+    audit(context, "flush_archive", json!({ "flushed": flushed }));
     Ok(answer(StatusCode::OK, &json!({ "flushed": flushed, "pending": pending })))
 }
 
 /// `POST /admin/gc`: gives memory back.
-pub(super) async fn gc(asked: &Asked) -> Result<Response, Refusal> {
-    audit(asked, "gc", json!({}));
-    let freed = asked.door.desk.relief.free().await;
+pub(super) async fn gc(context: &RequestContext) -> Result<Response, HttpError> {
+    audit(context, "gc", json!({}));
+    let freed = context.state.admin_auth.memory_reclaimer.free().await;
     Ok(answer(StatusCode::OK, &freed.to_json()))
 }
 
@@ -37,19 +37,19 @@ pub(super) fn log_level() -> Response {
 }
 
 /// `PUT /admin/log-level`: another level, until the server stops.
-pub(super) fn set_log_level(asked: &Asked, body: &Map<String, Value>) -> Result<Response, Refusal> {
-    const WRONG: Refusal = Refusal::BadRequest("level is off, error, warning, info, debug or trace");
+pub(super) fn set_log_level(context: &RequestContext, body: &Map<String, Value>) -> Result<Response, HttpError> {
+    const WRONG: HttpError = HttpError::BadRequest("level is off, error, warning, info, debug or trace");
     let wanted: LogLevel = body.get("level").and_then(Value::as_str).and_then(|text| text.parse().ok()).ok_or(WRONG)?;
     let before = level();
     set_level(wanted);
-    audit(asked, "set_log_level", json!({ "level": wanted.to_string(), "before": before.to_string() }));
+    audit(context, "set_log_level", json!({ "level": wanted.to_string(), "before": before.to_string() }));
     Ok(answer(StatusCode::OK, &json!({ "level": wanted.to_string(), "before": before.to_string() })))
 }
 
 /// `GET /admin/drain`: whether newcomers are refused, and how much still goes on.
-pub(super) fn drain_state(asked: &Asked) -> Response {
-    let phase = asked.door.health.phase();
-    let rooms = asked.door.rooms.count();
+pub(super) fn drain_state(context: &RequestContext) -> Response {
+    let phase = context.state.health.phase();
+    let rooms = context.state.rooms.count();
     let state = json!({
         "draining": phase == ServerPhase::Draining,
         "phase": phase.name(),
@@ -60,16 +60,16 @@ pub(super) fn drain_state(asked: &Asked) -> Response {
 
 /// `POST /admin/drain`: the server says that it is not ready, takes nobody new, and games play on. `DELETE` is the way
 /// back.
-pub(super) fn drain(asked: &Asked, drains: bool) -> Result<Response, Refusal> {
-    let was = asked.door.health.phase();
-    if !asked.door.health.drain(drains) {
-        return Err(Refusal::NotReady);
+pub(super) fn drain(context: &RequestContext, drains: bool) -> Result<Response, HttpError> {
+    let was = context.state.health.phase();
+    if !context.state.health.drain(drains) {
+        return Err(HttpError::NotReady);
     }
-    asked.door.rooms.refuse_new(drains);
-    audit(asked, if drains { "drain" } else { "end_drain" }, json!({}));
-    if asked.door.health.phase() != was {
+    context.state.rooms.refuse_new(drains);
+    audit(context, if drains { "drain" } else { "end_drain" }, json!({}));
+    if context.state.health.phase() != was {
         let kind = if drains { EventKind::DrainBegun } else { EventKind::DrainEnded };
-        asked.door.desk.relief.events.note(kind, json!({}));
+        context.state.admin_auth.memory_reclaimer.events.note(kind, json!({}));
     }
-    Ok(drain_state(asked))
+    Ok(drain_state(context))
 }

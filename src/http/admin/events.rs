@@ -10,9 +10,9 @@ use warp::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use warp::reply::{Reply as _, Response};
 use warp::sse;
 
-use super::super::Asked;
-use super::super::door::StageWatch;
-use super::super::error::Refusal;
+use super::super::RequestContext;
+use super::super::error::HttpError;
+use super::super::state::ShutdownWatch;
 use super::{Parameters, number};
 use crate::observe::{Follower, ServerEvent};
 
@@ -24,17 +24,17 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// `GET /admin/events`: the events after a number, or the last ones; as a stream that goes on for ever, if that is asked
 /// for.
-pub(super) fn answer(asked: &Asked, parameters: &Parameters) -> Result<Response, Refusal> {
-    let after = asked.headers.get("last-event-id").and_then(|id| id.to_str().ok()?.trim().parse().ok());
+pub(super) fn answer(context: &RequestContext, parameters: &Parameters) -> Result<Response, HttpError> {
+    let after = context.headers.get("last-event-id").and_then(|id| id.to_str().ok()?.trim().parse().ok());
     let given = parameters.contains_key("after");
     let after = if given { Some(number(parameters, "after", 0, u64::MAX, "after is a number")?) } else { after };
     let limit = number(parameters, "limit", PAGE_EVENTS, PAGE_EVENTS_MAX, "limit is a number up to 1000")?;
-    let accepts = asked.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    if accepts.contains("text/event-stream") { live(asked, after, limit) } else { Ok(page(asked, after, limit)) }
+    let accepts = context.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    if accepts.contains("text/event-stream") { live(context, after, limit) } else { Ok(page(context, after, limit)) }
 }
 
-fn page(asked: &Asked, after: Option<u64>, limit: usize) -> Response {
-    let events = &asked.door.desk.relief.events;
+fn page(context: &RequestContext, after: Option<u64>, limit: usize) -> Response {
+    let events = &context.state.admin_auth.memory_reclaimer.events;
     let found = match after {
         Some(after) => events.after(after, limit),
         None => events.last(limit),
@@ -49,16 +49,20 @@ fn page(asked: &Asked, after: Option<u64>, limit: usize) -> Response {
 }
 
 /// A stream of what happened after a number, or of the last `limit` events, and of what will happen.
-fn live(asked: &Asked, after: Option<u64>, limit: usize) -> Result<Response, Refusal> {
-    let desk = &asked.door.desk;
-    let place = Arc::clone(&desk.followers).try_acquire_owned().map_err(|_| Refusal::TooManyFollowers)?;
-    let events = &desk.relief.events;
+fn live(context: &RequestContext, after: Option<u64>, limit: usize) -> Result<Response, HttpError> {
+    let admin_auth = &context.state.admin_auth;
+    let place = Arc::clone(&admin_auth.followers).try_acquire_owned().map_err(|_| HttpError::TooManyFollowers)?;
+    let events = &admin_auth.memory_reclaimer.events;
     let after = after.unwrap_or_else(|| match events.last(limit).first() {
         Some(first) => first.number.saturating_sub(1),
         None => events.newest(),
     });
-    let live =
-        Live { follower: events.follow(after), ready: VecDeque::new(), stage: asked.door.stage(), _place: place };
+    let live = Live {
+        follower: events.follow(after),
+        ready: VecDeque::new(),
+        shutdown: context.state.shutdown(),
+        _place: place,
+    };
     let stream = sse::keep_alive().interval(KEEP_ALIVE).stream(live.stream());
     let mut response = sse::reply(stream).into_response();
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -71,7 +75,7 @@ fn live(asked: &Asked, after: Option<u64>, limit: usize) -> Result<Response, Ref
 struct Live {
     follower: Follower,
     ready: VecDeque<ServerEvent>,
-    stage: StageWatch,
+    shutdown: ShutdownWatch,
     /// Given back when he goes.
     _place: OwnedSemaphorePermit,
 }
@@ -83,7 +87,7 @@ impl Live {
             while live.ready.is_empty() {
                 tokio::select! {
                     found = live.follower.next() => live.ready.extend(found),
-                    () = live.stage.shut() => return None,
+                    () = live.shutdown.refusing() => return None,
                 }
             }
             let event = live.ready.pop_front()?;

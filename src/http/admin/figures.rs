@@ -4,32 +4,32 @@ use serde_json::{Value, json};
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-use super::super::Asked;
-use super::super::error::Refusal;
+use super::super::RequestContext;
+use super::super::error::HttpError;
 use super::super::ops::answer;
 use crate::archive::{ArchiveStatus, Health};
 use crate::observe::{Labelled, Metrics, ServerPhase, log_level, resident_bytes};
 
 /// `GET /admin/status`: all figures at once.
-pub(super) async fn status(asked: &Asked) -> Result<Response, Refusal> {
-    let door = &asked.door;
-    let health = door.health.report().await;
-    let (rooms, metrics) = (door.rooms.clone(), &door.metrics);
+pub(super) async fn status(context: &RequestContext) -> Result<Response, HttpError> {
+    let state = &context.state;
+    let health = state.health.report().await;
+    let (rooms, metrics) = (state.rooms.clone(), &state.metrics);
     // Counting ten thousand rooms takes a moment that no move should wait for.
     let looked = tokio::task::spawn_blocking(move || (rooms.count(), resident_bytes()));
-    let (rooms, resident) = looked.await.map_err(|_| Refusal::Internal)?;
-    let (kept, most) = door.desk.relief.events.kept();
+    let (rooms, resident) = looked.await.map_err(|_| HttpError::Internal)?;
+    let (kept, most) = state.admin_auth.memory_reclaimer.events.kept();
     let started = metrics.process_start_time_seconds.get();
     let uptime = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64() - started;
     let status = json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "phase": door.health.phase().name(),
-        "draining": door.health.phase() == ServerPhase::Draining,
+        "phase": state.health.phase().name(),
+        "draining": state.health.phase() == ServerPhase::Draining,
         "uptime_seconds": uptime.max(0.0).floor(),
         "log_level": log_level().to_string(),
         "rooms": { "waiting": rooms.waiting, "playing": rooms.playing, "over": rooms.over },
-        "sockets": { "open": door.sockets.taken(), "most": door.sockets.most() },
-        "connections": { "open": door.connections.taken(), "most": door.connections.most() },
+        "sockets": { "open": state.sockets.taken(), "most": state.sockets.most() },
+        "connections": { "open": state.connections.taken(), "most": state.connections.most() },
         "memory": { "resident_bytes": resident, "limit_bytes": metrics.memory_limit_bytes.get() },
         "process": {
             "cpu_seconds": metrics.process_cpu_seconds_total.get(),
@@ -37,7 +37,7 @@ pub(super) async fn status(asked: &Asked) -> Result<Response, Refusal> {
             "most_open_files": metrics.process_max_fds.get(),
         },
         "totals": totals(metrics),
-        "events": { "newest": door.desk.relief.events.newest(), "kept": kept, "most": most },
+        "events": { "newest": state.admin_auth.memory_reclaimer.events.newest(), "kept": kept, "most": most },
         "health": health,
     });
     Ok(answer(StatusCode::OK, &status))
@@ -76,11 +76,11 @@ fn sum(counters: &Labelled<prometheus::IntCounter>) -> u64 {
 }
 
 /// `GET /admin/archive`: how the archive of completed games is doing.
-pub(super) async fn archive(asked: &Asked) -> Result<Response, Refusal> {
-    let Some(archive) = asked.door.archive.clone() else {
+pub(super) async fn archive(context: &RequestContext) -> Result<Response, HttpError> {
+    let Some(archive) = context.state.archive.clone() else {
         return Ok(answer(StatusCode::OK, &json!({ "enabled": false })));
     };
-    let status = tokio::task::spawn_blocking(move || archive.status()).await.map_err(|_| Refusal::Internal)?;
+    let status = tokio::task::spawn_blocking(move || archive.status()).await.map_err(|_| HttpError::Internal)?;
     let ArchiveStatus { store, pending, players, .. } = status;
     let failing = match &store.health {
         Health::Healthy => Value::Null,
@@ -89,7 +89,7 @@ pub(super) async fn archive(asked: &Asked) -> Result<Response, Refusal> {
             "error": error,
         }),
     };
-    let metrics = &asked.door.metrics;
+    let metrics = &context.state.metrics;
     let status = json!({
         "enabled": true,
         "games": store.records,

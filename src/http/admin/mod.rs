@@ -4,9 +4,9 @@
 //! the route exists. What changes something leaves a line in the log under the target `admin`.
 
 mod actions;
+mod auth;
 mod events;
 mod figures;
-mod guard;
 mod page;
 mod rooms;
 
@@ -23,11 +23,11 @@ use warp::path::Tail;
 use warp::reply::Response;
 use warp::{Filter, path};
 
-use super::Asked;
-use super::error::Refusal;
+use super::RequestContext;
+use super::error::HttpError;
 use crate::observe::{self, EventKind};
 
-pub use guard::Desk;
+pub use auth::AdminAuth;
 
 /// The longest body of a request.
 const BODY_MAX_BYTES: usize = 4 * 1024;
@@ -36,7 +36,7 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What an administrator can ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Errand {
+pub(super) enum AdminAction {
     Status,
     Archive,
     FlushArchive,
@@ -59,28 +59,28 @@ pub(super) struct Route {
     pub(super) method: Method,
     /// Its path, where `{id}` stands for any segment.
     pub(super) path: &'static str,
-    errand: Errand,
+    action: AdminAction,
 }
 
-const fn route(method: Method, path: &'static str, errand: Errand) -> Route {
-    Route { method, path, errand }
+const fn route(method: Method, path: &'static str, action: AdminAction) -> Route {
+    Route { method, path, action }
 }
 
 /// All routes that need the token.
 pub(super) const ROUTES: &[Route] = &[
-    route(Method::GET, "/admin/status", Errand::Status),
-    route(Method::GET, "/admin/archive", Errand::Archive),
-    route(Method::POST, "/admin/archive/flush", Errand::FlushArchive),
-    route(Method::GET, "/admin/rooms", Errand::Rooms),
-    route(Method::GET, "/admin/rooms/{id}", Errand::Room),
-    route(Method::POST, "/admin/rooms/{id}/close", Errand::CloseRoom),
-    route(Method::POST, "/admin/gc", Errand::Gc),
-    route(Method::GET, "/admin/log-level", Errand::LogLevel),
-    route(Method::PUT, "/admin/log-level", Errand::SetLogLevel),
-    route(Method::GET, "/admin/events", Errand::Events),
-    route(Method::GET, "/admin/drain", Errand::DrainState),
-    route(Method::POST, "/admin/drain", Errand::Drain),
-    route(Method::DELETE, "/admin/drain", Errand::EndDrain),
+    route(Method::GET, "/admin/status", AdminAction::Status),
+    route(Method::GET, "/admin/archive", AdminAction::Archive),
+    route(Method::POST, "/admin/archive/flush", AdminAction::FlushArchive),
+    route(Method::GET, "/admin/rooms", AdminAction::Rooms),
+    route(Method::GET, "/admin/rooms/{id}", AdminAction::Room),
+    route(Method::POST, "/admin/rooms/{id}/close", AdminAction::CloseRoom),
+    route(Method::POST, "/admin/gc", AdminAction::Gc),
+    route(Method::GET, "/admin/log-level", AdminAction::LogLevel),
+    route(Method::PUT, "/admin/log-level", AdminAction::SetLogLevel),
+    route(Method::GET, "/admin/events", AdminAction::Events),
+    route(Method::GET, "/admin/drain", AdminAction::DrainState),
+    route(Method::POST, "/admin/drain", AdminAction::Drain),
+    route(Method::DELETE, "/admin/drain", AdminAction::EndDrain),
 ];
 
 impl Route {
@@ -106,15 +106,15 @@ impl Route {
 type Parameters = HashMap<String, String>;
 
 /// `/admin` and all below it.
-pub(super) fn routes(asked: BoxedFilter<(Asked,)>) -> BoxedFilter<(Response,)> {
+pub(super) fn routes(context: BoxedFilter<(RequestContext,)>) -> BoxedFilter<(Response,)> {
     path("admin")
         .and(path::tail())
         .and(warp::method())
         .and(warp::query())
-        .and(asked)
+        .and(context)
         .and(warp::body::stream())
-        .then(|tail: Tail, method, parameters, asked, body| async move {
-            answer(tail.as_str(), method, parameters, asked, body).await.unwrap_or_else(|refusal| refusal.response())
+        .then(|tail: Tail, method, parameters, context, body| async move {
+            answer(tail.as_str(), method, parameters, context, body).await.unwrap_or_else(|error| error.response())
         })
         .boxed()
 }
@@ -123,43 +123,43 @@ async fn answer(
     tail: &str,
     method: Method,
     parameters: Parameters,
-    asked: Asked,
+    context: RequestContext,
     body: impl Stream<Item = Result<impl Buf, warp::Error>>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, HttpError> {
     let reads = matches!(method, Method::GET | Method::HEAD);
     let segments: Vec<&str> = tail.trim_end_matches('/').split('/').filter(|segment| !segment.is_empty()).collect();
     match *segments {
-        [] | ["assets", ..] if !reads => return Err(Refusal::ReadOnly),
-        [] => return Ok(page::index(&asked)),
-        ["assets", ..] => return Ok(page::asset(tail.strip_prefix("assets/").unwrap_or_default(), &asked.headers)),
+        [] | ["assets", ..] if !reads => return Err(HttpError::ReadOnly),
+        [] => return Ok(page::index(&context)),
+        ["assets", ..] => return Ok(page::asset(tail.strip_prefix("assets/").unwrap_or_default(), &context.headers)),
         _ => {}
     }
-    asked.door.desk.admit(&asked)?;
+    context.state.admin_auth.admit(&context)?;
 
     let fitting: Vec<&Route> = ROUTES.iter().filter(|route| route.fits(&segments).is_some()).collect();
     if fitting.is_empty() {
-        return Err(Refusal::NotFound);
+        return Err(HttpError::NotFound);
     }
     let wanted = if reads { Method::GET } else { method };
     let Some(route) = fitting.iter().find(|route| route.method == wanted) else {
-        return Err(Refusal::WrongMethod(allowed(&fitting)));
+        return Err(HttpError::WrongMethod(allowed(&fitting)));
     };
     let id = route.fits(&segments).unwrap_or_default();
     let body = if reads { Map::new() } else { read(body).await? };
-    match route.errand {
-        Errand::Status => figures::status(&asked).await,
-        Errand::Archive => figures::archive(&asked).await,
-        Errand::FlushArchive => actions::flush_archive(&asked).await,
-        Errand::Rooms => rooms::list(&asked, &parameters).await,
-        Errand::Room => rooms::one(&asked, id),
-        Errand::CloseRoom => rooms::close(&asked, id, &body).await,
-        Errand::Gc => actions::gc(&asked).await,
-        Errand::LogLevel => Ok(actions::log_level()),
-        Errand::SetLogLevel => actions::set_log_level(&asked, &body),
-        Errand::Events => events::answer(&asked, &parameters),
-        Errand::DrainState => Ok(actions::drain_state(&asked)),
-        Errand::Drain => actions::drain(&asked, true),
-        Errand::EndDrain => actions::drain(&asked, false),
+    match route.action {
+        AdminAction::Status => figures::status(&context).await,
+        AdminAction::Archive => figures::archive(&context).await,
+        AdminAction::FlushArchive => actions::flush_archive(&context).await,
+        AdminAction::Rooms => rooms::list(&context, &parameters).await,
+        AdminAction::Room => rooms::one(&context, id),
+        AdminAction::CloseRoom => rooms::close(&context, id, &body).await,
+        AdminAction::Gc => actions::gc(&context).await,
+        AdminAction::LogLevel => Ok(actions::log_level()),
+        AdminAction::SetLogLevel => actions::set_log_level(&context, &body),
+        AdminAction::Events => events::answer(&context, &parameters),
+        AdminAction::DrainState => Ok(actions::drain_state(&context)),
+        AdminAction::Drain => actions::drain(&context, true),
+        AdminAction::EndDrain => actions::drain(&context, false),
     }
 }
 
@@ -176,14 +176,14 @@ fn allowed(routes: &[&Route]) -> String {
 }
 
 /// Reads the body of a request: an object of JSON, or nothing.
-async fn read(body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Result<Map<String, Value>, Refusal> {
+async fn read(body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Result<Map<String, Value>, HttpError> {
     let mut body = std::pin::pin!(body);
     let mut bytes = Vec::new();
     let read = async {
         while let Some(chunk) = body.next().await {
-            let mut chunk = chunk.map_err(|_| Refusal::BadRequest("the body cannot be read"))?;
+            let mut chunk = chunk.map_err(|_| HttpError::BadRequest("the body cannot be read"))?;
             if bytes.len() + chunk.remaining() > BODY_MAX_BYTES {
-                return Err(Refusal::TooLarge);
+                return Err(HttpError::TooLarge);
             }
             while chunk.has_remaining() {
                 bytes.extend_from_slice(chunk.chunk());
@@ -192,34 +192,34 @@ async fn read(body: impl Stream<Item = Result<impl Buf, warp::Error>>) -> Result
         }
         Ok(())
     };
-    timeout(BODY_TIMEOUT, read).await.map_err(|_| Refusal::BadRequest("the body takes too long"))??;
+    timeout(BODY_TIMEOUT, read).await.map_err(|_| HttpError::BadRequest("the body takes too long"))??;
     if bytes.is_empty() {
         return Ok(Map::new());
     }
-    serde_json::from_slice(&bytes).map_err(|_| Refusal::BadRequest("the body is no object of JSON"))
+    serde_json::from_slice(&bytes).map_err(|_| HttpError::BadRequest("the body is no object of JSON"))
 }
 
 /// Leaves a trace of what an administrator did, in the log, whatever its level is, and among the events.
-fn audit(asked: &Asked, action: &'static str, what: Value) {
+fn audit(context: &RequestContext, action: &'static str, what: Value) {
     let text = what.to_string();
     let fields = [("action", action.into()), ("what", text.as_str().into())];
     observe::log_anyway("liap::admin", format_args!("an administrator has acted: {action}"), &fields);
-    log::debug!(target: "liap::admin", address:% = asked.client.address; "where the administrator is");
+    log::debug!(target: "liap::admin", address:% = context.client.address; "where the administrator is");
     let mut fields = json!({ "action": action });
     if let (Some(fields), Value::Object(what)) = (fields.as_object_mut(), what) {
         fields.extend(what);
     }
-    asked.door.desk.relief.events.note(EventKind::AdminAction, fields);
+    context.state.admin_auth.memory_reclaimer.events.note(EventKind::AdminAction, fields);
 }
 
 /// A parameter that is a number within bounds, or what it is without being given.
-fn number<T>(parameters: &Parameters, name: &str, otherwise: T, most: T, wrong: &'static str) -> Result<T, Refusal>
+fn number<T>(parameters: &Parameters, name: &str, otherwise: T, most: T, wrong: &'static str) -> Result<T, HttpError>
 where
     T: std::str::FromStr + PartialOrd,
 {
     match parameters.get(name).filter(|text| !text.is_empty()) {
         None => Ok(otherwise),
-        Some(text) => text.parse().ok().filter(|number| *number <= most).ok_or(Refusal::BadRequest(wrong)),
+        Some(text) => text.parse().ok().filter(|number| *number <= most).ok_or(HttpError::BadRequest(wrong)),
     }
 }
 
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_route_fits_its_path_and_no_other() {
-        let close = ROUTES.iter().find(|route| route.errand == Errand::CloseRoom).unwrap();
+        let close = ROUTES.iter().find(|route| route.action == AdminAction::CloseRoom).unwrap();
         assert_eq!(close.fits(&["rooms", "3FA9C1", "close"]), Some("3FA9C1"));
         for wrong in
             [&["rooms", "3FA9C1"] as &[_], &["rooms", "3FA9C1", "open"], &["rooms", "3FA9C1", "close", "x"], &[]]
@@ -239,11 +239,11 @@ mod tests {
     }
 
     #[test]
-    fn every_errand_has_one_route() {
+    fn every_action_has_one_route() {
         for (at, route) in ROUTES.iter().enumerate() {
             assert!(route.path.starts_with("/admin/"));
             let same = |other: &&Route| {
-                other.errand == route.errand || (other.path, &other.method) == (route.path, &route.method)
+                other.action == route.action || (other.path, &other.method) == (route.path, &route.method)
             };
             assert_eq!(ROUTES.iter().filter(same).count(), 1, "{at}: {route:?}");
         }

@@ -2,7 +2,7 @@ use rust_embed::{Embed, EmbeddedFile};
 use warp::http::HeaderMap;
 use warp::reply::Response;
 
-use super::super::Asked;
+use super::super::RequestContext;
 use super::super::page::{self, Folder};
 
 /// The administrators' page. It holds no figure: those it asks for with the token its visitor types.
@@ -24,8 +24,8 @@ fn names() -> Vec<String> {
 }
 
 /// `GET /admin`.
-pub(super) fn index(asked: &Asked) -> Response {
-    FOLDER.index(asked.door.options.base_path.as_str())
+pub(super) fn index(context: &RequestContext) -> Response {
+    FOLDER.index(context.state.options.base_path.as_str())
 }
 
 /// `GET /admin/assets/{name}`.

@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-use super::super::Asked;
-use super::super::error::Refusal;
+use super::super::RequestContext;
+use super::super::error::HttpError;
 use super::super::ops::answer;
 use super::{Parameters, audit, number};
 use crate::game::Seat;
@@ -21,7 +21,7 @@ const CLOSING_PATIENCE: Duration = Duration::from_secs(2);
 const MESSAGE_MAX_CHARS: usize = 200;
 
 /// `GET /admin/rooms`: all live rooms, newest first, a page at a time.
-pub(super) async fn list(asked: &Asked, parameters: &Parameters) -> Result<Response, Refusal> {
+pub(super) async fn list(context: &RequestContext, parameters: &Parameters) -> Result<Response, HttpError> {
     let wrong = "limit is a number up to 1000";
     let limit = number(parameters, "limit", PAGE_ROOMS, PAGE_ROOMS_MAX, wrong)?;
     let offset = number(parameters, "offset", 0, usize::MAX, "offset is a number")?;
@@ -30,9 +30,9 @@ pub(super) async fn list(asked: &Asked, parameters: &Parameters) -> Result<Respo
         Some("waiting") => Some(RoomStage::Waiting),
         Some("playing") => Some(RoomStage::Playing),
         Some("over") => Some(RoomStage::Over),
-        Some(_) => return Err(Refusal::BadRequest("stage is waiting, playing or over")),
+        Some(_) => return Err(HttpError::BadRequest("stage is waiting, playing or over")),
     };
-    let rooms = asked.door.rooms.clone();
+    let rooms = context.state.rooms.clone();
     // Ten thousand summaries take a moment that no move should wait for.
     let listed = tokio::task::spawn_blocking(move || {
         let mut rooms = rooms.all();
@@ -43,28 +43,32 @@ pub(super) async fn list(asked: &Asked, parameters: &Parameters) -> Result<Respo
         let page: Vec<Value> = rooms.iter().skip(offset).take(limit).map(|(_, room)| describe(room)).collect();
         json!({ "total": total, "rooms": page })
     });
-    Ok(answer(StatusCode::OK, &listed.await.map_err(|_| Refusal::Internal)?))
+    Ok(answer(StatusCode::OK, &listed.await.map_err(|_| HttpError::Internal)?))
 }
 
 /// `GET /admin/rooms/{id}`.
-pub(super) fn one(asked: &Asked, id: &str) -> Result<Response, Refusal> {
-    let id: RoomId = id.parse().map_err(|_| Refusal::NotFound)?;
-    let room = asked.door.rooms.find(id).ok_or(Refusal::NotFound)?;
+pub(super) fn one(context: &RequestContext, id: &str) -> Result<Response, HttpError> {
+    let id: RoomId = id.parse().map_err(|_| HttpError::NotFound)?;
+    let room = context.state.rooms.find(id).ok_or(HttpError::NotFound)?;
     Ok(answer(StatusCode::OK, &describe(&room)))
 }
 
 /// `POST /admin/rooms/{id}/close`: everybody there is told why, and a game that was under way is archived as abandoned.
-pub(super) async fn close(asked: &Asked, id: &str, body: &Map<String, Value>) -> Result<Response, Refusal> {
-    let id: RoomId = id.parse().map_err(|_| Refusal::NotFound)?;
+pub(super) async fn close(
+    context: &RequestContext,
+    id: &str,
+    body: &Map<String, Value>,
+) -> Result<Response, HttpError> {
+    let id: RoomId = id.parse().map_err(|_| HttpError::NotFound)?;
     let message = match body.get("message") {
         None | Some(Value::Null) => None,
         Some(Value::String(text)) if is_plain(text) => Some(text.trim().to_owned()),
-        Some(_) => return Err(Refusal::BadRequest("message is a line of text of at most 200 characters")),
+        Some(_) => return Err(HttpError::BadRequest("message is a line of text of at most 200 characters")),
     };
-    let stage = asked.door.rooms.find(id).ok_or(Refusal::NotFound)?.stage();
+    let stage = context.state.rooms.find(id).ok_or(HttpError::NotFound)?.stage();
     let message = message.filter(|text| !text.is_empty());
-    let closed = asked.door.rooms.close(id, message, CLOSING_PATIENCE).await;
-    audit(asked, "close_room", json!({ "room": id, "stage": stage.name() }));
+    let closed = context.state.rooms.close(id, message, CLOSING_PATIENCE).await;
+    audit(context, "close_room", json!({ "room": id, "stage": stage.name() }));
     Ok(answer(StatusCode::OK, &json!({ "room_id": id, "stage": stage.name(), "closed": closed })))
 }
 

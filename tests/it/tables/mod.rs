@@ -8,8 +8,8 @@ use liap::archive::{Ended, GameRecord, encode};
 use liap::game::{Level, Seat, ServerSeed, choose};
 use liap::protocol::{CloseReason, RoomId, SeatToken, SessionKey, decode};
 use liap::room::{
-    Connection, ConnectionId, Effect, Farewell, Input, JoinError, Life, Newcomer, Options, Outbox, Room, Time,
-    connection,
+    Connection, ConnectionId, DisconnectKind, Effect, FrameReceiver, Input, JoinError, JoinRequest, Lifecycle, Options,
+    Room, Time, connection,
 };
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -29,7 +29,7 @@ struct Table {
 }
 
 struct Client {
-    _ends: (Connection, Outbox),
+    _ends: (Connection, FrameReceiver),
     heard: Vec<Value>,
     closed: Option<CloseReason>,
 }
@@ -44,8 +44,8 @@ fn token(of: &str) -> SeatToken {
     SeatToken::new(bytes)
 }
 
-fn newcomer(name: &str) -> Newcomer {
-    Newcomer { session: Some(session(name)), name: name.parse().unwrap(), token: token(name).key() }
+fn newcomer(name: &str) -> JoinRequest {
+    JoinRequest { session: Some(session(name)), name: name.parse().unwrap(), token: token(name).key() }
 }
 
 impl Table {
@@ -76,10 +76,10 @@ impl Table {
                 }
                 Effect::Think { seat, ticket, view, .. } => {
                     let action = choose(Level::Normal, &view, &mut self.rng);
-                    let effects = self.room.handle(Input::Thought { seat, ticket, action }, self.now);
+                    let effects = self.room.handle(Input::BotDecided { seat, ticket, action }, self.now);
                     self.carry_out(effects);
                 }
-                Effect::Listed | Effect::Remember(_) | Effect::Happened(_) => {}
+                Effect::Listed | Effect::Journal(_) | Effect::Report(_) => {}
                 Effect::Archive(record) => self.records.push(*record),
             }
         }
@@ -111,8 +111,8 @@ impl Table {
         id
     }
 
-    fn disconnect(&mut self, id: ConnectionId, farewell: Farewell) {
-        self.input(Input::Disconnected(id, farewell));
+    fn disconnect(&mut self, id: ConnectionId, disconnect_kind: DisconnectKind) {
+        self.input(Input::Disconnected(id, disconnect_kind));
     }
 
     fn join(&mut self, name: &str) -> Result<Seat, JoinError> {
@@ -139,7 +139,7 @@ impl Table {
 
     fn pass(&mut self, span: Duration) {
         let end = self.now + span;
-        while let Some(at) = self.room.wake_at().filter(|&at| at <= end && self.room.life() != Life::Over) {
+        while let Some(at) = self.room.wake_at().filter(|&at| at <= end && self.room.lifecycle() != Lifecycle::Over) {
             self.now = self.now.max(at);
             let effects = self.room.wake(self.now);
             self.carry_out(effects);
@@ -231,9 +231,9 @@ impl Table {
     /// The room after a crash: what its journal held, and nobody connected.
     fn restarted(&self) -> Self {
         let options = Options { game_pace: 0.1, ..Options::default() };
-        let image = liap::room::Image::from_bytes(&self.room.image().to_bytes()).unwrap();
+        let snapshot = liap::room::RoomSnapshot::from_bytes(&self.room.snapshot().to_bytes()).unwrap();
         let rng = Pcg64Mcg::seed_from_u64(99);
-        let room = Room::restore(&image, self.room.events(), rng.clone(), Arc::new(options), self.now).unwrap();
+        let room = Room::restore(&snapshot, self.room.events(), rng.clone(), Arc::new(options), self.now).unwrap();
         Self { room, now: self.now, clients: BTreeMap::new(), records: Vec::new(), rng }
     }
 }

@@ -163,7 +163,7 @@ fn a_player_who_vanishes_on_his_own_move_does_not_stall_the_table() {
         table.play(&[(ann, "Ann"), (jon, "Jon")], |table| {
             table.phase(ann) == Some(phase) && mover(table).as_deref() == Some("Jon")
         });
-        table.disconnect(jon, Farewell::Lost);
+        table.disconnect(jon, DisconnectKind::Lost);
         table.pass(Duration::from_millis(2_400));
         assert_eq!(mover(&table).as_deref(), Some("Jon"), "a reload has its time");
         table.heard(ann);

@@ -6,7 +6,7 @@ use super::*;
 fn a_restart_brings_every_table_back_to_the_same_trick() {
     let mut table = Table::new(18, 0.1);
     let ann = table.enter("Ann");
-    assert_eq!(table.restarted().room.image(), table.room.image(), "before the game as well");
+    assert_eq!(table.restarted().room.snapshot(), table.room.snapshot(), "before the game as well");
     table.say(ann, "start_game", json!({}));
     let mut seen = BTreeMap::new();
     for _ in 0..1_000 {
@@ -49,7 +49,7 @@ fn the_record_of_a_finished_game_is_the_same_after_a_restart() {
     let jon = table.enter("Jon");
     table.say(ann, "start_game", json!({}));
     table.play(&[(ann, "Ann"), (jon, "Jon")], |table| table.phase(ann) == Some("turn"));
-    table.disconnect(jon, Farewell::Lost);
+    table.disconnect(jon, DisconnectKind::Lost);
     table.pass(Duration::from_secs(3));
     table.play(&[(ann, "Ann")], |_| false);
     assert_eq!(table.records.len(), 1);
@@ -63,7 +63,7 @@ fn the_record_of_a_finished_game_is_the_same_after_a_restart() {
     let effects = again.room.wake(again.now);
     again.carry_out(effects);
     assert_eq!(again.records, table.records);
-    assert!(again.room.life() == Life::Live, "whoever was looking at the result comes back to it");
+    assert!(again.room.lifecycle() == Lifecycle::Live, "whoever was looking at the result comes back to it");
     let ann = again.enter("Ann");
     assert_eq!(again.phase(ann), Some("game_over"));
     assert_eq!(again.room.game_under_way(), None);
@@ -79,7 +79,7 @@ fn what_happened_is_told_the_same_after_a_restart() {
     table.say(ann, "start_game", json!({}));
     // Jon goes and comes back.
     table.play(&[(ann, "Ann"), (jon, "Jon")], |table| table.phase(ann) == Some("turn"));
-    table.disconnect(jon, Farewell::Lost);
+    table.disconnect(jon, DisconnectKind::Lost);
     table.pass(Duration::from_secs(3));
     let jon = table.enter("Jon");
     table.play(&[(ann, "Ann"), (jon, "Jon")], |table| {
@@ -134,7 +134,7 @@ fn a_clock_that_was_set_back_over_a_restart_spoils_no_game() {
     let ann = table.enter("Ann");
     table.say(ann, "start_game", json!({}));
     table.play(&[(ann, "Ann")], |table| table.phase(ann) == Some("turn"));
-    table.disconnect(ann, Farewell::Lost);
+    table.disconnect(ann, DisconnectKind::Lost);
     table.pass(Duration::from_secs(3));
     table.now = Time::from_unix_ms(table.now.unix_ms() - 1_800_000);
     let mut again = table.restarted();

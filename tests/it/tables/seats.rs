@@ -7,7 +7,7 @@ fn reopening_the_socket_at_the_start_is_not_leaving() {
     let mut table = Table::new(4, 1.0);
     let room_page = table.enter("Ann");
     table.say(room_page, "start_game", json!({}));
-    table.disconnect(room_page, Farewell::Clean);
+    table.disconnect(room_page, DisconnectKind::Clean);
     table.pass(Duration::from_millis(100));
     let game_page = table.enter("Ann");
     table.pass(Duration::from_secs(10));
@@ -24,7 +24,7 @@ fn a_reload_at_any_moment_brings_hand_and_state_back() {
     let mut seen = BTreeMap::new();
     for step in 0..2_000 {
         let before = table.last(ann, "phase_change").unwrap().clone();
-        table.disconnect(ann, Farewell::Lost);
+        table.disconnect(ann, DisconnectKind::Lost);
         ann = table.enter("Ann");
         let phase = before["phase"].as_str().unwrap().to_owned();
         let after = table.last(ann, "phase_change").unwrap();
@@ -94,9 +94,9 @@ fn a_seat_token_moves_the_seat_and_the_newest_socket_wins() {
     table.say(phone, "client_ready", json!({ "player_name": "Ann", "seat_token": token("Ann").reveal() }));
     assert_eq!(table.last(phone, "room_state_update").unwrap()["you"], "Ann");
     assert_eq!(table.clients[&first].closed, Some(CloseReason::Done));
-    table.disconnect(first, Farewell::Clean);
+    table.disconnect(first, DisconnectKind::Clean);
     table.pass(Duration::from_secs(60));
-    assert!(table.room.life() != Life::Over, "the end of the older socket has no effect");
+    assert!(table.room.lifecycle() != Lifecycle::Over, "the end of the older socket has no effect");
     let nameless = table.connect(Some(session("Ann")));
     table.say(nameless, "client_ready", json!({}));
     assert_eq!(table.last(nameless, "room_state_update").unwrap()["you"], "Ann", "one seat in this browser");
@@ -109,7 +109,7 @@ fn guests_come_and_go_and_the_host_closes_the_room() {
     assert_eq!(table.join("Jon"), Err(JoinError::Full), "a room is born full of bots");
     table.free(ann, 2);
     assert_eq!(table.join("Ann"), Ok(Seat::One), "the same browser keeps its seat");
-    let stranger = Newcomer { session: None, ..newcomer("Ann") };
+    let stranger = JoinRequest { session: None, ..newcomer("Ann") };
     let (reply, mut answer) = tokio::sync::oneshot::channel();
     table.input(Input::Join { who: stranger, reply });
     assert_eq!(answer.try_recv().unwrap(), Err(JoinError::NameTaken));
@@ -123,12 +123,12 @@ fn guests_come_and_go_and_the_host_closes_the_room() {
     assert_eq!(table.last(ann, "room_update").unwrap()["players"][1], Value::Null, "nobody came to claim the seat");
     assert_eq!(table.join("Jon"), Ok(Seat::Two));
     let jon = table.enter("Jon");
-    table.disconnect(jon, Farewell::Lost);
+    table.disconnect(jon, DisconnectKind::Lost);
     table.pass(Duration::from_secs(1));
     let jon = table.enter("Jon");
     table.pass(Duration::from_secs(5));
     assert_eq!(table.room.summary().players[Seat::Two].as_ref().unwrap().name, "Jon", "a reload keeps the seat");
-    table.disconnect(jon, Farewell::Clean);
+    table.disconnect(jon, DisconnectKind::Clean);
     assert!(table.room.summary().players[Seat::Two].is_none());
     table.join("Jon").unwrap();
     let jon = table.enter("Jon");
@@ -136,7 +136,7 @@ fn guests_come_and_go_and_the_host_closes_the_room() {
     assert_eq!(table.last(jon, "room_closed").unwrap()["reason"], "player_removed");
     table.say(ann, "leave_room", json!({ "player_name": "Ann" }));
     assert_eq!(table.last(ann, "room_closed").unwrap()["reason"], "host_left");
-    assert!(table.room.life() == Life::Over);
+    assert!(table.room.lifecycle() == Lifecycle::Over);
     assert!(table.records.is_empty(), "no game was played");
 }
 
@@ -156,11 +156,11 @@ fn an_abandoned_game_is_closed_after_half_a_minute_and_kept() {
     let ann = table.enter("Ann");
     table.say(ann, "start_game", json!({}));
     table.pass(Duration::from_secs(20));
-    table.disconnect(ann, Farewell::Lost);
+    table.disconnect(ann, DisconnectKind::Lost);
     table.pass(Duration::from_secs(29));
-    assert!(table.room.life() != Life::Over);
+    assert!(table.room.lifecycle() != Lifecycle::Over);
     table.pass(Duration::from_secs(2));
-    assert!(table.room.life() == Life::Over);
+    assert!(table.room.lifecycle() == Lifecycle::Over);
     assert_eq!(table.records[0].ended, Ended::Abandoned);
 }
 
@@ -172,7 +172,7 @@ fn the_host_is_handed_on_when_he_is_gone() {
     table.join("Jon").unwrap();
     let jon = table.enter("Jon");
     table.say(ann, "start_game", json!({}));
-    table.disconnect(ann, Farewell::Lost);
+    table.disconnect(ann, DisconnectKind::Lost);
     table.pass(Duration::from_secs(3));
     assert_eq!(table.last(jon, "host_changed").unwrap()["new_host"], "Jon");
 }
@@ -183,14 +183,14 @@ fn the_end_is_shown_again_after_a_reload_but_not_to_who_has_left_it() {
     let ann = table.enter("Ann");
     table.say(ann, "start_game", json!({}));
     table.play(&[(ann, "Ann")], |_| false);
-    table.disconnect(ann, Farewell::Lost);
+    table.disconnect(ann, DisconnectKind::Lost);
     let ann = table.enter("Ann");
     assert_eq!(table.phase(ann), Some("game_over"));
-    table.disconnect(ann, Farewell::Clean);
+    table.disconnect(ann, DisconnectKind::Clean);
     let ann = table.enter("Ann");
     assert_eq!(table.heard_events(ann), ["room_not_found"]);
     table.pass(Duration::from_secs(6));
-    assert!(table.room.life() == Life::Over);
+    assert!(table.room.lifecycle() == Lifecycle::Over);
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn a_full_room_of_watchers_turns_more_away_but_no_player() {
     assert_eq!(table.last(phone, "room_state_update").unwrap()["you"], "Ann");
     assert!(watchers.iter().all(|id| table.clients[id].closed.is_none()), "those who are in stay");
 
-    table.disconnect(watchers[0], Farewell::Clean);
+    table.disconnect(watchers[0], DisconnectKind::Clean);
     let one_more = watch(&mut table);
     assert_eq!(table.clients[&one_more].closed, None, "a place is free again");
 }
@@ -273,7 +273,7 @@ fn a_socket_sits_on_one_seat_at_a_time() {
         let ann = table.enter("Ann");
         table.free(ann, 4);
         let (reply, mut answer) = tokio::sync::oneshot::channel();
-        let who = Newcomer { session: Some(session("Ann")), ..newcomer("Bob") };
+        let who = JoinRequest { session: Some(session("Ann")), ..newcomer("Bob") };
         table.input(Input::Join { who, reply });
         answer.try_recv().unwrap().unwrap();
         if plays {
@@ -281,8 +281,8 @@ fn a_socket_sits_on_one_seat_at_a_time() {
         }
         table.say(ann, "client_ready", json!({ "player_name": "Bob" }));
         assert_eq!(table.last(ann, "room_state_update").unwrap()["you"], "Bob");
-        table.disconnect(ann, Farewell::Lost);
+        table.disconnect(ann, DisconnectKind::Lost);
         table.pass(Duration::from_secs(60));
-        assert!(table.room.life() == Life::Over, "nobody is there any more");
+        assert!(table.room.lifecycle() == Lifecycle::Over, "nobody is there any more");
     }
 }

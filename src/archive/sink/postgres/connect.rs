@@ -15,7 +15,7 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use crate::unverified::AnyCertificate;
+use crate::insecure_tls::NoVerification;
 
 /// How long a connection may take to be made: to one address, and with all that belongs to it.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
@@ -75,7 +75,7 @@ impl Place {
             tls.with_root_certificates(trust).with_no_client_auth()
         } else {
             // What `sslmode=require` promises, and no more.
-            tls.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider))).with_no_client_auth()
+            tls.dangerous().with_custom_certificate_verifier(Arc::new(NoVerification(provider))).with_no_client_auth()
         };
         config.ssl_mode(mode);
         if config.get_connect_timeout().is_none() {

@@ -70,7 +70,7 @@ impl Postgres {
 
     /// Does something in one transaction. A connection that has failed is not used again.
     async fn transact<T>(&self, act: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, Error>) -> Result<T, Failure> {
-        let mut client = self.client().await.map_err(Failure::Told)?;
+        let mut client = self.client().await.map_err(Failure::StoreOutcome)?;
         let done = async {
             let transaction = client.transaction().await?;
             let patience = format!("SET LOCAL statement_timeout = {}", STATEMENT_PATIENCE.as_millis());
@@ -382,7 +382,7 @@ async fn bounded<T>(act: impl Future<Output = Result<T, SinkError>>) -> Result<T
 #[derive(Debug)]
 enum Failure {
     /// There was no connection, or the database is not made for us.
-    Told(SinkError),
+    StoreOutcome(SinkError),
     /// The database, or the way to it.
     Database(Error),
 }
@@ -390,7 +390,7 @@ enum Failure {
 impl From<Failure> for SinkError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::Told(error) => error,
+            Failure::StoreOutcome(error) => error,
             Failure::Database(error) => sink_error(&error),
         }
     }

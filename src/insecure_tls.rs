@@ -9,9 +9,9 @@ use tokio_rustls::rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
 /// Takes every certificate, but only from who has its key: the connection is private, and its other end is not proved.
 #[derive(Debug)]
-pub(crate) struct AnyCertificate(pub(crate) Arc<CryptoProvider>);
+pub(crate) struct NoVerification(pub(crate) Arc<CryptoProvider>);
 
-impl ServerCertVerifier for AnyCertificate {
+impl ServerCertVerifier for NoVerification {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

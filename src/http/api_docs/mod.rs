@@ -1,7 +1,7 @@
 //! What describes us to programs: `OpenAPI` for what is asked by HTTP, `AsyncAPI` for what is said on WebSockets.
 //!
 //! Both are written by hand, in the JSON files beside this one; what would only repeat itself is put in here, once at
-//! start. `tests/it/described.rs` holds them against the code and its answers.
+//! start. `tests/it/api_docs.rs` holds them against the code and its answers.
 #![expect(clippy::indexing_slicing, reason = "only our own documents are indexed, before anybody is let in")]
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use warp::http::{HeaderValue, StatusCode};
 use warp::reply::Response;
 
-use super::Asked;
+use super::RequestContext;
 use super::options::BasePath;
 use super::page::matches;
 
@@ -34,7 +34,7 @@ const TABLE: &str = include_str!("table.json");
 
 /// Both documents, ready to be sent.
 #[derive(Debug)]
-pub(super) struct Described {
+pub(super) struct ApiDocs {
     openapi: Document,
     asyncapi: Document,
 }
@@ -45,7 +45,7 @@ struct Document {
     etag: String,
 }
 
-impl Described {
+impl ApiDocs {
     /// Describes a server that is shown below this path.
     pub(super) fn new(base: &BasePath) -> Self {
         Self { openapi: Document::new(&openapi(base.as_str())), asyncapi: Document::new(&asyncapi(base.as_str())) }
@@ -59,9 +59,9 @@ impl Document {
         Self { etag: format!("\"{}\"", hex::encode(hash.get(..8).unwrap_or_default())), text: text.into() }
     }
 
-    fn answer(&self, asked: &Asked) -> Response {
+    fn answer(&self, context: &RequestContext) -> Response {
         let mut response = Response::default();
-        if matches(&asked.headers, &self.etag) {
+        if matches(&context.headers, &self.etag) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
         } else {
             *response.body_mut() = self.text.clone().into();
@@ -77,13 +77,13 @@ impl Document {
 }
 
 /// `GET /openapi.json`.
-pub(super) fn http(described: Arc<Described>, asked: Asked) -> Response {
-    described.openapi.answer(&asked)
+pub(super) fn http(api_docs: Arc<ApiDocs>, context: RequestContext) -> Response {
+    api_docs.openapi.answer(&context)
 }
 
 /// `GET /asyncapi.json`.
-pub(super) fn sockets(described: Arc<Described>, asked: Asked) -> Response {
-    described.asyncapi.answer(&asked)
+pub(super) fn sockets(api_docs: Arc<ApiDocs>, context: RequestContext) -> Response {
+    api_docs.asyncapi.answer(&context)
 }
 
 fn openapi(base: &str) -> Value {

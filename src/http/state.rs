@@ -5,10 +5,10 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::Options;
-use super::admin::Desk;
-use super::error::Refusal;
-use super::places::Places;
-use super::reads::Reads;
+use super::admin::AdminAuth;
+use super::blocking_pool::BlockingPool;
+use super::connection_limit::ConnectionLimit;
+use super::error::HttpError;
 use crate::archive::Archive;
 use crate::directory::Directory;
 use crate::limit::{Cost, Key, Kind, Limiter, Verdict};
@@ -17,7 +17,7 @@ use crate::room::Rooms;
 
 /// What everything at the door shares.
 #[derive(Debug)]
-pub struct Door {
+pub struct AppState {
     pub(super) options: Options,
     pub(super) limiter: Arc<dyn Limiter>,
     pub(super) metrics: Arc<Metrics>,
@@ -28,29 +28,29 @@ pub struct Door {
     /// Completed games, if they are kept.
     pub(super) archive: Option<Archive>,
     /// Who reads there.
-    pub(super) reads: Reads,
+    pub(super) blocking: BlockingPool,
     /// Connections that speak HTTP: they have not become a WebSocket, or not yet.
-    pub(super) connections: Arc<Places>,
+    pub(super) connections: Arc<ConnectionLimit>,
     /// WebSockets.
-    pub(super) sockets: Arc<Places>,
+    pub(super) sockets: Arc<ConnectionLimit>,
     /// Administration.
-    pub(super) desk: Desk,
+    pub(super) admin_auth: AdminAuth,
     /// Where WebSockets live, beside the tables they talk to.
     pub(super) runtime: Handle,
-    stage: watch::Sender<Stage>,
+    shutdown: watch::Sender<ShutdownPhase>,
 }
 
 /// How open the door is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
+enum ShutdownPhase {
     Open,
     /// Nobody comes in any more.
-    Shut,
+    Refusing,
     /// Whoever is in has to leave.
-    Cleared,
+    Closing,
 }
 
-impl Door {
+impl AppState {
     /// An open door, whose WebSockets live on the runtime that this is called on.
     ///
     /// # Panics
@@ -63,14 +63,14 @@ impl Door {
         health: Arc<Health>,
         directory: Arc<dyn Directory>,
         archive: Option<Archive>,
-        desk: Desk,
+        admin_auth: AdminAuth,
     ) -> Arc<Self> {
         // A connection becomes a WebSocket within moments or goes away, so the bounds of the one do for the other.
-        let places = || Places::new(options.max_sockets, options.max_sockets_per_address);
+        let connection_limit = || ConnectionLimit::new(options.max_sockets, options.max_sockets_per_address);
         Arc::new(Self {
-            connections: places(),
-            sockets: places(),
-            stage: watch::channel(Stage::Open).0,
+            connections: connection_limit(),
+            sockets: connection_limit(),
+            shutdown: watch::channel(ShutdownPhase::Open).0,
             options,
             limiter,
             metrics,
@@ -78,31 +78,31 @@ impl Door {
             rooms: directory.rooms().clone(),
             directory,
             archive,
-            reads: Reads::new(),
-            desk,
+            blocking: BlockingPool::new(),
+            admin_auth,
             runtime: Handle::current(),
         })
     }
 
     /// Lets nobody in any more. HTTP requests under way are answered.
-    pub fn shut(&self) {
-        self.stage.send_replace(Stage::Shut);
+    pub fn stop_accepting(&self) {
+        self.shutdown.send_replace(ShutdownPhase::Refusing);
     }
 
     /// Closes every WebSocket with 1012, after which clients come back, and waits until all are gone.
-    pub async fn clear(&self) {
-        self.stage.send_replace(Stage::Cleared);
+    pub async fn close_connections(&self) {
+        self.shutdown.send_replace(ShutdownPhase::Closing);
         self.sockets.empty().await;
         self.connections.empty().await;
     }
 
     /// Lets a request of this address pass that costs so much.
-    pub(super) async fn admit(&self, kind: Kind, address: IpAddr, cost: Cost) -> Result<(), Refusal> {
+    pub(super) async fn admit(&self, kind: Kind, address: IpAddr, cost: Cost) -> Result<(), HttpError> {
         match self.limiter.check(kind, Key::from_address(address), cost).await {
             Verdict::Allowed { .. } => Ok(()),
             Verdict::Denied { retry_after } => {
                 self.count_limited(kind);
-                Err(Refusal::TooMany { quota: self.limiter.quota(kind), retry_after })
+                Err(HttpError::TooMany { quota: self.limiter.quota(kind), retry_after })
             }
         }
     }
@@ -110,38 +110,38 @@ impl Door {
     /// Counts somebody who met a rate limit.
     pub(super) fn count_limited(&self, kind: Kind) {
         self.metrics.limited.with(kind.name()).inc();
-        self.desk.relief.events.note_often(EventKind::LimitHit, kind.name());
+        self.admin_auth.memory_reclaimer.events.note_often(EventKind::LimitHit, kind.name());
     }
 
     /// How open the door is, to be waited for.
-    pub(super) fn stage(&self) -> StageWatch {
-        StageWatch(self.stage.subscribe())
+    pub(super) fn shutdown(&self) -> ShutdownWatch {
+        ShutdownWatch(self.shutdown.subscribe())
     }
 
     /// The places of WebSockets.
     #[must_use]
-    pub fn sockets(&self) -> &Places {
+    pub fn sockets(&self) -> &ConnectionLimit {
         &self.sockets
     }
 }
 
 /// Tells how open the door is. All of it is cancel safe.
 #[derive(Debug)]
-pub(super) struct StageWatch(watch::Receiver<Stage>);
+pub(super) struct ShutdownWatch(watch::Receiver<ShutdownPhase>);
 
-impl StageWatch {
+impl ShutdownWatch {
     /// Waits until nobody is let in any more.
-    pub(super) async fn shut(&mut self) {
-        self.reached(Stage::Shut).await;
+    pub(super) async fn refusing(&mut self) {
+        self.reached(ShutdownPhase::Refusing).await;
     }
 
     /// Waits until whoever is in has to leave.
-    pub(super) async fn cleared(&mut self) {
-        self.reached(Stage::Cleared).await;
+    pub(super) async fn closing(&mut self) {
+        self.reached(ShutdownPhase::Closing).await;
     }
 
-    async fn reached(&mut self, wanted: Stage) {
+    async fn reached(&mut self, wanted: ShutdownPhase) {
         // Without a door nobody is in.
-        drop(self.0.wait_for(|stage| *stage >= wanted).await);
+        drop(self.0.wait_for(|shutdown| *shutdown >= wanted).await);
     }
 }

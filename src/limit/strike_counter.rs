@@ -3,12 +3,12 @@
 /// Every refusal is remembered and every allowed message makes up for one, so a client that was merely hasty is
 /// forgiven and one that floods is gone within moments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
+pub struct StrikeCounter {
     refusals: u16,
     most: u16,
 }
 
-impl Patience {
+impl StrikeCounter {
     /// More refusals than any honest client collects: a storm of 40 greetings, all refused, is forgiven.
     const REFUSALS: u16 = 100;
 
@@ -25,7 +25,7 @@ impl Patience {
     }
 }
 
-impl Default for Patience {
+impl Default for StrikeCounter {
     fn default() -> Self {
         Self { refusals: 0, most: Self::REFUSALS }
     }
@@ -37,11 +37,11 @@ mod tests {
 
     #[test]
     fn a_storm_is_forgiven_and_a_flood_is_not() {
-        let mut patience = Patience::default();
+        let mut patience = StrikeCounter::default();
         assert!((0..40).all(|_| !patience.refused()), "a storm");
         (0..40).for_each(|_| patience.allowed());
-        assert_eq!(patience, Patience::default(), "made up for");
+        assert_eq!(patience, StrikeCounter::default(), "made up for");
         let end = (1..).find(|_| patience.refused());
-        assert_eq!(end, Some(i32::from(Patience::REFUSALS)), "a flood");
+        assert_eq!(end, Some(i32::from(StrikeCounter::REFUSALS)), "a flood");
     }
 }

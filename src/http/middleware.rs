@@ -12,30 +12,30 @@ use warp::http::{HeaderName, HeaderValue, Request, StatusCode, Uri, Version};
 use warp::reply::Response;
 
 use super::client::{Client, Peer};
-use super::door::Door;
-use super::error::Refusal;
+use super::error::HttpError;
 use super::headers;
-use crate::directory::Whereabouts;
+use super::state::AppState;
+use crate::directory::Location;
 use crate::limit::{Cost, Kind};
 use crate::observe::CorrelationId;
 
 /// What every request passes on its way to the routes: who asks, how often, under which path, and what every answer
 /// carries.
 #[derive(Clone)]
-pub(super) struct Entry {
-    door: Arc<Door>,
+pub(super) struct Middleware {
+    state: Arc<AppState>,
     routes: BoxedFilter<(Response,)>,
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-impl Entry {
-    pub(super) fn new(door: Arc<Door>, routes: BoxedFilter<(Response,)>) -> Self {
-        Self { door, routes }
+impl Middleware {
+    pub(super) fn new(state: Arc<AppState>, routes: BoxedFilter<(Response,)>) -> Self {
+        Self { state, routes }
     }
 
-    pub(super) fn door(&self) -> &Arc<Door> {
-        &self.door
+    pub(super) fn state(&self) -> &Arc<AppState> {
+        &self.state
     }
 
     /// Answers one request of a connection from `peer`.
@@ -43,8 +43,8 @@ impl Entry {
         let begun = Instant::now();
         let given = request.headers().get(REQUEST_ID).and_then(|id| CorrelationId::given(id.to_str().ok()?));
         let id = given.unwrap_or_else(CorrelationId::fresh);
-        let metrics = Arc::clone(&self.door.metrics);
-        let client = Client::of(peer, request.headers(), &self.door.options.trusted_proxies);
+        let metrics = Arc::clone(&self.state.metrics);
+        let client = Client::of(peer, request.headers(), &self.state.options.trusted_proxies);
         let is_secure = client.secure;
         let (part, mut response) = id.clone().scope(Box::pin(self.route(client, request))).await;
 
@@ -58,9 +58,9 @@ impl Entry {
     }
 
     async fn route(self, client: Client, mut request: Request<Incoming>) -> (&'static str, Response) {
-        let options = &self.door.options;
+        let options = &self.state.options;
         if is_ambiguous(&request) {
-            let mut response = Refusal::BadRequest("a request has one Host header").response();
+            let mut response = HttpError::BadRequest("a request has one Host header").response();
             // Nor is anything that seems to follow it.
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             return ("other", response);
@@ -80,7 +80,7 @@ impl Entry {
         // sent away; and a school behind one address may load our page thirty times at once, each time with all its files.
         let is_file_of_ours = options.static_dir.is_none() && request.uri().path().starts_with("/assets/");
         let is_free = matches!(part, "socket" | "health" | "admin") || is_file_of_ours;
-        if !is_free && let Err(refusal) = self.door.admit(Kind::Http, client.address, Cost::Ordinary).await {
+        if !is_free && let Err(refusal) = self.state.admit(Kind::Http, client.address, Cost::Ordinary).await {
             return (part, refusal.response());
         }
         if let Some(to) = self.elsewhere(request.uri().path()) {
@@ -97,9 +97,9 @@ impl Entry {
     fn elsewhere(&self, path: &str) -> Option<String> {
         let (place, id) = path.strip_prefix('/')?.split_once('/')?;
         let id = id.parse().ok().filter(|_| matches!(place, "room" | "game"))?;
-        match self.door.directory.whereabouts(id) {
-            Whereabouts::Elsewhere { url: Some(url), .. } => Some(format!("{url}/{place}/{id}")),
-            Whereabouts::Elsewhere { url: None, .. } | Whereabouts::Here => None,
+        match self.state.directory.location(id) {
+            Location::Elsewhere { url: Some(url), .. } => Some(format!("{url}/{place}/{id}")),
+            Location::Elsewhere { url: None, .. } | Location::Here => None,
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::archive::sink::ArchiveUrl;
 use crate::http::Secret;
 
 /// The place of one setting in the options, with what may be put there.
-pub(super) enum Slot<'a> {
+pub(super) enum Field<'a> {
     /// `true` or `false`.
     Flag(&'a mut bool),
     /// A whole number between two bounds, both allowed.
@@ -69,67 +69,67 @@ impl Unit {
 /// The shortest secret that is worth the name.
 const SHORTEST_SECRET: usize = 12;
 
-/// The text is not what the slot takes. What it takes, [`Slot::allowed`] says.
+/// The text is not what the slot takes. What it takes, [`Field::allowed`] says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refused;
 
-impl Slot<'_> {
+impl Field<'_> {
     /// Puts the value the text stands for into the slot; leaves the slot alone if it stands for none.
     pub(super) fn put(self, text: &str) -> Result<(), Refused> {
         let text = text.trim();
         match self {
-            Self::Flag(slot) => *slot = flag(text)?,
-            Self::Whole(slot, from, to) => slot.put(whole(text, from, to)?)?,
-            Self::Number(slot, from, to) => {
+            Self::Flag(field) => *field = flag(text)?,
+            Self::Whole(field, from, to) => field.put(whole(text, from, to)?)?,
+            Self::Number(field, from, to) => {
                 let number: f64 = text.parse().map_err(|_| Refused)?;
                 if !(number.is_finite() && (from..=to).contains(&number)) {
                     return Err(Refused);
                 }
-                *slot = number;
+                *field = number;
             }
-            Self::Time(slot, unit, from, to) => *slot = unit.duration(whole(text, from, to)?),
-            Self::TimeOrNone(slot, unit, to) => {
+            Self::Time(field, unit, from, to) => *field = unit.duration(whole(text, from, to)?),
+            Self::TimeOrNone(field, unit, to) => {
                 let count = whole(text, 0, to)?;
-                *slot = (count > 0).then(|| unit.duration(count));
+                *field = (count > 0).then(|| unit.duration(count));
             }
-            Self::Word(slot, _) | Self::SecretWord(slot, _) => slot.put(text)?,
-            Self::Url(slot, _) => {
+            Self::Word(field, _) | Self::SecretWord(field, _) => field.put(text)?,
+            Self::Url(field, _) => {
                 let url: ArchiveUrl = text.parse().map_err(|_| Refused)?;
                 if !url.is_empty() && url.scheme().is_none() {
                     return Err(Refused);
                 }
-                *slot = url;
+                *field = url;
             }
-            Self::List(slot, _) => slot.put(text)?,
+            Self::List(field, _) => field.put(text)?,
             Self::Path(_) if text.is_empty() => return Err(Refused),
-            Self::Path(slot) => *slot = PathBuf::from(text),
-            Self::PathOrNone(slot, _) => *slot = (!text.is_empty()).then(|| PathBuf::from(text)),
-            Self::Secret(slot) if text.is_empty() => *slot = None,
-            Self::Secret(slot) if text.len() >= SHORTEST_SECRET && fits_a_header(text) => {
-                *slot = Some(Secret::new(text));
+            Self::Path(field) => *field = PathBuf::from(text),
+            Self::PathOrNone(field, _) => *field = (!text.is_empty()).then(|| PathBuf::from(text)),
+            Self::Secret(field) if text.is_empty() => *field = None,
+            Self::Secret(field) if text.len() >= SHORTEST_SECRET && fits_a_header(text) => {
+                *field = Some(Secret::new(text));
             }
             Self::Secret(_) => return Err(Refused),
         }
         Ok(())
     }
 
-    /// The value in the slot as text that [`Slot::put`] would take, but for `***` where it is secret.
+    /// The value in the slot as text that [`Field::put`] would take, but for `***` where it is secret.
     pub(super) fn text(&self) -> String {
         let path = |path: &PathBuf| path.to_string_lossy().into_owned();
         match self {
-            Self::Flag(slot) => slot.to_string(),
-            Self::Whole(slot, ..) => slot.get().to_string(),
-            Self::Number(slot, ..) => format!("{slot:?}"),
-            Self::Time(slot, unit, ..) => unit.count(**slot),
-            Self::TimeOrNone(slot, unit, _) => unit.count(slot.unwrap_or_default()),
-            Self::Word(slot, _) => slot.text(),
-            Self::Url(slot, _) => slot.to_string(),
-            Self::List(slot, _) => slot.text(),
-            Self::Path(slot) => path(slot),
-            Self::PathOrNone(slot, _) => slot.as_ref().map(path).unwrap_or_default(),
-            Self::SecretWord(slot, _) if slot.text().is_empty() => String::new(),
+            Self::Flag(field) => field.to_string(),
+            Self::Whole(field, ..) => field.get().to_string(),
+            Self::Number(field, ..) => format!("{field:?}"),
+            Self::Time(field, unit, ..) => unit.count(**field),
+            Self::TimeOrNone(field, unit, _) => unit.count(field.unwrap_or_default()),
+            Self::Word(field, _) => field.text(),
+            Self::Url(field, _) => field.to_string(),
+            Self::List(field, _) => field.text(),
+            Self::Path(field) => path(field),
+            Self::PathOrNone(field, _) => field.as_ref().map(path).unwrap_or_default(),
+            Self::SecretWord(field, _) if field.text().is_empty() => String::new(),
             Self::SecretWord(..) => "***".to_owned(),
-            Self::Secret(slot) => slot.as_ref().map(|_| "***".to_owned()).unwrap_or_default(),
+            Self::Secret(field) => field.as_ref().map(|_| "***".to_owned()).unwrap_or_default(),
         }
     }
 
@@ -268,7 +268,7 @@ mod tests {
     fn bounds_are_allowed_and_beyond_is_not() {
         let mut port = 8000_u16;
         for (text, fits) in [("1", true), ("65535", true), ("0", false), ("65536", false)] {
-            let put = Slot::Whole(&mut port, 1, 65_535).put(text);
+            let put = Field::Whole(&mut port, 1, 65_535).put(text);
             assert_eq!(put.is_ok(), fits, "{text}");
         }
         assert_eq!(port, 65_535, "a refused text leaves the slot alone");
@@ -278,29 +278,29 @@ mod tests {
     fn a_pace_is_finite() {
         let mut pace = 1.0;
         for text in ["NaN", "inf", "-0.1", "", "1,5"] {
-            let put = Slot::Number(&mut pace, 0.0, 1_000.0).put(text);
+            let put = Field::Number(&mut pace, 0.0, 1_000.0).put(text);
             assert_eq!(put, Err(Refused), "{text}");
         }
-        assert_eq!(Slot::Number(&mut pace, 0.0, 1_000.0).put(" 0.1 "), Ok(()));
+        assert_eq!(Field::Number(&mut pace, 0.0, 1_000.0).put(" 0.1 "), Ok(()));
         assert_eq!(pace, 0.1);
     }
 
     #[test]
     fn no_time_is_none() {
         let mut timeout = Some(Duration::from_secs(5));
-        assert_eq!(Slot::TimeOrNone(&mut timeout, Unit::Seconds, 60).put("0"), Ok(()));
+        assert_eq!(Field::TimeOrNone(&mut timeout, Unit::Seconds, 60).put("0"), Ok(()));
         assert_eq!(timeout, None);
-        assert_eq!(Slot::TimeOrNone(&mut timeout, Unit::Seconds, 60).text(), "0");
+        assert_eq!(Field::TimeOrNone(&mut timeout, Unit::Seconds, 60).text(), "0");
     }
 
     #[test]
     fn a_secret_can_be_shown_in_a_header() {
         let mut secret = None;
         for text in ["pässwörd-1234", "öööööö", "open-sesame\n1", "open-sesame\u{7f}", "open-sesame"] {
-            assert_eq!(Slot::Secret(&mut secret).put(text), Err(Refused), "{text:?}");
+            assert_eq!(Field::Secret(&mut secret).put(text), Err(Refused), "{text:?}");
         }
         for text in ["open-sesame1", "open sesame 1", "open\tsesame!1", "!\"#$%&'()*+~"] {
-            assert_eq!(Slot::Secret(&mut secret).put(text), Ok(()), "{text:?}");
+            assert_eq!(Field::Secret(&mut secret).put(text), Ok(()), "{text:?}");
             let header: warp::http::HeaderValue = format!("Bearer {text}").parse().unwrap();
             assert!(header.to_str().is_ok(), "{text:?}");
         }
@@ -309,9 +309,9 @@ mod tests {
     #[test]
     fn lists_drop_blanks_between_commas() {
         let mut numbers: Vec<u8> = Vec::new();
-        assert_eq!(Slot::List(&mut numbers, "numbers").put(" 1, 2,,3 "), Ok(()));
+        assert_eq!(Field::List(&mut numbers, "numbers").put(" 1, 2,,3 "), Ok(()));
         assert_eq!(numbers, [1, 2, 3]);
-        assert_eq!(Slot::List(&mut numbers, "numbers").put("1, x"), Err(Refused));
+        assert_eq!(Field::List(&mut numbers, "numbers").put("1, x"), Err(Refused));
         assert_eq!(numbers, [1, 2, 3]);
     }
 }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use super::door::Door;
+use super::state::AppState;
 use crate::limit::{Cost, Key, Kind, Verdict};
 use crate::protocol::{ClientMessage, Frame, RoomId, SessionKey, server_message};
 
@@ -18,7 +18,7 @@ const WATCHERS: u64 = 1 << 32;
 pub(super) enum Speaker {
     /// Somebody whose page opens. His greeting comes first: before it nobody knows whether it is a player or one more of
     /// a crowd. What he says now is paid for with the socket.
-    Newcomer,
+    Unidentified,
     /// Somebody with a seat.
     Player,
     /// Somebody without one.
@@ -29,20 +29,20 @@ pub(super) enum Speaker {
 ///
 /// Apart from the socket itself, so that a decision can be waited for while the socket goes on writing.
 #[derive(Debug)]
-pub(super) struct Scales {
-    door: Arc<Door>,
+pub(super) struct SocketLimits {
+    state: Arc<AppState>,
     socket: Key,
     player: Key,
     address: Key,
 }
 
-impl Scales {
+impl SocketLimits {
     /// The scales of a new socket.
-    pub(super) fn new(door: Arc<Door>, session: SessionKey, address: Key) -> Self {
+    pub(super) fn new(state: Arc<AppState>, session: SessionKey, address: Key) -> Self {
         /// Numbers sockets for as long as the process lives.
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self {
-            door,
+            state,
             socket: Key::from_number(NEXT.fetch_add(1, Ordering::Relaxed)),
             player: Key::from_text(&hex::encode(session.as_bytes())),
             address,
@@ -51,7 +51,7 @@ impl Scales {
 
     /// Whether the client may send one frame more.
     pub(super) async fn frame(&self) -> Result<(), Frame> {
-        let profile = self.door.metrics.step_seconds.as_ref().map(|steps| (steps, Instant::now()));
+        let profile = self.state.metrics.step_seconds.as_ref().map(|steps| (steps, Instant::now()));
         self.check(Kind::Socket, self.socket, Cost::Ordinary).await?;
         self.check(Kind::Player, self.player, Cost::Ordinary).await?;
         if let Some((steps, begun)) = profile {
@@ -81,7 +81,7 @@ impl Scales {
         }
         let room = u64::from(id.number());
         let number = match speaker {
-            Speaker::Newcomer => return Ok(()),
+            Speaker::Unidentified => return Ok(()),
             Speaker::Player => room,
             Speaker::Watcher => room | WATCHERS,
         };
@@ -91,16 +91,16 @@ impl Scales {
     /// The client was closed for abuse.
     pub(super) async fn abused(&self) {
         for _ in 0..SOCKETS_FOR_ABUSE {
-            if !self.door.limiter.check(Kind::NewSocket, self.address, Cost::Ordinary).await.is_allowed() {
+            if !self.state.limiter.check(Kind::NewSocket, self.address, Cost::Ordinary).await.is_allowed() {
                 return;
             }
         }
     }
 
     async fn check(&self, kind: Kind, key: Key, cost: Cost) -> Result<(), Frame> {
-        let Verdict::Denied { retry_after } = self.door.limiter.check(kind, key, cost).await else { return Ok(()) };
-        self.door.count_limited(kind);
-        let quota = self.door.limiter.quota(kind);
+        let Verdict::Denied { retry_after } = self.state.limiter.check(kind, key, cost).await else { return Ok(()) };
+        self.state.count_limited(kind);
+        let quota = self.state.limiter.quota(kind);
         let window = u32::try_from(quota.window.as_secs()).unwrap_or(u32::MAX);
         Err(server_message::rate_limited(quota.burst.get(), window, retry_after.as_secs_f64(), false))
     }

@@ -7,10 +7,10 @@ use tokio::sync::Notify;
 
 use crate::limit::Key;
 
-/// A bounded number of places, in all and for each address (IPv6: each /64). Whoever holds a `Place` holds one until
+/// A bounded number of places, in all and for each address (IPv6: each /64). Whoever holds a `ConnectionPermit` holds one until
 /// he drops it.
 #[derive(Debug)]
-pub struct Places {
+pub struct ConnectionLimit {
     most: usize,
     most_per_address: usize,
     taken: AtomicUsize,
@@ -20,14 +20,14 @@ pub struct Places {
 
 /// One place, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Place {
-    places: Arc<Places>,
+pub(super) struct ConnectionPermit {
+    places: Arc<ConnectionLimit>,
     key: Option<Key>,
 }
 
 /// Why there is no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Full {
+pub(super) enum LimitReached {
     /// All places are taken.
     #[error("the server has no room for another connection")]
     InAll,
@@ -36,7 +36,7 @@ pub(super) enum Full {
     ForAddress,
 }
 
-impl Full {
+impl LimitReached {
     /// Its name in the metrics.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -46,7 +46,7 @@ impl Full {
     }
 }
 
-impl Places {
+impl ConnectionLimit {
     /// So many places.
     pub(super) fn new(most: usize, most_per_address: usize) -> Arc<Self> {
         Arc::new(Self {
@@ -61,12 +61,12 @@ impl Places {
     /// Takes a place for a client at this address.
     ///
     /// # Errors
-    /// [`Full`] says which bound is reached.
-    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Result<Place, Full> {
+    /// [`LimitReached`] says which bound is reached.
+    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionPermit, LimitReached> {
         let mut place = self.take_for_many()?;
         let key = Key::from_address(address);
         match self.by_address.entry(key) {
-            Entry::Occupied(count) if *count.get() >= self.most_per_address => return Err(Full::ForAddress),
+            Entry::Occupied(count) if *count.get() >= self.most_per_address => return Err(LimitReached::ForAddress),
             Entry::Occupied(mut count) => *count.get_mut() += 1,
             Entry::Vacant(none) => {
                 none.insert(1);
@@ -79,11 +79,11 @@ impl Places {
     /// Takes a place for a peer that speaks for many clients, such as a reverse proxy: only the bound in all counts.
     ///
     /// # Errors
-    /// [`Full::InAll`].
-    pub(super) fn take_for_many(self: &Arc<Self>) -> Result<Place, Full> {
+    /// [`LimitReached::InAll`].
+    pub(super) fn take_for_many(self: &Arc<Self>) -> Result<ConnectionPermit, LimitReached> {
         let free = |taken| (taken < self.most).then_some(taken + 1);
-        self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, free).map_err(|_| Full::InAll)?;
-        Ok(Place { places: Arc::clone(self), key: None })
+        self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, free).map_err(|_| LimitReached::InAll)?;
+        Ok(ConnectionPermit { places: Arc::clone(self), key: None })
     }
 
     /// How many places are taken.
@@ -110,7 +110,7 @@ impl Places {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         if let Some(key) = self.key
             && let Entry::Occupied(mut count) = self.places.by_address.entry(key)
@@ -135,16 +135,16 @@ mod tests {
 
     #[test]
     fn places_are_bounded_and_come_back() {
-        let places = Places::new(3, 2);
+        let places = ConnectionLimit::new(3, 2);
         let there: IpAddr = "2001:db8::1".parse().unwrap();
         let neighbour: IpAddr = "2001:db8::2".parse().unwrap();
         let first = places.take(there).unwrap();
         let _second = places.take(neighbour).unwrap();
-        assert_eq!(places.take(there).unwrap_err(), Full::ForAddress, "one /64 is one address");
+        assert_eq!(places.take(there).unwrap_err(), LimitReached::ForAddress, "one /64 is one address");
         assert_eq!(places.taken(), 2, "a refusal takes nothing");
         let third = places.take(HERE).unwrap();
-        assert_eq!(places.take(HERE).unwrap_err(), Full::InAll);
-        assert_eq!(places.take_for_many().unwrap_err(), Full::InAll);
+        assert_eq!(places.take(HERE).unwrap_err(), LimitReached::InAll);
+        assert_eq!(places.take_for_many().unwrap_err(), LimitReached::InAll);
         drop((first, third));
         assert!(places.take(there).is_ok());
         assert_eq!(places.taken(), 1);
@@ -153,14 +153,14 @@ mod tests {
 
     #[test]
     fn a_proxy_speaks_for_many() {
-        let places = Places::new(10, 1);
+        let places = ConnectionLimit::new(10, 1);
         let held: Vec<_> = (0..10).map(|_| places.take_for_many().unwrap()).collect();
         assert_eq!((held.len(), places.taken(), places.by_address.len()), (10, 10, 0));
     }
 
     #[tokio::test]
     async fn one_can_wait_for_all_to_be_gone() {
-        let places = Places::new(3, 2);
+        let places = ConnectionLimit::new(3, 2);
         places.empty().await;
         let place = places.take(HERE).unwrap();
         let waiting = tokio::spawn({

@@ -7,12 +7,12 @@ use tokio::task::{JoinError, spawn_blocking};
 
 /// Threads that may wait for a disk: fewer than there are, or a slow one would hold up whoever asks how the server is.
 #[derive(Debug)]
-pub(super) struct Reads(Arc<Semaphore>);
+pub(super) struct BlockingPool(Arc<Semaphore>);
 
 /// How many read at once. Others wait for their turn.
 const AT_ONCE: usize = 8;
 
-impl Reads {
+impl BlockingPool {
     pub(super) fn new() -> Self {
         Self(Arc::new(Semaphore::new(AT_ONCE)))
     }
@@ -45,26 +45,27 @@ mod tests {
 
     #[tokio::test]
     async fn who_hangs_up_gives_no_turn_back_while_his_read_goes_on() {
-        let reads = Arc::new(Reads::new());
+        let blocking = Arc::new(BlockingPool::new());
         // The disk hangs until the sender is gone.
         let (disk, hangs) = sync_channel::<()>(0);
         let hangs = Arc::new(std::sync::Mutex::new(hangs));
         for _ in 0..AT_ONCE {
-            let (reads, hangs) = (Arc::clone(&reads), Arc::clone(&hangs));
-            let asked = tokio::spawn(async move { reads.run(move || hangs.lock().unwrap().recv().is_err()).await });
+            let (blocking, hangs) = (Arc::clone(&blocking), Arc::clone(&hangs));
+            let context =
+                tokio::spawn(async move { blocking.run(move || hangs.lock().unwrap().recv().is_err()).await });
             yield_now().await;
-            asked.abort();
-            assert!(asked.await.unwrap_err().is_cancelled());
+            context.abort();
+            assert!(context.await.unwrap_err().is_cancelled());
         }
-        assert_eq!(reads.0.available_permits(), 0);
+        assert_eq!(blocking.0.available_permits(), 0);
         drop(disk);
-        assert!(reads.run(|| true).await.unwrap(), "and the turns come back with the threads");
+        assert!(blocking.run(|| true).await.unwrap(), "and the turns come back with the threads");
     }
 
     #[tokio::test]
     async fn a_read_that_panics_gives_its_turn_back() {
-        let reads = Reads::new();
-        assert!(reads.run(|| panic!("on purpose")).await.unwrap_err().is_panic());
-        assert_eq!(reads.0.available_permits(), AT_ONCE);
+        let blocking = BlockingPool::new();
+        assert!(blocking.run(|| panic!("on purpose")).await.unwrap_err().is_panic());
+        assert_eq!(blocking.0.available_permits(), AT_ONCE);
     }
 }

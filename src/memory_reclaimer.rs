@@ -24,7 +24,7 @@ const AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 /// Everything that can give memory back.
 #[derive(Debug, Clone)]
-pub struct Relief {
+pub struct MemoryReclaimer {
     /// Live rooms, some of which are finished.
     pub rooms: Rooms,
     /// The buckets of the gone.
@@ -66,15 +66,15 @@ impl Freed {
     }
 }
 
-impl Relief {
+impl MemoryReclaimer {
     /// Gives back, every minute, what belonged to those who are gone.
     pub async fn sweep(self) {
         let mut interval = tokio::time::interval(SWEEP_INTERVAL);
         loop {
             interval.tick().await;
-            let relief = self.clone();
+            let memory_reclaimer = self.clone();
             // A sweep that panicked is told of by the log; the next one may do better.
-            drop(tokio::task::spawn_blocking(move || relief.forget_gone()).await);
+            drop(tokio::task::spawn_blocking(move || memory_reclaimer.forget_gone()).await);
         }
     }
 
@@ -91,12 +91,12 @@ impl Relief {
     pub async fn free(&self) -> Freed {
         let before_bytes = resident_bytes();
         let finished_games = self.rooms.close_finished(PATIENCE).await;
-        let relief = self.clone();
+        let memory_reclaimer = self.clone();
         let rest = tokio::task::spawn_blocking(move || {
-            let buckets = || Kind::ALL.iter().map(|kind| relief.limiter.held(*kind)).sum::<usize>();
-            let cached_summaries = relief.archive.as_ref().map_or(0, Archive::forget_cached);
+            let buckets = || Kind::ALL.iter().map(|kind| memory_reclaimer.limiter.held(*kind)).sum::<usize>();
+            let cached_summaries = memory_reclaimer.archive.as_ref().map_or(0, Archive::forget_cached);
             let held = buckets();
-            relief.forget_gone();
+            memory_reclaimer.forget_gone();
             (cached_summaries, held.saturating_sub(buckets()))
         });
         // It does not panic; if it did, there would be nothing to tell.
@@ -118,7 +118,7 @@ impl Relief {
 
     /// Gives way when memory gets tight: what can be forgotten goes first; when that is not enough, newcomers are refused
     /// until there is room again.
-    pub async fn give_way(self, mut memory: watch::Receiver<MemoryState>) {
+    pub async fn watch_pressure(self, mut memory: watch::Receiver<MemoryState>) {
         let mut known = MemoryLevel::Normal;
         let mut freed_at: Option<Instant> = None;
         // The first look was made before anybody could wait for it.

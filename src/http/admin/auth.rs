@@ -9,12 +9,12 @@ use tokio::time::Instant;
 use warp::http::HeaderMap;
 use warp::http::header::AUTHORIZATION;
 
-use super::super::Asked;
-use super::super::error::Refusal;
+use super::super::RequestContext;
+use super::super::error::HttpError;
 use super::super::options::Secret;
 use crate::limit::Key;
+use crate::memory_reclaimer::MemoryReclaimer;
 use crate::observe::EventKind;
-use crate::relief::Relief;
 
 /// Wrong tokens one address (IPv6: one /64) may show within [`FORGOTTEN_AFTER`]; then none of its requests is looked at
 /// until that time is over.
@@ -31,37 +31,37 @@ const FOLLOWERS: usize = 16;
 
 /// What administrators need beside what everybody does, and what they must show.
 #[derive(Debug)]
-pub struct Desk {
+pub struct AdminAuth {
     /// The hash of the token: hashes have one length, so comparing them tells nothing of the token's.
     token: [u8; 32],
     failures: Mutex<Failures>,
-    pub(in super::super) relief: Relief,
+    pub(in super::super) memory_reclaimer: MemoryReclaimer,
     pub(super) followers: Arc<Semaphore>,
 }
 
-impl Desk {
+impl AdminAuth {
     /// A desk for whoever shows this token.
     #[must_use]
-    pub fn new(token: &Secret, relief: Relief) -> Self {
+    pub fn new(token: &Secret, memory_reclaimer: MemoryReclaimer) -> Self {
         Self {
             token: Sha256::digest(token.reveal().as_bytes()).into(),
             failures: Mutex::default(),
-            relief,
+            memory_reclaimer,
             followers: Arc::new(Semaphore::new(FOLLOWERS)),
         }
     }
 
     /// Lets a request pass that shows the token.
-    pub(super) fn admit(&self, asked: &Asked) -> Result<(), Refusal> {
-        let address = Key::from_address(asked.client.address);
+    pub(super) fn admit(&self, context: &RequestContext) -> Result<(), HttpError> {
+        let address = Key::from_address(context.client.address);
         let now = Instant::now();
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         // Asked first: a right token among thousands of wrong ones is found by trying, too.
         if let Some(retry_after) = failures.refused_for(address, now) {
-            return Err(Refusal::TooManyTokens { retry_after });
+            return Err(HttpError::TooManyTokens { retry_after });
         }
-        let Some(token) = presented(&asked.headers) else {
-            return Err(Refusal::NoToken);
+        let Some(token) = presented(&context.headers) else {
+            return Err(HttpError::NoToken);
         };
         let presented: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         if presented.ct_eq(&self.token).into() {
@@ -70,9 +70,9 @@ impl Desk {
         failures.count(address, now);
         drop(failures);
         log::warn!(target: "liap::admin", "a wrong token was shown");
-        log::debug!(target: "liap::admin", address:% = asked.client.address; "where the wrong token came from");
-        self.relief.events.note_often(EventKind::AdminRefused, "token");
-        Err(Refusal::WrongToken)
+        log::debug!(target: "liap::admin", address:% = context.client.address; "where the wrong token came from");
+        self.memory_reclaimer.events.note_often(EventKind::AdminRefused, "token");
+        Err(HttpError::WrongToken)
     }
 }
 

@@ -1,22 +1,22 @@
 use std::future::ready;
 use std::pin::Pin;
 
-use super::{Directory, Joining, Whereabouts};
+use super::{Directory, Joining, Location};
 use crate::observe::Check;
 use crate::protocol::{PlayerName, RoomId, SessionKey};
 use crate::room::Rooms;
 
 /// All rooms there are are here.
 #[derive(Debug)]
-pub(super) struct Alone(pub(super) Rooms);
+pub(super) struct LocalDirectory(pub(super) Rooms);
 
-impl Directory for Alone {
+impl Directory for LocalDirectory {
     fn rooms(&self) -> &Rooms {
         &self.0
     }
 
-    fn whereabouts(&self, _id: RoomId) -> Whereabouts {
-        Whereabouts::Here
+    fn location(&self, _id: RoomId) -> Location {
+        Location::Here
     }
 
     fn join(&self, id: RoomId, session: SessionKey, name: PlayerName) -> Joining {

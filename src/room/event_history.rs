@@ -14,7 +14,7 @@ const TOLD_AT_ONCE: usize = 250;
 
 /// The last events of a game.
 #[derive(Debug)]
-pub(super) struct Story {
+pub(super) struct EventHistory {
     most: usize,
     /// Events that are not kept any more.
     forgotten: u64,
@@ -28,7 +28,7 @@ struct Entry {
     event: TableEvent,
 }
 
-impl Story {
+impl EventHistory {
     /// Keeps the last `most` events.
     pub(super) fn new(most: usize) -> Self {
         Self { most, forgotten: 0, entries: VecDeque::new() }
@@ -97,25 +97,26 @@ mod tests {
         GameTime::from_hundredths(hundredths)
     }
 
-    fn told(story: &Story, from: Option<u64>, to: Option<u64>) -> Vec<(u64, String)> {
+    fn told(event_history: &EventHistory, from: Option<u64>, to: Option<u64>) -> Vec<(u64, String)> {
         let names = BySeat::new(["A", "B", "C", "D"]);
         let shown = |event: &Value| (event["sequence"].as_u64().unwrap(), event["type"].as_str().unwrap().to_owned());
-        story.between(from, to, &names).iter().map(shown).collect()
+        event_history.between(from, to, &names).iter().map(shown).collect()
     }
 
-    fn played(story: &mut Story, times: u32, round: u32) {
+    fn played(event_history: &mut EventHistory, times: u32, round: u32) {
         for number in 0..times {
-            story.tell(at(number * 100), round, TableEvent::Played { seat: Seat::One, count: 1 });
+            event_history.tell(at(number * 100), round, TableEvent::Played { seat: Seat::One, count: 1 });
         }
     }
 
     #[test]
     fn the_last_events_are_kept_with_their_numbers() {
-        let mut story = Story::new(3);
-        assert_eq!(story.kept(), None);
-        played(&mut story, 5, 1);
-        assert_eq!((story.kept(), story.last()), (Some((3, 5)), 5));
-        let numbers = |from, to| told(&story, from, to).into_iter().map(|(number, _)| number).collect::<Vec<_>>();
+        let mut event_history = EventHistory::new(3);
+        assert_eq!(event_history.kept(), None);
+        played(&mut event_history, 5, 1);
+        assert_eq!((event_history.kept(), event_history.last()), (Some((3, 5)), 5));
+        let numbers =
+            |from, to| told(&event_history, from, to).into_iter().map(|(number, _)| number).collect::<Vec<_>>();
         assert_eq!(numbers(Some(1), None), [3, 4, 5]);
         assert_eq!(numbers(Some(4), Some(4)), [4]);
         assert_eq!(numbers(Some(9), None), [0; 0]);
@@ -124,31 +125,34 @@ mod tests {
 
     #[test]
     fn without_a_number_the_running_round_is_told() {
-        let mut story = Story::new(100);
-        played(&mut story, 4, 1);
-        played(&mut story, 2, 2);
-        assert_eq!(told(&story, None, None).len(), 2);
-        played(&mut story, 90, 2);
-        assert_eq!(told(&story, None, None).len(), 92);
-        let mut long = Story::new(1_000);
+        let mut event_history = EventHistory::new(100);
+        played(&mut event_history, 4, 1);
+        played(&mut event_history, 2, 2);
+        assert_eq!(told(&event_history, None, None).len(), 2);
+        played(&mut event_history, 90, 2);
+        assert_eq!(told(&event_history, None, None).len(), 92);
+        let mut long = EventHistory::new(1_000);
         played(&mut long, 1_000, 1);
         assert_eq!(told(&long, None, None).len(), TOLD_AT_ONCE);
     }
 
     #[test]
     fn a_story_of_nothing_still_counts() {
-        let mut story = Story::new(0);
-        played(&mut story, 7, 1);
-        assert_eq!((story.last(), story.kept(), told(&story, Some(1), None).len()), (7, None, 0));
+        let mut event_history = EventHistory::new(0);
+        played(&mut event_history, 7, 1);
+        assert_eq!(
+            (event_history.last(), event_history.kept(), told(&event_history, Some(1), None).len()),
+            (7, None, 0)
+        );
     }
 
     #[test]
     fn who_came_and_went_is_put_back_in_its_place() {
-        let mut story = Story::new(100);
-        played(&mut story, 3, 1);
+        let mut event_history = EventHistory::new(100);
+        played(&mut event_history, 3, 1);
         let takeover = Takeover { seat: Seat::Two, from: at(50), to: Some(at(100)) };
-        story.retell_presence(&[takeover]);
-        let kinds: Vec<String> = told(&story, Some(1), None).into_iter().map(|(_, kind)| kind).collect();
+        event_history.retell_presence(&[takeover]);
+        let kinds: Vec<String> = told(&event_history, Some(1), None).into_iter().map(|(_, kind)| kind).collect();
         assert_eq!(kinds, ["played", "player_left", "played", "player_returned", "played"]);
     }
 }

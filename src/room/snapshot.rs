@@ -1,6 +1,6 @@
 //! A room as it survives a restart: an image of who sits where, and what happened in its game since.
 //!
-//! A game is a seed and a list of actions, so its journal is short: an [`Image`] whenever seats or sessions change, and
+//! A game is a seed and a list of actions, so its journal is short: an [`RoomSnapshot`] whenever seats or sessions change, and
 //! two to four bytes for each action and one for each stage that passes ([`EventBytes`]).
 
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::protocol::{RoomId, SessionKey};
 #[derive(Debug)]
 pub enum Note {
     /// Seats, sessions and the game's seed, as they are now.
-    Image(Box<Image>),
+    RoomSnapshot(Box<RoomSnapshot>),
     /// Something happened in the game.
     Event(EventBytes),
 }
@@ -33,25 +33,25 @@ pub type EventBytes = ArrayVec<u8, 8>;
 /// All of a room but what happened in its game. Stored as MessagePack; fields are only ever added at the end, with
 /// `#[serde(default)]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Image {
+pub struct RoomSnapshot {
     id: u32,
     created_at_ms: u64,
     #[serde(with = "serde_bytes")]
     secret: Vec<u8>,
     host: u8,
-    seats: Vec<SeatImage>,
-    game: Option<GameImage>,
+    seats: Vec<SeatSnapshot>,
+    game: Option<GameSnapshot>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct SeatImage {
+struct SeatSnapshot {
     /// 0: free, 1: person, 2 and more: a bot of that level.
     kind: u8,
-    human: Option<HumanImage>,
+    human: Option<HumanSnapshot>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct HumanImage {
+struct HumanSnapshot {
     name: String,
     color: u8,
     #[serde(with = "serde_bytes")]
@@ -64,7 +64,7 @@ struct HumanImage {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct GameImage {
+struct GameSnapshot {
     #[serde(with = "serde_bytes")]
     id: Vec<u8>,
     started_at_ms: u64,
@@ -82,7 +82,7 @@ struct GameImage {
 pub enum RestoreError {
     /// The image is not one of ours.
     #[error("its image cannot be read: {0}")]
-    Image(String),
+    RoomSnapshot(String),
     /// A part of the image makes no sense.
     #[error("its image holds no valid {0}")]
     Field(&'static str),
@@ -99,7 +99,7 @@ pub enum RestoreError {
     },
 }
 
-impl Image {
+impl RoomSnapshot {
     /// The stored form.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -110,12 +110,12 @@ impl Image {
     /// Reads the stored form.
     ///
     /// # Errors
-    /// [`RestoreError::Image`] if it is none.
+    /// [`RestoreError::RoomSnapshot`] if it is none.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, RestoreError> {
         const MAX_DEPTH: usize = 16;
         let mut reader = rmp_serde::Deserializer::from_read_ref(bytes);
         reader.set_max_depth(MAX_DEPTH);
-        Self::deserialize(&mut reader).map_err(|error| RestoreError::Image(error.to_string()))
+        Self::deserialize(&mut reader).map_err(|error| RestoreError::RoomSnapshot(error.to_string()))
     }
 
     /// Which room it is of.
@@ -134,15 +134,15 @@ impl Image {
 impl Room {
     /// The image of the room as it is.
     #[must_use]
-    pub fn image(&self) -> Image {
+    pub fn snapshot(&self) -> RoomSnapshot {
         let seat = |seat: Seat| match &self.seats[seat] {
-            Occupant::Free => SeatImage { kind: 0, human: None },
-            Occupant::Bot(level) => SeatImage { kind: 2 + *level as u8, human: None },
-            Occupant::Human(human) => SeatImage { kind: 1, human: Some(human_image(human)) },
+            Occupant::Free => SeatSnapshot { kind: 0, human: None },
+            Occupant::Bot(level) => SeatSnapshot { kind: 2 + *level as u8, human: None },
+            Occupant::Human(human) => SeatSnapshot { kind: 1, human: Some(human_snapshot(human)) },
         };
         let game = match &self.state {
             State::Waiting => None,
-            State::Playing(playing) => Some(GameImage {
+            State::Playing(playing) => Some(GameSnapshot {
                 id: playing.game_id.to_bytes().to_vec(),
                 started_at_ms: playing.started_at.unix_ms(),
                 entropy: playing
@@ -159,7 +159,7 @@ impl Room {
                 ended_at_ms: playing.ended_at.map(Time::unix_ms),
             }),
         };
-        Image {
+        RoomSnapshot {
             id: self.id.number(),
             created_at_ms: self.created_at.unix_ms(),
             secret: self.secret.reveal().to_vec(),
@@ -176,20 +176,20 @@ impl Room {
     /// # Errors
     /// [`RestoreError`] if the room cannot be proved whole.
     pub fn restore(
-        image: &Image,
+        snapshot: &RoomSnapshot,
         events: &[u8],
         rng: Pcg64Mcg,
         options: Arc<Options>,
         now: Time,
     ) -> Result<Self, RestoreError> {
-        let secret = <[u8; 32]>::try_from(image.secret.as_slice()).map_err(|_| RestoreError::Field("secret"))?;
-        let host = seat(image.host)?;
+        let secret = <[u8; 32]>::try_from(snapshot.secret.as_slice()).map_err(|_| RestoreError::Field("secret"))?;
+        let host = seat(snapshot.host)?;
         let mut seats = Vec::with_capacity(4);
-        for seat in &image.seats {
+        for seat in &snapshot.seats {
             seats.push(seat.occupant(now)?);
         }
         let seats = <[Occupant; 4]>::try_from(seats).map_err(|_| RestoreError::Field("seats"))?;
-        let state = match &image.game {
+        let state = match &snapshot.game {
             None => State::Waiting,
             Some(game) => {
                 let secret = ServerSeed::new(secret);
@@ -197,20 +197,20 @@ impl Room {
             }
         };
         let restored = Restored {
-            id: image.room_id(),
+            id: snapshot.room_id(),
             host,
             seats: Seats::restored(BySeat::new(seats)),
             secret: ServerSeed::new(secret),
             state,
-            created_at: Time::from_unix_ms(image.created_at_ms),
+            created_at: Time::from_unix_ms(snapshot.created_at_ms),
         };
-        Ok(restored.stand_still(rng, options, now))
+        Ok(restored.suspend(rng, options, now))
     }
 }
 
-fn human_image(human: &Human) -> HumanImage {
+fn human_snapshot(human: &Human) -> HumanSnapshot {
     let color = COLORS.iter().position(|color| *color == human.color).unwrap_or(0);
-    HumanImage {
+    HumanSnapshot {
         name: human.name.as_str().to_owned(),
         color: u8::try_from(color).unwrap_or(0),
         session: human.session.map(|session| session.as_bytes().to_vec()),
@@ -225,7 +225,7 @@ fn seat(number: u8) -> Result<Seat, RestoreError> {
     Seat::from_number(number.into()).ok_or(RestoreError::Field("seat"))
 }
 
-impl SeatImage {
+impl SeatSnapshot {
     fn occupant(&self, now: Time) -> Result<Occupant, RestoreError> {
         Ok(match (self.kind, &self.human) {
             (0, _) => Occupant::Free,
@@ -238,7 +238,7 @@ impl SeatImage {
     }
 }
 
-impl HumanImage {
+impl HumanSnapshot {
     fn human(&self, now: Time) -> Result<Human, RestoreError> {
         let key = |bytes: &[u8]| {
             <[u8; 32]>::try_from(bytes).map(SessionKey::from_bytes).map_err(|_| RestoreError::Field("key"))
@@ -249,7 +249,7 @@ impl HumanImage {
             session: self.session.as_deref().map(key).transpose()?,
             token: key(&self.token)?,
             entropy: self.entropy.as_deref().map(entropy).transpose()?,
-            presence: if self.is_away { Presence::Away } else { Presence::Expected { until: now } },
+            presence: if self.is_away { Presence::Away } else { Presence::Grace { until: now } },
             has_left_result: self.has_left_result,
         })
     }
@@ -259,7 +259,7 @@ fn entropy(text: &str) -> Result<crate::game::Entropy, RestoreError> {
     text.parse().map_err(|_| RestoreError::Field("entropy"))
 }
 
-impl GameImage {
+impl GameSnapshot {
     fn replay(&self, server_seed: ServerSeed, events: &[u8], most_told: usize) -> Result<Playing, RestoreError> {
         let id = <[u8; 16]>::try_from(self.id.as_slice()).map_err(|_| RestoreError::Field("game id"))?;
         let mut entropies = Vec::with_capacity(4);
@@ -288,7 +288,7 @@ impl GameImage {
                 }
             }
         }
-        playing.story.retell_presence(&playing.takeovers);
+        playing.event_history.retell_presence(&playing.takeovers);
         // Noted after what happened; should that have been lost, the game is not over yet.
         if playing.game.winners().is_some() {
             playing.ended_at = self.ended_at_ms.map(Time::from_unix_ms);

@@ -14,7 +14,7 @@ use crate::protocol::server_message::RoomClosed;
 
 /// Something that happened in a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Happening {
+pub enum RoomEvent {
     /// Somebody took a seat.
     Joined(Seat, String),
     /// Somebody gave his seat up, or was removed from it.
@@ -50,7 +50,7 @@ pub enum Happening {
     Closed(RoomClosed),
 }
 
-impl Happening {
+impl RoomEvent {
     /// Counts it, and tells those who follow events.
     pub(super) fn tell(self, room: RoomId, metrics: &Metrics, events: &Events) {
         let player = |seat: Seat, name| json!({ "room": room, "seat": seat.number(), "player": name });
@@ -121,7 +121,7 @@ impl RoomStage {
 
 /// What operators see of a room without asking it: its task keeps it up to date.
 #[derive(Debug, Default)]
-pub(super) struct Vitals {
+pub(super) struct RoomStats {
     stage: AtomicU8,
     round: AtomicU32,
     sockets: AtomicU32,
@@ -129,7 +129,7 @@ pub(super) struct Vitals {
     active_at: AtomicU64,
 }
 
-impl Vitals {
+impl RoomStats {
     pub(super) fn set(&self, room: &Room, sockets: usize) {
         self.stage.store(room.stage() as u8, Ordering::Relaxed);
         self.round.store(room.round(), Ordering::Relaxed);
