@@ -21,6 +21,7 @@ use super::connection_limit::{ConnectionPermit, LimitReached};
 use super::error::HttpError;
 use super::headers;
 use super::middleware::{Middleware, redirect};
+use super::target::to_origin_form;
 use super::tls::{Greeting, Tls};
 use super::transport::Transport;
 
@@ -173,18 +174,19 @@ async fn converse(stream: Transport, peer: Peer, middleware: Middleware) {
 
 /// Answers a request that came unencrypted to a port of TLS: with the address it should have been sent to.
 async fn send_to_https(stream: TcpStream, middleware: &Middleware) {
-    let answer = service_fn(async |request| Ok::<_, Infallible>(to_https(&request)));
+    let answer = service_fn(async |request| Ok::<_, Infallible>(to_https(request)));
     let connection = http1(middleware).keep_alive(false).serve_connection(TokioIo::new(stream), answer);
     if let Err(error) = connection.await {
         log::debug!("a connection without TLS ended: {error}");
     }
 }
 
-fn to_https(request: &Request<Incoming>) -> Response {
+fn to_https(mut request: Request<Incoming>) -> Response {
+    let is_plain = to_origin_form(&mut request).is_ok();
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let mut response = match (host, request.uri().path_and_query()) {
-        (Some(host), Some(path)) if reads && path.as_str().starts_with('/') => {
+        (Some(host), Some(path)) if is_plain && reads => {
             redirect(StatusCode::PERMANENT_REDIRECT, &format!("https://{host}{path}"))
         }
         _ => HttpError::BadRequest("this port speaks https").response(),

@@ -1,20 +1,23 @@
 use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use warp::filters::BoxedFilter;
-use warp::http::header::{CONNECTION, HOST, LOCATION};
+use warp::http::header::{CONNECTION, LOCATION};
 use warp::http::uri::PathAndQuery;
-use warp::http::{HeaderName, HeaderValue, Request, StatusCode, Uri, Version};
+use warp::http::{HeaderName, HeaderValue, Request, StatusCode, Uri};
 use warp::reply::Response;
 
 use super::client::{Client, Peer};
 use super::error::HttpError;
 use super::headers;
 use super::state::AppState;
+use super::target::to_origin_form;
 use crate::directory::Location;
 use crate::limit::{Cost, Kind};
 use crate::observe::CorrelationId;
@@ -39,14 +42,23 @@ impl Middleware {
     }
 
     /// Answers one request of a connection from `peer`.
-    pub(super) async fn answer(self, peer: Peer, request: Request<Incoming>) -> Result<Response, Infallible> {
+    pub(super) async fn answer(self, peer: Peer, mut request: Request<Incoming>) -> Result<Response, Infallible> {
         let begun = Instant::now();
         let given = request.headers().get(REQUEST_ID).and_then(|id| CorrelationId::given(id.to_str().ok()?));
         let id = given.unwrap_or_else(CorrelationId::fresh);
         let metrics = Arc::clone(&self.state.metrics);
+        let target = to_origin_form(&mut request);
         let client = Client::of(peer, request.headers(), &self.state.options.trusted_proxies);
         let is_secure = client.secure;
-        let (part, mut response) = id.clone().scope(Box::pin(self.route(client, request))).await;
+        let (part, mut response) = match target {
+            Ok(()) => id.clone().scope(Box::pin(unless_it_panics(self.route(client, request)))).await,
+            Err(refusal) => {
+                let mut response = refusal.response();
+                // What seems to follow it may be a part of it.
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                ("other", response)
+            }
+        };
 
         headers::protect(response.headers_mut(), is_secure);
         if let Ok(id) = HeaderValue::from_str(id.as_str()) {
@@ -59,12 +71,6 @@ impl Middleware {
 
     async fn route(self, client: Client, mut request: Request<Incoming>) -> (&'static str, Response) {
         let options = &self.state.options;
-        if is_ambiguous(&request) {
-            let mut response = HttpError::BadRequest("a request has one Host header").response();
-            // Nor is anything that seems to follow it.
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            return ("other", response);
-        }
         let path = match strip(options.base_path.as_str(), request.uri()) {
             Stripped::Not => None,
             Stripped::To(uri) => Some(uri),
@@ -104,13 +110,10 @@ impl Middleware {
     }
 }
 
-/// Whether a proxy in front of us could take the request for one to another host (RFC 9112, section 3.2). Where it could
-/// see its end at another place, hyper itself refuses it, or reads nothing after it.
-fn is_ambiguous<B>(request: &Request<B>) -> bool {
-    match request.headers().get_all(HOST).iter().count() {
-        0 => request.version() >= Version::HTTP_11,
-        hosts => hosts > 1,
-    }
+/// The answer of a handler, or that of a server error if the handler panics. The log counts the panic and tells where it was.
+async fn unless_it_panics(answer: impl Future<Output = (&'static str, Response)>) -> (&'static str, Response) {
+    // What a handler shares with others is behind locks that do not care whether their last owner panicked.
+    AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| ("other", HttpError::Internal.response()))
 }
 
 /// An answer that sends the browser elsewhere.
@@ -191,6 +194,12 @@ mod tests {
         assert_eq!(stripped("/liap", "/liapfrog"), None);
         assert_eq!(stripped("/liap", "/api/rooms"), None);
         assert_eq!(stripped("", "/api/rooms"), None);
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_answered_for() {
+        let (part, response) = unless_it_panics(async { panic!("on purpose") }).await;
+        assert_eq!((part, response.status()), ("other", StatusCode::INTERNAL_SERVER_ERROR));
     }
 
     #[test]

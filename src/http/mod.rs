@@ -24,6 +24,7 @@ mod socket;
 mod socket_limits;
 mod state;
 mod static_dir;
+mod target;
 mod tls;
 mod transport;
 mod upgrade;

@@ -14,6 +14,7 @@ use warp::http::{HeaderValue, Method, Request};
 use warp::reply::Response;
 
 use super::error::HttpError;
+use super::target::to_origin_form;
 
 /// Whoever scrapes needs one connection, and there are few of them.
 const CONNECTIONS: usize = 16;
@@ -53,9 +54,12 @@ pub async fn serve_metrics(listener: TcpListener, scrape: impl Fn() -> String + 
 }
 
 async fn answer(
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     scrape: Arc<impl Fn() -> String + Send + Sync + 'static>,
 ) -> Result<Response, Infallible> {
+    if let Err(refusal) = to_origin_form(&mut request) {
+        return Ok(refusal.response());
+    }
     Ok(match (request.uri().path(), request.method()) {
         ("/metrics", &Method::GET | &Method::HEAD) => {
             // With thousands of rooms this takes a millisecond or two; moves do not wait for it.

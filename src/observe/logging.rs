@@ -5,9 +5,9 @@ use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use log::kv;
@@ -24,6 +24,8 @@ pub struct LogCounters {
     pub lines: Labelled<IntCounter>,
     /// Lines that were dropped because the log thread fell behind or could not write.
     pub dropped: IntCounter,
+    /// Panics, also those that have no line.
+    pub panics: IntCounter,
 }
 
 /// The log cannot be started.
@@ -45,19 +47,45 @@ pub enum LogError {
     Running,
 }
 
-/// Starts the log of this process. From now on panics are logged, too.
+/// Starts the log of this process. From now on panics are counted and logged, too, but at most one a second: whoever finds a
+/// way to make us panic must not fill the disk with it.
 ///
 /// # Errors
 /// [`LogError`] if the file or the thread cannot be opened, or the log is running already.
 pub fn start(options: &LogOptions, counters: LogCounters) -> Result<LogHandle, LogError> {
+    let panics = counters.panics.clone();
     let (log, handle) = open(options, counters)?;
     log::set_boxed_logger(log).map_err(|_| LogError::Running)?;
     handle.set_level(options.level);
-    std::panic::set_hook(Box::new(|panic| {
+    let pace = Pace::default();
+    std::panic::set_hook(Box::new(move |panic| {
+        panics.inc();
+        let Some(untold) = pace.next(Instant::now()) else { return };
         let thread = std::thread::current();
-        log::error!(target: "liap::panic", thread = thread.name().unwrap_or("unnamed"); "{panic}");
+        log::error!(target: "liap::panic", thread = thread.name().unwrap_or("unnamed"), untold; "{panic}");
     }));
     Ok(handle)
+}
+
+/// Between two lines about panics.
+const PANIC_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Lets a line pass once in a while, and counts those that it keeps back.
+#[derive(Debug, Default)]
+struct Pace(Mutex<(Option<Instant>, u64)>);
+
+impl Pace {
+    /// How many were kept back since the last line, if it is time for the next one.
+    fn next(&self, now: Instant) -> Option<u64> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, kept_back) = &mut *state;
+        if last.is_some_and(|last| now.saturating_duration_since(last) < PANIC_INTERVAL) {
+            *kept_back += 1;
+            return None;
+        }
+        *last = Some(now);
+        Some(std::mem::take(kept_back))
+    }
 }
 
 /// Makes a log without making it the log of the process.
@@ -489,6 +517,14 @@ mod tests {
     }
 
     const SOON: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn panics_without_end_have_a_line_each_second() {
+        let (pace, begun) = (Pace::default(), Instant::now());
+        let at = |ms| pace.next(begun + Duration::from_millis(ms));
+        assert_eq!((at(0), at(1), at(999), at(1_000), at(1_001)), (Some(0), None, None, Some(2), None));
+        assert_eq!(at(60_000), Some(1));
+    }
 
     #[test]
     fn a_json_line_has_fields_and_cannot_be_forged() {

@@ -123,7 +123,7 @@ const DISK_SECONDS: &[f64] = &[250e-6, 1e-3, 5e-3, 25e-3, 100e-3, 500e-3, 5.0];
 const SINK_SECONDS: &[f64] = &[10e-3, 100e-3, 1.0, 10.0];
 const REQUEST_SECONDS: &[f64] = &[100e-6, 500e-6, 2.5e-3, 10e-3, 100e-3, 1.0];
 const REDIS_SECONDS: &[f64] = &[200e-6, 1e-3, 5e-3, 25e-3];
-const GAME_SECONDS: &[f64] = &[60.0, 600.0, 1_200.0, 2_400.0, 7_200.0];
+const GAME_SECONDS: &[f64] = &[600.0, 1_200.0, 2_400.0, 7_200.0];
 
 /// Makes the struct, its registration and its documentation from one list.
 macro_rules! metrics {
@@ -416,12 +416,13 @@ metrics! {
 
     log_lines: CountBy("level", labels::LOG_LEVEL) = "liap_log_lines_total", "Lines of the log.";
     log_dropped: Count = "liap_log_dropped_total", "Lines of the log that were lost because writing them was too slow or failed.";
+    panics: Count = "liap_panics_total", "Panics, each the end of one request, socket, room or thread. The log says where.";
 }
 
 impl Metrics {
     /// What the log counts about itself.
     pub fn log_counters(&self) -> LogCounters {
-        LogCounters { lines: self.log_lines.clone(), dropped: self.log_dropped.clone() }
+        LogCounters { lines: self.log_lines.clone(), dropped: self.log_dropped.clone(), panics: self.panics.clone() }
     }
 
     /// Does a step of a move, and measures it when profiling.

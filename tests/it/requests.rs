@@ -1,16 +1,26 @@
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::process::{SOON, Server, scrape};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+
+use crate::process::{Answer, SOON, Server, connect, scrape};
+use crate::tls;
 
 /// What comes back for these bytes until the server ends the connection, and how long that took.
 fn exchange(server: &Server, bytes: &[u8]) -> (String, Duration) {
     let begun = Instant::now();
-    let mut stream = server.connect();
+    (exchange_at(server.address, bytes), begun.elapsed())
+}
+
+/// The same with any listener.
+fn exchange_at(address: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = connect(address);
     // The server may have ended it before all of it was written.
     stream.write_all(bytes).ok();
-    (rest(&mut stream), begun.elapsed())
+    rest(&mut stream)
 }
 
 /// Everything that still comes, to the end.
@@ -85,6 +95,117 @@ fn a_request_that_can_be_read_in_two_ways_is_refused_and_nothing_after_it_is_rea
         let (answer, _) = exchange(&server, format!("{handshake}{body}{NEXT}").as_bytes());
         assert_eq!(statuses(&answer).first(), Some(&"400"), "{answer}");
     }
+}
+
+/// How often the server has panicked.
+fn panics(server: &Server) -> String {
+    let text = scrape(server.metrics.unwrap());
+    text.lines().find_map(|line| line.strip_prefix("liap_panics_total ")).unwrap().to_owned()
+}
+
+#[test]
+fn a_request_without_a_path_is_refused_and_nothing_after_it_is_read() {
+    let server = Server::start(&[]);
+    for line in ["GET evil.com:80", "CONNECT evil.com:80", "GET *", "OPTIONS *", "GET ftp://x/", "GET http://a@x/"] {
+        let (answer, _) = exchange(&server, format!("{line} HTTP/1.1\r\nHost: x\r\n\r\n{NEXT}").as_bytes());
+        assert_eq!(statuses(&answer), ["400"], "{line}: {answer}");
+        let answer = Answer::parse(answer.as_bytes());
+        assert_eq!(answer.header("content-type"), "application/problem+json", "{line}");
+        assert_eq!(answer.json()["status"], 400);
+        // Whoever scrapes gets the same.
+        let request = format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        assert_eq!(statuses(&exchange_at(server.metrics.unwrap(), request.as_bytes())), ["400"], "{line}");
+    }
+    for target in ["http://x/health/live", "HTTPS://y:80/health/live?a=b", "/health/live"] {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        assert_eq!(statuses(&exchange(&server, request.as_bytes()).0), ["200"], "{target}");
+    }
+    assert_eq!(panics(&server), "0");
+}
+
+/// The first line of a request and its host, as nobody means them: pieces that mean something, between bytes that do not.
+fn odd_request() -> impl Strategy<Value = Vec<u8>> {
+    let piece = |known: &'static [&'static str]| {
+        prop_oneof![
+            4 => proptest::sample::select(known).prop_map(|piece| piece.as_bytes().to_vec()),
+            1 => vec(any::<u8>(), 0..12),
+            1 => vec(33_u8..=255, 0..12),
+        ]
+    };
+    let method = piece(&["GET", "HEAD", "POST", "OPTIONS", "CONNECT", "PRI", "get", "G\u{e9}T", ""]);
+    let target = piece(&[
+        "/",
+        "*",
+        "//",
+        "?",
+        "#",
+        "%",
+        "%2e",
+        "%00",
+        "%ff",
+        ":",
+        "@",
+        "[::1]",
+        "http://",
+        "https:",
+        "evil.com:80",
+        "..",
+        "ws",
+        "/ws/",
+        "/room/",
+        "/assets/",
+        "/api/games/",
+        "/api/players/",
+        "/health",
+        "/metrics",
+        "/admin/",
+        "x=y&",
+        ";",
+        "3FA9C1",
+        "\u{e9}",
+        "liap/",
+        "/liap",
+    ]);
+    let version = piece(&["HTTP/1.1", "HTTP/1.0", "HTTP/1.1", "HTTP/2.0", "HTTP/0.9", ""]);
+    let host = piece(&["x", "", "x:80", "x:99999999", "a@b", "[::1]:80", "[", "%", "\u{e9}", "x, y", "http://x"]);
+    (method, vec(target, 0..6), version, host).prop_map(|(method, target, version, host)| {
+        let (target, end) = (target.concat(), b"\r\nConnection: close\r\n\r\n".to_vec());
+        [method, b" ".to_vec(), target, b" ".to_vec(), version, b"\r\nHost: ".to_vec(), host, end].concat()
+    })
+}
+
+/// Sends odd requests to a listener. Each is answered or its connection is closed, and none makes the server panic.
+fn fuzz(server: &Server, listener: SocketAddr) {
+    let answered_or_closed = |request: Vec<u8>| {
+        let mut stream = connect(listener);
+        stream.write_all(&request).ok();
+        // A first line that never ends is waited for, and a handshake that is sound stays open.
+        stream.shutdown(std::net::Shutdown::Write).ok();
+        let answer = rest(&mut stream);
+        let is_ours = |answer: &str| answer.starts_with("HTTP/1.") && ["2", "3", "4"].contains(&&answer[9..10]);
+        // What begins as TLS does has an alert of TLS.
+        let is_alert = answer.starts_with('\u{15}');
+        prop_assert!(answer.is_empty() || is_alert || is_ours(&answer), "{}: {answer:.200}", request.escape_ascii());
+        Ok(())
+    };
+    let mut runner = TestRunner::new(ProptestConfig { cases: 1_500, failure_persistence: None, ..Default::default() });
+    runner.run(&odd_request(), answered_or_closed).unwrap();
+    assert_eq!(panics(server), "0");
+}
+
+#[test]
+fn no_first_line_and_no_host_makes_the_server_panic() {
+    let settings = [("USE_RATE_LIMITING", "false"), ("BASE_PATH", "/liap"), ("HEADER_TIMEOUT_SECONDS", "1")];
+    let server = Server::start(&settings);
+    fuzz(&server, server.address);
+    fuzz(&server, server.metrics.unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("index.html"), "").unwrap();
+    let other_client = Server::start(&[settings[0], ("STATIC_DIR", folder.path().to_str().unwrap())]);
+    fuzz(&other_client, other_client.address);
+    // Unencrypted requests at a port of TLS.
+    let encrypted = tls::Files::new(&tls::certified()).serve(&settings);
+    fuzz(&encrypted, encrypted.address);
 }
 
 #[test]

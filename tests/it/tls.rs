@@ -22,12 +22,12 @@ use tokio_rustls::rustls::{
 use crate::process::{Answer, SOON, Server, Socket, scrape};
 
 /// A folder with a certificate for `localhost` and its key.
-struct Files {
+pub(crate) struct Files {
     folder: tempfile::TempDir,
 }
 
 impl Files {
-    fn new(certified: &CertifiedKey<KeyPair>) -> Self {
+    pub(crate) fn new(certified: &CertifiedKey<KeyPair>) -> Self {
         let files = Self { folder: tempfile::tempdir().unwrap() };
         files.write(&certified.cert.pem(), &certified.signing_key.serialize_pem());
         files
@@ -46,7 +46,7 @@ impl Files {
         self.folder.path().join("key.pem")
     }
 
-    fn serve(&self, settings: &[(&str, &str)]) -> Server {
+    pub(crate) fn serve(&self, settings: &[(&str, &str)]) -> Server {
         let (certificate, key) = (self.certificate(), self.key());
         let mut all = vec![("TLS_CERT", certificate.to_str().unwrap()), ("TLS_KEY", key.to_str().unwrap())];
         all.extend(settings);
@@ -54,7 +54,7 @@ impl Files {
     }
 }
 
-fn certified() -> CertifiedKey<KeyPair> {
+pub(crate) fn certified() -> CertifiedKey<KeyPair> {
     rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap()
 }
 
