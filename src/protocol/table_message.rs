@@ -114,7 +114,7 @@ impl TableState<'_> {
         message.push(",\"sequence\":");
         message.push_json(&self.sequence);
         message.push(",\"allowed_actions\":");
-        message.push(self.screen.allowed_actions());
+        message.push(self.allowed_actions());
         message.push(",\"players\":{");
         for (seat, player) in players.pairs() {
             message.push(if seat == Seat::One { "" } else { "," });
@@ -144,6 +144,18 @@ impl TableState<'_> {
         message.push_json(players.as_array());
         message.push("}}");
         message.close()
+    }
+
+    /// What players may do now, as JSON: nothing while the screen only shows what they have done.
+    fn allowed_actions(&self) -> &'static str {
+        match (&self.screen, self.public.phase()) {
+            (Screen::Preparation { dealing: false }, ViewPhase::Redeal { .. }) => {
+                r#"["accept_redeal","decline_redeal"]"#
+            }
+            (Screen::Declaration, ViewPhase::Declare { .. }) => r#"["declare"]"#,
+            (Screen::Turn, ViewPhase::Lead { .. } | ViewPhase::Follow { .. }) => r#"["play"]"#,
+            _ => "[]",
+        }
     }
 
     fn player(&self, seat: Seat, public: &Public) -> Player<'_> {
@@ -196,12 +208,17 @@ impl TableState<'_> {
                 ViewPhase::Follow { starter, lead, next } => {
                     self.push_running_turn(message, public, starter, lead, next);
                 }
-                ViewPhase::Revealed(ref result) => self.push_finished_turn(message, public, result, false),
+                ViewPhase::Revealed(ref result) => self.push_finished_turn(message, public, result),
                 ViewPhase::Lead { starter } => self.push_opening(message, public, starter),
                 // The other phases have screens of their own.
                 _ => {}
             },
-            Screen::TurnWon(result) => self.push_finished_turn(message, public, result, true),
+            Screen::TurnWon(result) => {
+                self.push_finished_turn(message, public, result);
+                let winner = self.name(result.winner);
+                message.push_fields(&Won { winner, piles_won: result.piles(), next_turn_starter: winner });
+                message.push(",");
+            }
             Screen::TurnResults(result) => {
                 message.push_fields(&TurnResultsData {
                     turn_winner: self.name(result.winner),
@@ -312,8 +329,9 @@ impl TableState<'_> {
         message.push("},");
     }
 
-    /// All four plays, for all to see; once the piles are `taken`, with the winner.
-    fn push_finished_turn(&self, message: &mut Broadcast, public: &Public, result: &TurnResult, taken: bool) {
+    /// All four plays, for all to see. The turn is complete, so the existing client asks nobody for another play; the
+    /// player of the last one stays the current one, because it would not take over an empty name.
+    fn push_finished_turn(&self, message: &mut Broadcast, public: &Public, result: &TurnResult) {
         let order = result.starter.order();
         let [.., last] = order;
         let turn = Turn {
@@ -321,7 +339,7 @@ impl TableState<'_> {
             current: last,
             required: Some(result.piles()),
             number: public.turn,
-            complete: taken,
+            complete: true,
         };
         self.push_turn_head(message, public, &turn);
         for seat in order {
@@ -331,11 +349,6 @@ impl TableState<'_> {
             message.push_json(&PlayData::open(result.plays[seat]));
         }
         message.push("},");
-        if taken {
-            let winner = self.name(result.winner);
-            message.push_fields(&Won { winner, piles_won: result.piles(), next_turn_starter: winner });
-            message.push(",");
-        }
     }
 
     fn push_scoring(&self, message: &mut Broadcast, public: &Public, scores: &BySeat<RoundScore>) {
@@ -488,15 +501,6 @@ impl Screen<'_> {
             Self::TurnResults(_) => "turn_results",
             Self::Scoring => "scoring",
             Self::GameOver(_) => "game_over",
-        }
-    }
-
-    const fn allowed_actions(&self) -> &'static str {
-        match self {
-            Self::Preparation { dealing: false } => r#"["accept_redeal","decline_redeal"]"#,
-            Self::Declaration => r#"["declare"]"#,
-            Self::Turn => r#"["play"]"#,
-            _ => "[]",
         }
     }
 }

@@ -167,6 +167,24 @@ impl Playing {
         self.game.public().multiplier > 1
     }
 
+    /// Whether this seat has done the like already, and the table still shows that: a second tap, or one that comes after
+    /// time was up and a bot has moved.
+    pub(super) fn is_late(&self, seat: Seat, action: &Action) -> bool {
+        let public = self.game.public();
+        match (action, self.stage, self.game.phase()) {
+            (Action::AnswerRedeal(_), Stage::Asking, Phase::Redeal { accepted, declined, .. }) => {
+                accepted.contains(seat) || declined.contains(seat)
+            }
+            // All have answered. After a redeal nothing says any more who was asked.
+            (Action::AnswerRedeal(_), Stage::Dealing, _) => self.is_redealt(),
+            (Action::AnswerRedeal(_), Stage::RoundStart, _) => public.weak.contains(seat),
+            (Action::Declare(_), Stage::Declaring | Stage::Declared, _) => public.declared[seat].is_some(),
+            (Action::Play(_), Stage::Turning, Phase::Follow(table)) => table.play_of(seat).is_some(),
+            (Action::Play(_), Stage::Revealed | Stage::TurnWon, _) => true,
+            _ => false,
+        }
+    }
+
     /// Carries out a player's action and keeps it. Returns whether that led to another stage.
     pub(super) fn act(&mut self, next: Move) -> Result<bool, ActionError> {
         if !self.stage.is_acting() {

@@ -202,20 +202,13 @@ impl Room {
 
     pub(super) fn answer_redeal(&mut self, id: ConnectionId, seat: Seat, accept: bool, now: Time) {
         let name = self.seats.name(seat).to_owned();
-        match self.act(seat, Action::AnswerRedeal(accept), now) {
-            Ok(()) => {
-                self.last_activity = now;
-                self.send(id, server_message::redeal_response_success(&name, accept));
-            }
-            Err(error) => self.refuse_action(id, &error.to_string(), now),
+        if self.decide(id, seat, Ok(Action::AnswerRedeal(accept)), now) {
+            self.send(id, server_message::redeal_response_success(&name, accept));
         }
     }
 
     pub(super) fn declare(&mut self, id: ConnectionId, seat: Seat, value: Declaration, now: Time) {
-        match self.act(seat, Action::Declare(value), now) {
-            Ok(()) => self.last_activity = now,
-            Err(error) => self.refuse_action(id, &error.to_string(), now),
-        }
+        self.decide(id, seat, Ok(Action::Declare(value)), now);
     }
 
     pub(super) fn play(&mut self, id: ConnectionId, seat: Seat, indices: &[u8], now: Time) {
@@ -225,9 +218,25 @@ impl Room {
         // Places are those of the hand as last sent; one that is not there spoils the whole play.
         let hand = playing.game.hand(seat);
         let pieces: Option<PieceSet> = indices.iter().map(|&index| hand.get(usize::from(index))).collect();
-        match pieces.ok_or(ActionError::NotHeld).and_then(|pieces| self.act(seat, Action::Play(pieces), now)) {
-            Ok(()) => self.last_activity = now,
-            Err(error) => self.refuse_action(id, &error.to_string(), now),
+        self.decide(id, seat, pieces.map(Action::Play).ok_or(ActionError::NotHeld), now);
+    }
+
+    /// A player's decision, if it is one. Returns whether it was carried out; if not, its sender is told why and shown the
+    /// table. A late one has no answer: its sender has what he wants, and an error would only frighten him.
+    fn decide(&mut self, id: ConnectionId, seat: Seat, action: Result<Action, ActionError>, now: Time) -> bool {
+        let like = action.unwrap_or(Action::Play(PieceSet::EMPTY));
+        if self.playing().is_some_and(|playing| playing.is_late(seat, &like)) {
+            return false;
+        }
+        match action.and_then(|action| self.act(seat, action, now)) {
+            Ok(()) => {
+                self.last_activity = now;
+                true
+            }
+            Err(error) => {
+                self.refuse_action(id, &error.to_string(), now);
+                false
+            }
         }
     }
 

@@ -45,7 +45,7 @@ def progress(data):
     elif phase == "declaration":
         steps = (len(phase_data["declarations"]), 0)
     elif phase == "turn":
-        is_won = bool(phase_data.get("turn_complete"))
+        is_won = bool(phase_data.get("winner"))
         steps = (phase_data["current_turn_number"], len(phase_data["turn_plays"]) + is_won)
         if is_won and all(player["hand_size"] == 0 for player in data["players"].values()):
             # The last turn of a round is shown with its results: two frames of one moment.

@@ -290,7 +290,8 @@ def turn(data, players, me):
     for name, piles in data["pile_counts"].items():
         require(is_int(piles) and 0 <= piles <= 8, f"phase_data.pile_counts[{name}] is {piles!r}")
     complete = optional(data, "turn_complete", bool, "phase_data")
-    require(not complete or len(plays) == 4, "phase_data.turn_complete with plays missing")
+    require(complete in (None, len(plays) == 4), f"phase_data.turn_complete is {complete} with {len(plays)} plays")
+    require("winner" not in data or len(plays) == 4, "phase_data.winner with plays missing")
 
     count = None
     for name, play in plays.items():
@@ -385,6 +386,17 @@ def game_over(data, players):
         require(text is None or re.fullmatch("[0-9a-fA-F]{1,64}", text), f"deal_proof.entropy holds {text!r}")
 
 
+def allowed_actions(phase, phase_data):
+    """What somebody is asked for; nothing while all have answered, declared or played."""
+    if phase == "preparation" and phase_data.get("weak_players_awaiting"):
+        return ["accept_redeal", "decline_redeal"]
+    if phase == "declaration" and phase_data.get("current_declarer"):
+        return ["declare"]
+    if phase == "turn" and len(phase_data.get("turn_plays", ())) < 4:
+        return ["play"]
+    return []
+
+
 def phase_change(data, me):
     phase = get(data, "phase", str, "data")
     require(phase in PHASES, f"data.phase is {phase!r}")
@@ -393,6 +405,8 @@ def phase_change(data, me):
     if "allowed_actions" in data:
         texts(data["allowed_actions"], "data.allowed_actions")
     players = check_players(data, me)
+    require(data.get("allowed_actions") in (None, allowed_actions(phase, phase_data)),
+            f"data.allowed_actions are {data.get('allowed_actions')} in {phase}")
     if phase == "turn":
         turn(phase_data, players, me)
     elif phase != "turn_results":

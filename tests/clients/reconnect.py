@@ -178,7 +178,7 @@ class Table:
         if data["phase"] not in ("game_over", "preparation") and len(own.get("hand", [])) != own.get("hand_size"):
             self.report.violation(player.name, f"back at the table without the hand: {own}")
         self.report.counts[f"came back in {data['phase']}"] += 1
-        if data["phase"] == "turn" and data["phase_data"].get("turn_complete"):
+        if data["phase"] == "turn" and data["phase_data"].get("winner"):
             # The result display; the page shows it only when it is told again.
             event, again = await player.wait_for("turn_complete", "phase_change")
             if event != "turn_complete":

@@ -329,8 +329,7 @@ class Stories:
         must(len(after["phase_data"]["declarations"]) == 3, "a sum of 8 counted", after)
         last.send("declare", {"value": 3, "player_name": last.name})
         last.done.add(last.my_move(state))
-        # A double click: the second is a no-op, whatever it is answered with.
-        last.expect_errors = True
+        # A double click: the second is nothing, and is not answered.
         last.send("declare", {"value": 3, "player_name": last.name})
         mover, state = await self.mover(players, "turn")
         must(state["players"][last.name]["declared"] == 3, "the declaration is lost", state)
@@ -352,7 +351,6 @@ class Stories:
         await self.refused_with(other, plays(other, [0]), "play out of turn")
         starter.done.add(starter.my_move(state))
         plays(starter, [0])()
-        starter.expect_errors = True
         plays(starter, [0])()  # A double click.
         follower, state = await self.mover(players, "turn")
         must(list(state["phase_data"]["turn_plays"]) == [name], "the double click was played", state)
@@ -362,13 +360,17 @@ class Stories:
             mover, state = await self.mover(players, "turn")
             mover.done.add(mover.my_move(state))
             plays(mover, [0])()
-        # The 4th player's name stays as current_player; he must not play again.
-        mover.expect_errors = True
+        # The 4th player's name stays as current_player; nobody is asked for anything, and a late tap is nothing.
         plays(mover, [0])()
         deadline = ws.now() + 5
         while True:
             must(ws.now() < deadline, "no turn_complete")
-            event, data = await players[0].next(5)
+            event, data = await mover.next(5)
+            must(event != "error", "a late tap is answered with an error", data)
+            if event == "phase_change" and len(data["phase_data"].get("turn_plays", ())) == 4:
+                must(data["phase_data"]["turn_complete"] is True, "four plays, and the turn is not complete", data)
+                must(data["allowed_actions"] == [], "four plays, and somebody is asked for one more", data)
+                must(data["players"][mover.name]["hand_size"] == 7, "the late tap cost a piece", data)
             if event == "turn_complete":
                 break
 

@@ -142,7 +142,7 @@ class View:
             self.turn = phase_data["current_turn_number"]
             self.leader = phase_data["current_turn_starter"]
             self.captured = dict(phase_data["pile_counts"])
-            if phase_data.get("turn_complete"):
+            if phase_data.get("winner"):
                 winner = self.winner_of(phase_data["turn_plays"])
                 count = len(next(iter(phase_data["turn_plays"].values()))["pieces"])
                 self.captured[winner] -= count
@@ -335,22 +335,22 @@ class View:
             self.plays[name] = {"pieces": pieces, "type": play["play_type"], "true": true}
             if true:
                 self.truth.play(self.round, number, name, pieces)
-        complete = bool(data.get("turn_complete"))
+        taken = bool(data.get("winner"))
         if open_now:
             winner = self.winner_of(shown)
             self.result = (winner, len(self.plays[winner]["pieces"]))
-            if "winner" in data and complete:
+            if taken:
                 require(data["winner"] == winner, f"winner is {data['winner']!r}, must be {winner!r}")
                 require(data.get("next_turn_starter", winner) == winner, f"next_turn_starter is {data['next_turn_starter']!r}")
                 require(data.get("piles_won", self.result[1]) == self.result[1], f"piles_won is {data['piles_won']}")
         after = dict(self.captured)
         if self.result:
             after[self.result[0]] += self.result[1]
-        must = after if complete else self.captured
+        must = after if taken else self.captured
         require(data["pile_counts"] == must, f"pile_counts are {data['pile_counts']}, must be {must}")
         for name, player in players.items():
             found = player["captured_piles"]
-            fits = found == after[name] if complete else found in (self.captured[name], after[name])
+            fits = found == after[name] if taken else found in (self.captured[name], after[name])
             require(fits, f"{name}'s captured_piles are {found}, must be {must[name]}")
             require(player["declared"] == self.declared[name], f"{name} declared {self.declared[name]}, not {player['declared']}")
 

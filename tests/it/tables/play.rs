@@ -207,6 +207,113 @@ fn refused_actions_change_nothing_and_are_answered_with_the_state() {
     }
 }
 
+/// Ann is asked for this, with `others` who have done it before her.
+fn is_asked(table: &Table, ann: ConnectionId, phase: &str, others: usize) -> bool {
+    let Some(state) = table.last(ann, "phase_change").filter(|state| state["phase"] == phase) else { return false };
+    let data = &state["phase_data"];
+    let (who, done) = match phase {
+        "declaration" => (&data["current_declarer"], &data["declarations"]),
+        _ => (&data["current_player"], &data["turn_plays"]),
+    };
+    who == "Ann" && done.as_object().unwrap().len() == others
+}
+
+#[test]
+fn after_the_fourth_play_it_is_nobodys_turn_and_a_late_tap_is_nothing() {
+    let mut table = Table::new(4, 1.0);
+    let ann = table.enter("Ann");
+    table.say(ann, "start_game", json!({}));
+    for others in [0, 3] {
+        table.play(&[(ann, "Ann")], |table| is_asked(table, ann, "turn", others));
+        let (event, tap) = table.decide(ann, "Ann").unwrap();
+        table.say(ann, event, tap.clone());
+        let state = table.last(ann, "phase_change").unwrap().clone();
+        let is_last = others == 3;
+        assert_eq!(state["phase_data"]["turn_complete"], is_last);
+        assert_eq!(state["allowed_actions"], if is_last { json!([]) } else { json!(["play"]) });
+        if is_last {
+            assert_eq!(state["phase_data"]["current_player"], "Ann", "as recorded");
+            assert!(state["phase_data"]["winner"].is_null(), "the plays are looked at first");
+        }
+        table.heard(ann);
+        table.say(ann, event, tap.clone());
+        table.say(ann, event, json!({ "player_name": "Ann", "piece_indices": [31] }));
+        assert_eq!(table.heard_events(ann), [""; 0]);
+        if is_last {
+            table.pass_until(|table| table.last(ann, "turn_complete").is_some());
+            assert!(table.last(ann, "phase_change").unwrap()["phase_data"]["winner"].is_string());
+            table.heard(ann);
+            table.say(ann, event, tap);
+            assert_eq!(table.heard_events(ann), [""; 0], "nor where the turn is won");
+        }
+        table.say(ann, "request_state_sync", json!({}));
+        let seen = table.last(ann, "phase_change").unwrap();
+        assert_eq!(seen["players"]["Ann"]["hand"], state["players"]["Ann"]["hand"], "no piece is lost");
+    }
+}
+
+#[test]
+fn after_the_last_declaration_nobody_is_asked_and_a_late_tap_is_nothing() {
+    for others in 0..4 {
+        let (mut table, ann) = (2_u8..)
+            .map(|seed| {
+                let mut table = Table::new(seed, 1.0);
+                let ann = table.enter("Ann");
+                table.say(ann, "start_game", json!({}));
+                table.play(&[(ann, "Ann")], |table| (0..4).any(|others| is_asked(table, ann, "declaration", others)));
+                (table, ann)
+            })
+            .find(|(table, ann)| is_asked(table, *ann, "declaration", others))
+            .unwrap();
+        let (event, tap) = table.decide(ann, "Ann").unwrap();
+        table.say(ann, event, tap.clone());
+        let state = table.last(ann, "phase_change").unwrap();
+        let is_last = others == 3;
+        assert_eq!(state["phase_data"]["current_declarer"].is_null(), is_last);
+        assert_eq!(state["allowed_actions"], if is_last { json!([]) } else { json!(["declare"]) });
+        table.heard(ann);
+        table.say(ann, event, tap);
+        assert_eq!(table.heard_events(ann), [""; 0]);
+    }
+}
+
+#[test]
+fn a_second_answer_about_a_redeal_is_nothing() {
+    for answer in ["accept_redeal", "decline_redeal"] {
+        let (mut table, ann) = (0_u8..)
+            .map(|seed| {
+                let mut table = Table::new(seed, 1.0);
+                let ann = table.enter("Ann");
+                table.say(ann, "start_game", json!({}));
+                table.pass_until(|table| {
+                    let state = table.last(ann, "phase_change").unwrap();
+                    let is_asking = state["allowed_actions"] == json!(["accept_redeal", "decline_redeal"]);
+                    let awaiting = state["phase_data"]["weak_players_awaiting"].as_array();
+                    assert_eq!(is_asking, awaiting.is_some(), "nobody is asked who has nothing to answer");
+                    awaiting.is_some() || state["phase"] == "round_start"
+                });
+                (table, ann)
+            })
+            .find(|(table, ann)| {
+                let awaiting = &table.last(*ann, "phase_change").unwrap()["phase_data"]["weak_players_awaiting"];
+                awaiting.as_array().is_some_and(|awaiting| awaiting.contains(&json!("Ann")))
+            })
+            .unwrap();
+        let told = json!({ "player_name": "Ann" });
+        table.say(ann, answer, told.clone());
+        assert!(table.last(ann, "redeal_response_success").is_some());
+        table.heard(ann);
+        table.say(ann, answer, told.clone());
+        assert_eq!(table.heard_events(ann), [""; 0], "{answer}");
+        // And when all have answered.
+        table.say(ann, "request_state_sync", json!({}));
+        table.pass_until(|table| table.last(ann, "phase_change").unwrap()["allowed_actions"] == json!([]));
+        table.heard(ann);
+        table.say(ann, answer, told);
+        assert_eq!(table.heard_events(ann), [""; 0], "{answer}");
+    }
+}
+
 #[test]
 fn a_slow_player_is_played_for_once_and_told() {
     let mut table = Table::new(14, 1.0);
