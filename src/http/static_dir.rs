@@ -1,12 +1,14 @@
 use std::collections::HashMap;
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::io::{self, Read as _};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 
 use hyper::body::Bytes;
 use percent_encoding::percent_decode_str;
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::io::Errno;
 use warp::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, LAST_MODIFIED};
 use warp::http::{HeaderMap, HeaderValue, StatusCode};
 use warp::path::{FullPath, Peek};
@@ -68,36 +70,35 @@ impl StaticDir {
 
     /// Reads a file below the root. Anything else, a link that leads out included, is not found.
     fn read(&self, name: &Path) -> io::Result<File> {
-        let absent = || io::Error::from(io::ErrorKind::NotFound);
-        let path = match fs::canonicalize(self.root.join(name)) {
-            Ok(path) => path,
-            // A file where the path wants a folder.
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory => return Err(absent()),
-            Err(error) => return Err(error),
-        };
-        let metadata = fs::metadata(&path)?;
-        if !path.starts_with(&self.root) || !metadata.is_file() {
+        let path = fs::canonicalize(self.root.join(name)).map_err(absent_if_no_file)?;
+        let below = path.strip_prefix(&self.root).map_err(|_| absent())?;
+        let file = open_without_links(&self.root, below).map_err(absent_if_no_file)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
             return Err(absent());
         }
         if metadata.len() > FILE_MAX_BYTES {
             return Err(io::Error::other("longer than 32 MiB"));
         }
         let modified = metadata.modified()?;
-        let bytes = self.bytes(&path, metadata.len(), modified)?;
+        let bytes = self.bytes(&path, file, metadata.len(), modified)?;
         // A clock that was wrong when the file was written is no reason not to serve it.
         let modified = jiff::Timestamp::try_from(modified).unwrap_or_default();
         Ok(File { name: name.to_owned(), bytes, modified })
     }
 
     /// The bytes of a file, from memory while they are being sent to anybody: a crowd that reads slowly keeps each file once.
-    fn bytes(&self, path: &Path, length: u64, modified: SystemTime) -> io::Result<Arc<[u8]>> {
+    fn bytes(&self, path: &Path, file: fs::File, length: u64, modified: SystemTime) -> io::Result<Arc<[u8]>> {
         let sending = || self.sending.lock().unwrap_or_else(PoisonError::into_inner);
         let is_same = |known: &Sending| known.modified == modified;
         let held = sending().get(path).filter(|known| is_same(known)).and_then(|known| known.bytes.upgrade());
         if let Some(bytes) = held.filter(|bytes| bytes.len() as u64 == length) {
             return Ok(bytes);
         }
-        let bytes: Arc<[u8]> = fs::read(path)?.into();
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
+        // It may have grown since it was looked at.
+        file.take(FILE_MAX_BYTES).read_to_end(&mut bytes)?;
+        let bytes: Arc<[u8]> = bytes.into();
         let mut sending = sending();
         // Somebody else may have read it meanwhile.
         let held = sending.get(path).filter(|known| is_same(known)).and_then(|known| known.bytes.upgrade());
@@ -108,6 +109,30 @@ impl StaticDir {
         sending.insert(path.to_owned(), Sending { bytes: Arc::downgrade(&bytes), modified });
         Ok(bytes)
     }
+}
+
+fn absent() -> io::Error {
+    io::ErrorKind::NotFound.into()
+}
+
+/// The same error, or "not found" if it says that no file can have this name: it leads through a file or round in circles,
+/// is longer than the system takes, or belongs to something that is no file.
+fn absent_if_no_file(error: io::Error) -> io::Error {
+    let no_file = [Errno::NOTDIR, Errno::LOOP, Errno::NAMETOOLONG, Errno::NXIO];
+    if no_file.iter().any(|no_file| error.raw_os_error() == Some(no_file.raw_os_error())) { absent() } else { error }
+}
+
+/// Opens a file below `root` whose path holds no link. Whoever puts a link there after that was found out is not followed:
+/// each folder is opened by itself, in the one before.
+fn open_without_links(root: &Path, below: &Path) -> io::Result<fs::File> {
+    // A pipe must not hold up the thread until somebody writes into it.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let mut opened = openat(CWD, root, flags | OFlags::DIRECTORY, Mode::empty())?;
+    for component in below.components() {
+        let Component::Normal(name) = component else { return Err(absent()) };
+        opened = openat(&opened, name, flags | OFlags::NOFOLLOW, Mode::empty())?;
+    }
+    Ok(opened.into())
 }
 
 /// Paths that are not the server's own, whatever client it serves.
@@ -233,8 +258,29 @@ mod tests {
         let folder = StaticDir::open(inside.path()).unwrap();
         let read = |name: &str| folder.read(Path::new(name)).map(|file| file.bytes).map_err(|error| error.kind());
         assert_eq!(read("near.html"), Ok(b"hello".as_slice().into()));
-        for absent in ["link.txt", "nothing.txt", "index.html/x", ""] {
-            assert_eq!(read(absent), Err(io::ErrorKind::NotFound), "{absent}");
+        std::os::unix::fs::symlink("round", inside.path().join("round")).unwrap();
+        let (long, deep) = ("x".repeat(300), "x/".repeat(4_000));
+        for absent in ["link.txt", "nothing.txt", "index.html/x", "", "round", &long, &deep] {
+            assert_eq!(read(absent), Err(io::ErrorKind::NotFound), "{absent:.40}");
+        }
+    }
+
+    #[test]
+    fn a_link_that_is_put_there_after_the_look_is_not_followed() {
+        let (outside, inside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(outside.path().join("a.txt"), "secret").unwrap();
+        fs::create_dir(inside.path().join("folder")).unwrap();
+        fs::write(inside.path().join("folder/a.txt"), "hello").unwrap();
+        let read = |name: &str| {
+            let file = open_without_links(inside.path(), Path::new(name)).map_err(absent_if_no_file);
+            file.and_then(io::read_to_string).map_err(|error| error.kind())
+        };
+        assert_eq!(read("folder/a.txt").as_deref(), Ok("hello"));
+        // What was a folder, or a file, when it was looked at.
+        std::os::unix::fs::symlink(outside.path(), inside.path().join("was-folder")).unwrap();
+        std::os::unix::fs::symlink(outside.path().join("a.txt"), inside.path().join("folder/was-file")).unwrap();
+        for raced in ["was-folder/a.txt", "folder/was-file", "../a.txt"] {
+            assert_eq!(read(raced), Err(io::ErrorKind::NotFound), "{raced}");
         }
     }
 
