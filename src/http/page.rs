@@ -8,8 +8,7 @@ use flate2::write::GzEncoder;
 use hyper::body::Bytes;
 use rust_embed::{Embed, EmbeddedFile};
 use warp::http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
-    SET_COOKIE, VARY,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
 };
 use warp::http::{HeaderMap, HeaderValue, StatusCode};
 use warp::path::{Peek, Tail};
@@ -66,13 +65,10 @@ pub(super) fn index(context: RequestContext) -> Response {
     keep_session(PAGE.index(context.state.options.base_path.as_str()), &context)
 }
 
-/// The same answer; a browser without a session is told to keep one.
+/// The same answer; a browser without a session is told to keep one, and one that has it, to keep it for longer.
 pub(super) fn keep_session(mut response: Response, context: &RequestContext) -> Response {
     match Session::of(&context.headers, &context.client, &context.state.options.base_path) {
-        Ok(Session { set_cookie: Some(cookie), .. }) => {
-            response.headers_mut().insert(SET_COOKIE, cookie);
-        }
-        Ok(_) => {}
+        Ok(session) => session.keep(response.headers_mut()),
         // The page works without, and the socket will ask for a session again.
         Err(error) => log::error!("no randomness for a session: {error}"),
     }

@@ -1,4 +1,7 @@
-use warp::http::header::COOKIE;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arrayvec::ArrayVec;
+use warp::http::header::{COOKIE, SET_COOKIE};
 use warp::http::{HeaderMap, HeaderValue};
 
 use super::client::Client;
@@ -11,14 +14,30 @@ use crate::protocol::{SeatToken, SessionKey};
 pub(super) struct Session {
     /// What rooms know of it.
     pub(super) key: SessionKey,
-    /// The header that tells a browser without a session to keep this one.
-    pub(super) set_cookie: Option<HeaderValue>,
+    /// What the browser is told to keep or to forget. Empty if it has the session as it should be, given today.
+    set_cookies: ArrayVec<HeaderValue, 2>,
 }
 
 const NAME: &str = "liap_session";
+/// The name where the whole of a host is ours and the client came by https: browsers take such a cookie from this host by
+/// https only, so neither a neighbour's subdomain nor somebody on an unencrypted way can plant one.
+const HOST_NAME: &str = "__Host-liap_session";
 const DIGITS: usize = 32;
-/// A month: long enough for a seat to be found again after the computer was off.
+/// A month: long enough for a seat to be found again after the computer was off. Each day's first visit begins it anew.
 const MAX_AGE_SECONDS: u32 = 30 * 24 * 60 * 60;
+const DAY_SECONDS: u64 = 24 * 60 * 60;
+
+/// A session as a browser shows it: its secret and, behind a dot, when and how it was given. Nothing hangs on the latter but
+/// whether it is given again.
+struct Presented<'a> {
+    secret: &'a str,
+    /// The day it was given, counted from 1970. Cookies of earlier versions do not say.
+    day: Option<u64>,
+    /// Whether it was given by https.
+    is_secure: bool,
+    /// Whether it is bound to this host.
+    is_host_bound: bool,
+}
 
 impl Session {
     /// The session the request came with or, if it has none, one it gets now.
@@ -26,36 +45,80 @@ impl Session {
     /// # Errors
     /// When the operating system has no randomness to give.
     pub(super) fn of(headers: &HeaderMap, client: &Client, base: &BasePath) -> Result<Self, getrandom::Error> {
-        if let Some(value) = presented(headers) {
-            return Ok(Self { key: SessionKey::of(value), set_cookie: None });
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self::on(now.as_secs() / DAY_SECONDS, headers, client, base)
+    }
+
+    /// The same on this day.
+    fn on(day: u64, headers: &HeaderMap, client: &Client, base: &BasePath) -> Result<Self, getrandom::Error> {
+        let is_host_bound = client.secure && base.as_str().is_empty();
+        let mut set_cookies = ArrayVec::new();
+        let Some(shown) = presented(headers) else {
+            let mut random = [0; 16];
+            getrandom::fill(&mut random)?;
+            let token = SeatToken::new(random);
+            set_cookies.extend(cookie(token.reveal(), day, client, base));
+            return Ok(Self { key: token.key(), set_cookies });
+        };
+        // A session of https that seems to come by http has passed a proxy that we do not trust to say so: it is not given
+        // again without `Secure`.
+        let is_downgrade = shown.is_secure && !client.secure;
+        let is_upgrade = client.secure && !shown.is_secure || is_host_bound && !shown.is_host_bound;
+        if !is_downgrade && (is_upgrade || shown.day != Some(day)) {
+            if is_host_bound && !shown.is_host_bound {
+                // The one before would still travel unencrypted.
+                set_cookies.push(HeaderValue::from_static("liap_session=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"));
+            }
+            set_cookies.extend(cookie(shown.secret, day, client, base));
         }
-        let mut random = [0; 16];
-        getrandom::fill(&mut random)?;
-        let token = SeatToken::new(random);
-        let path = if base.as_str().is_empty() { "/" } else { base.as_str() };
-        let secure = if client.secure { "; Secure" } else { "" };
-        let cookie = format!(
-            "{NAME}={}; Path={path}; Max-Age={MAX_AGE_SECONDS}; HttpOnly; SameSite=Lax{secure}",
-            token.reveal()
-        );
-        Ok(Self { key: token.key(), set_cookie: HeaderValue::try_from(cookie).ok() })
+        Ok(Self { key: SessionKey::of(shown.secret), set_cookies })
+    }
+
+    /// Adds to an answer what the browser is to keep.
+    pub(super) fn keep(self, headers: &mut HeaderMap) {
+        for cookie in self.set_cookies {
+            headers.append(SET_COOKIE, cookie);
+        }
     }
 }
 
-/// The session's secret, if the request shows one that has our form.
-fn presented(headers: &HeaderMap) -> Option<&str> {
+/// The header that tells a browser to keep a session given on this day.
+fn cookie(secret: &str, day: u64, client: &Client, base: &BasePath) -> Option<HeaderValue> {
+    let (name, path) = match base.as_str() {
+        "" if client.secure => (HOST_NAME, "/"),
+        "" => (NAME, "/"),
+        path => (NAME, path),
+    };
+    let (mark, secure) = if client.secure { ("s", "; Secure") } else { ("", "") };
+    let attributes = format!("Path={path}; Max-Age={MAX_AGE_SECONDS}; HttpOnly; SameSite=Lax{secure}");
+    HeaderValue::try_from(format!("{name}={secret}.{day}{mark}; {attributes}")).ok()
+}
+
+/// The session the request shows, if it has our form. One that is bound to the host counts more than one that is not.
+fn presented(headers: &HeaderMap) -> Option<Presented<'_>> {
     let lines = headers.get_all(COOKIE).into_iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(';')).find_map(|cookie| {
-        let (name, value) = cookie.trim().split_once('=')?;
-        let fits = name == NAME && value.len() == DIGITS && value.bytes().all(|byte| byte.is_ascii_hexdigit());
-        fits.then_some(value)
-    })
+    let cookies = lines.flat_map(|line| line.split(';')).filter_map(|cookie| cookie.trim().split_once('='));
+    let sessions = cookies.filter_map(|(name, value)| {
+        let is_host_bound = match name {
+            HOST_NAME => true,
+            NAME => false,
+            _ => return None,
+        };
+        let (secret, given) = value.split_once('.').unwrap_or((value, ""));
+        let is_ours = secret.len() == DIGITS && secret.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_secure = is_host_bound || given.ends_with('s');
+        is_ours.then(|| Presented { secret, day: given.trim_end_matches('s').parse().ok(), is_secure, is_host_bound })
+    });
+    // Of several that count alike, the first.
+    sessions.reduce(|best, other| if other.is_host_bound && !best.is_host_bound { other } else { best })
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::client::Peer;
     use super::*;
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
     fn client(secure: bool) -> Client {
         let mut headers = HeaderMap::new();
@@ -66,33 +129,81 @@ mod tests {
         Client::of(peer, &headers, &["127.0.0.1".parse().unwrap()])
     }
 
-    fn session(cookie: &str, secure: bool, base: &str) -> Session {
+    /// The session of a request on day 100 with these cookies, and what the browser is told.
+    fn session(cookies: &str, secure: bool, base: &str) -> (SessionKey, Vec<String>) {
         let mut headers = HeaderMap::new();
-        headers.insert(COOKIE, cookie.parse().unwrap());
-        Session::of(&headers, &client(secure), &base.parse().unwrap()).unwrap()
+        headers.insert(COOKIE, cookies.parse().unwrap());
+        let session = Session::on(100, &headers, &client(secure), &base.parse().unwrap()).unwrap();
+        let key = session.key;
+        let mut answer = HeaderMap::new();
+        session.keep(&mut answer);
+        (key, answer.get_all(SET_COOKIE).iter().map(|cookie| cookie.to_str().unwrap().to_owned()).collect())
+    }
+
+    /// What a browser that has SECRET is told, which must be its session.
+    fn told(cookies: &str, secure: bool, base: &str) -> Vec<String> {
+        let (key, told) = session(cookies, secure, base);
+        assert_eq!(key, SessionKey::of(SECRET), "{cookies}");
+        told
     }
 
     #[test]
     fn a_session_is_recognised_among_other_cookies() {
-        let secret = "0123456789abcdef0123456789abcdef";
-        let session = session(&format!("a=b; liap_session={secret}; c=d"), false, "");
-        assert_eq!(session.key, SessionKey::of(secret));
-        assert!(session.set_cookie.is_none());
+        assert_eq!(told(&format!("a=b; liap_session={SECRET}.100; c=d"), false, ""), [""; 0]);
+        let other = "f".repeat(32);
+        for cookies in [
+            format!("liap_session={other}.100; __Host-liap_session={SECRET}.100s"),
+            format!("__Host-liap_session={SECRET}.100s; liap_session={other}.100"),
+        ] {
+            assert_eq!(told(&cookies, true, ""), [""; 0], "a planted one does not count");
+        }
     }
 
     #[test]
     fn whoever_has_none_gets_one() {
-        for cookie in ["", "liap_session=", "liap_session=short", "liap_session=0123456789abcdef0123456789abcdeg"] {
-            let session = session(cookie, false, "");
-            let set = session.set_cookie.unwrap();
-            let (value, attributes) = set.to_str().unwrap().split_once(';').unwrap();
-            let value = value.strip_prefix("liap_session=").unwrap();
-            assert_eq!(session.key, SessionKey::of(value));
-            assert_eq!(attributes, " Path=/; Max-Age=2592000; HttpOnly; SameSite=Lax");
-            assert!(presented(&HeaderMap::from_iter([(COOKIE, set.clone())])).is_some(), "and shows it next time");
+        let odd = "0123456789abcdef0123456789abcdeg";
+        for cookies in ["", "liap_session=", "liap_session=short", &format!("liap_session={odd}")] {
+            for (secure, base, name, attributes) in [
+                (false, "", NAME, "Path=/; Max-Age=2592000; HttpOnly; SameSite=Lax"),
+                (true, "", HOST_NAME, "Path=/; Max-Age=2592000; HttpOnly; SameSite=Lax; Secure"),
+                (true, "/liap", NAME, "Path=/liap; Max-Age=2592000; HttpOnly; SameSite=Lax; Secure"),
+            ] {
+                let (key, told) = session(cookies, secure, base);
+                let (pair, rest) = told[0].split_once("; ").unwrap();
+                let (set, value) = pair.split_once('=').unwrap();
+                assert_eq!((set, rest), (name, attributes));
+                assert_eq!(key, SessionKey::of(value.split_once('.').unwrap().0));
+                assert_eq!(session(pair, secure, base), (key, Vec::new()), "and shows it next time");
+            }
         }
-        let behind_https = session("", true, "/liap");
-        let set = behind_https.set_cookie.unwrap();
-        assert!(set.to_str().unwrap().ends_with("Path=/liap; Max-Age=2592000; HttpOnly; SameSite=Lax; Secure"));
+    }
+
+    #[test]
+    fn a_session_is_given_anew_once_a_day() {
+        let attributes = "Path=/; Max-Age=2592000; HttpOnly; SameSite=Lax";
+        // Without a day: from an earlier version.
+        for given in ["", ".99", ".101", ".", ".x"] {
+            let renewed = format!("liap_session={SECRET}.100; {attributes}");
+            assert_eq!(told(&format!("liap_session={SECRET}{given}"), false, ""), [renewed], "{given}");
+        }
+        let renewed = format!("__Host-liap_session={SECRET}.100s; {attributes}; Secure");
+        assert_eq!(told(&format!("__Host-liap_session={SECRET}.99s"), true, ""), [renewed]);
+    }
+
+    #[test]
+    fn a_session_given_by_http_becomes_secure_by_https() {
+        let attributes = "Max-Age=2592000; HttpOnly; SameSite=Lax; Secure";
+        let forgotten = "liap_session=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax".to_owned();
+        for given in ["", ".100", ".99", ".100s"] {
+            let bound = format!("__Host-liap_session={SECRET}.100s; Path=/; {attributes}");
+            assert_eq!(told(&format!("liap_session={SECRET}{given}"), true, ""), [forgotten.clone(), bound], "{given}");
+        }
+        let secure = format!("liap_session={SECRET}.100s; Path=/liap; {attributes}");
+        assert_eq!(told(&format!("liap_session={SECRET}.100"), true, "/liap"), [secure]);
+        assert_eq!(told(&format!("liap_session={SECRET}.100s"), true, "/liap"), [""; 0]);
+        // And never the other way round.
+        for cookies in [format!("liap_session={SECRET}.99s"), format!("__Host-liap_session={SECRET}.99s")] {
+            assert_eq!(told(&cookies, false, ""), [""; 0]);
+        }
     }
 }

@@ -4,7 +4,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use warp::http::header::{
-    CONNECTION, CONTENT_LENGTH, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, SET_COOKIE,
+    CONNECTION, CONTENT_LENGTH, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
     TRANSFER_ENCODING, UPGRADE,
 };
 use warp::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -74,9 +74,7 @@ async fn accept(
     set(UPGRADE, HeaderValue::from_static("websocket"));
     set(CONNECTION, HeaderValue::from_static("upgrade"));
     set(SEC_WEBSOCKET_ACCEPT, accept_key);
-    if let Some(cookie) = session.set_cookie {
-        set(SET_COOKIE, cookie);
-    }
+    session.keep(response.headers_mut());
     Ok(response)
 }
 

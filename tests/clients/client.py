@@ -66,6 +66,10 @@ class Report:
         return 1 if self.violations else 0
 
 
+SESSIONS = ("liap_session", "__Host-liap_session")
+"""The session's cookie: by http or below a path, and by https at the root of a host."""
+
+
 class Browser:
     """Cookies and how sockets are opened. Without cookies it is a client of another kind, which holds its seat by the
     `seat_token`."""
@@ -90,22 +94,27 @@ class Browser:
             if name == "set-cookie" and self.keeps_cookies:
                 pair, *attributes = [part.strip() for part in value.split(";")]
                 cookie, _, content = pair.partition("=")
+                if "max-age=0" in (attribute.lower() for attribute in attributes):
+                    self.cookies.pop(cookie, None)
+                    continue
                 self.cookies[cookie] = content
                 yield cookie, content, attributes
 
     def check_cookies(self, headers, report):
         for cookie, content, attributes in self.keep(headers):
             lower = [attribute.lower() for attribute in attributes]
-            if cookie == "liap_session":
+            if cookie in SESSIONS:
                 for must in ("httponly", "samesite=lax"):
                     if must not in lower:
-                        report.violation("browser", f"liap_session without {must}: {attributes}")
+                        report.violation("browser", f"{cookie} without {must}: {attributes}")
                 if not any(attribute.startswith("path=") for attribute in lower):
-                    report.violation("browser", f"liap_session without Path: {attributes}")
+                    report.violation("browser", f"{cookie} without Path: {attributes}")
+                if cookie.startswith("__Host-") and "path=/" not in lower:
+                    report.violation("browser", f"a browser does not take {cookie}: {attributes}")
                 if ("secure" in lower) != bool(ws.security(self.url)):
-                    report.violation("browser", f"liap_session must be Secure by https and only there: {attributes}")
+                    report.violation("browser", f"{cookie} must be Secure by https and only there: {attributes}")
                 if len(content) < 22:
-                    report.violation("browser", "liap_session is shorter than 128 bits")
+                    report.violation("browser", f"{cookie} is shorter than 128 bits")
 
     async def load_page(self, report):
         """What a browser does first. The page sets the session's cookie."""
@@ -118,8 +127,8 @@ class Browser:
     async def open(self, path, report, **options):
         socket = await ws.connect(self.url, path, self.headers(), **options)
         self.check_cookies(socket.headers, report)
-        if self.keeps_cookies and "liap_session" not in self.cookies:
-            report.violation("browser", "neither the page nor the upgrade has set liap_session")
+        if self.keeps_cookies and not any(name in self.cookies for name in SESSIONS):
+            report.violation("browser", "neither the page nor the upgrade has set a session")
         return socket
 
 

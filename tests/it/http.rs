@@ -131,10 +131,16 @@ fn a_session_comes_with_the_page_and_only_once() {
     let server = Server::start(&[]);
     let cookie = server.get("/").header("set-cookie").to_owned();
     let (session, attributes) = cookie.split_once("; ").unwrap();
-    assert_eq!(session.strip_prefix("liap_session=").unwrap().len(), 32);
+    let (secret, _given) = session.strip_prefix("liap_session=").unwrap().split_once('.').unwrap();
+    assert_eq!(secret.len(), 32);
     assert_eq!(attributes, "Path=/; Max-Age=2592000; HttpOnly; SameSite=Lax");
     assert_eq!(server.request("GET", "/", &[("Cookie", session)]).header("set-cookie"), "");
     assert_ne!(server.request("GET", "/", &[("Cookie", "liap_session=forged")]).header("set-cookie"), "");
+    // As versions before gave it, and as it was given on another day: kept, and for longer.
+    for given in ["", ".1"] {
+        let again = server.request("GET", "/", &[("Cookie", &format!("liap_session={secret}{given}"))]);
+        assert_eq!(again.header("set-cookie"), cookie, "{given}");
+    }
     assert_eq!(server.get("/assets/main.js").header("set-cookie"), "");
     assert_eq!(server.get("/").header("cache-control"), "private, no-cache");
 }
