@@ -1,5 +1,5 @@
 //! The one table of all settings. Flags, the environment, files of settings, `liap config`, the example files
-//! and the README's table are all made from it, or held against it by a test.
+//! and the table of docs/settings.md are all made from it, or held against it by a test.
 
 use super::Config;
 use super::field::{Field, Unit};

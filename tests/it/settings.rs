@@ -502,8 +502,8 @@ fn the_example_files_are_made_from_the_table() {
     assert_eq!(toml, reference(Form::Toml), "run: liap config --reference toml > config/default.toml");
     let env = std::fs::read_to_string(in_repository(".env.example")).unwrap();
     assert_eq!(env, reference(Form::Env), "run: liap config --reference env > .env.example");
-    let readme = std::fs::read_to_string(in_repository("README.md")).unwrap();
-    assert!(readme.contains(reference(Form::Markdown).trim()), "put the table of: liap config --reference markdown");
+    let settings = std::fs::read_to_string(in_repository("docs/settings.md")).unwrap();
+    assert!(settings.contains(reference(Form::Markdown).trim()), "put the table of: liap config --reference markdown");
 }
 
 #[test]
