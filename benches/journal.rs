@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use liap::game::ServerSeed;
 use liap::observe::Metrics;
-use liap::protocol::{ClientMessage, RoomId, SessionKey};
+use liap::protocol::{ClientMessage, OnClose, RoomId, SessionKey};
 use liap::room::{
     Effect, EventBytes, Input, JoinRequest, Journal, JournalOptions, Note, Options, Room, Time, connection,
 };
@@ -39,7 +39,12 @@ fn room(number: u32) -> Room {
     let (host, _outbox) = connection(Some(SessionKey::of("browser")), 64);
     room.handle(Input::Connected(host.clone()), now);
     for message in [
-        ClientMessage::ClientReady { player_name: Some("Mira".parse().unwrap()), seat_token: None, entropy: None },
+        ClientMessage::ClientReady {
+            player_name: Some("Mira".parse().unwrap()),
+            seat_token: None,
+            entropy: None,
+            on_close: OnClose::Leave,
+        },
         ClientMessage::StartGame,
     ] {
         room.handle(Input::Said(host.id, message), now);

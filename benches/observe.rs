@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use divan::{Bencher, black_box};
 use liap::game::ServerSeed;
 use liap::observe::{Events, LogError, LogFormat, LogOptions, Metrics, start};
-use liap::protocol::{ClientMessage, RoomId, SeatToken, decode};
+use liap::protocol::{ClientMessage, OnClose, OtherSeats, RoomId, SeatToken, decode};
 use liap::room::{self, Clock, Effect, Input, JoinRequest, Journal, Options, Room, Rooms};
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
@@ -74,7 +74,7 @@ async fn games(count: usize, metrics: Arc<Metrics>) -> Rooms {
     let keep: room::Keep = Box::new(|_| Box::pin(async {}));
     let rooms = Rooms::new(options, Journal::off(), keep, metrics, Events::new(0));
     for _ in 0..count {
-        let seated = rooms.create(None, "Mira".parse().unwrap()).unwrap();
+        let seated = rooms.create(None, "Mira".parse().unwrap(), OtherSeats::Bots).unwrap();
         let handle = rooms.find(seated.room_id).unwrap();
         // Its end is not looked at: a queue that is full would only close it.
         let (connection, _outbox) = room::connection(None, 64);
@@ -84,6 +84,7 @@ async fn games(count: usize, metrics: Arc<Metrics>) -> Rooms {
             player_name: None,
             seat_token: Some(seated.token.reveal().into()),
             entropy: None,
+            on_close: OnClose::Leave,
         };
         handle.deliver(Input::Said(id, ready)).await.unwrap();
         handle.deliver(Input::Said(id, ClientMessage::StartGame)).await.unwrap();
@@ -109,7 +110,8 @@ fn share_of_an_action() {
     for (connection, _) in &members {
         table.handle(Input::Connected(connection.clone()), now);
         let seat_token = Some(token.reveal().into());
-        let ready = ClientMessage::ClientReady { player_name: None, seat_token, entropy: None };
+        let ready =
+            ClientMessage::ClientReady { player_name: None, seat_token, entropy: None, on_close: OnClose::Leave };
         table.handle(Input::Said(connection.id, ready), now);
         table.handle(Input::Said(connection.id, ClientMessage::GetRoomState), now);
     }

@@ -3,7 +3,7 @@ use std::pin::Pin;
 
 use super::{Directory, Joining, Location};
 use crate::observe::Check;
-use crate::protocol::{PlayerName, RoomId, SessionKey};
+use crate::protocol::{PlayerName, RoomId, SeatChoice, SessionKey};
 use crate::room::Rooms;
 
 /// All rooms there are are here.
@@ -19,9 +19,9 @@ impl Directory for LocalDirectory {
         Location::Here
     }
 
-    fn join(&self, id: RoomId, session: SessionKey, name: PlayerName) -> Joining {
+    fn join(&self, id: RoomId, session: SessionKey, name: PlayerName, choice: SeatChoice) -> Joining {
         let rooms = self.0.clone();
-        Box::pin(async move { rooms.join(id, Some(session), name).await })
+        Box::pin(async move { rooms.join(id, Some(session), name, choice).await })
     }
 
     fn check(&self) -> Option<Check> {

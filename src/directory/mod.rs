@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub use options::{NotAPublicUrl, Options, PublicUrl};
 
 use crate::observe::{Check, Metrics};
-use crate::protocol::{InstanceId, PlayerName, RoomId, SessionKey};
+use crate::protocol::{InstanceId, PlayerName, RoomId, SeatChoice, SessionKey};
 use crate::redis::Redis;
 use crate::room::{JoinError, RoomIds, Rooms, Seated};
 
@@ -32,7 +32,7 @@ pub trait Directory: Debug + Send + Sync {
     fn location(&self, id: RoomId) -> Location;
 
     /// Takes a seat in a room, wherever it is.
-    fn join(&self, id: RoomId, session: SessionKey, name: PlayerName) -> Joining;
+    fn join(&self, id: RoomId, session: SessionKey, name: PlayerName, choice: SeatChoice) -> Joining;
 
     /// How it is; `None` if there are no other servers.
     fn check(&self) -> Option<Check>;

@@ -17,7 +17,7 @@ use super::{Directory, Joining, Location, Options, PublicUrl};
 use crate::game::Seat;
 use crate::observe::{Check, Metrics};
 use crate::protocol::server_message::RoomSummary;
-use crate::protocol::{InstanceId, PlayerName, RoomId, SeatToken, SessionKey};
+use crate::protocol::{InstanceId, PlayerName, RoomId, SeatChoice, SeatToken, SessionKey};
 use crate::redis::{Redis, Trouble};
 use crate::room::{JoinError, JoinRequest, Rooms, Seated};
 
@@ -147,12 +147,12 @@ impl Directory for Shared {
         self.inner.location(id)
     }
 
-    fn join(&self, id: RoomId, session: SessionKey, name: PlayerName) -> Joining {
+    fn join(&self, id: RoomId, session: SessionKey, name: PlayerName, choice: SeatChoice) -> Joining {
         let inner = Arc::clone(&self.inner);
         Box::pin(async move {
             match inner.location(id) {
-                Location::Here => inner.rooms.join(id, Some(session), name).await,
-                Location::Elsewhere { .. } => inner.join_elsewhere(id, session, name).await,
+                Location::Here => inner.rooms.join(id, Some(session), name, choice).await,
+                Location::Elsewhere { .. } => inner.join_elsewhere(id, session, name, choice).await,
             }
         })
     }
@@ -215,11 +215,17 @@ impl Inner {
     }
 
     /// Asks the server whose room it is.
-    async fn join_elsewhere(&self, id: RoomId, session: SessionKey, name: PlayerName) -> Result<Seated, JoinError> {
+    async fn join_elsewhere(
+        &self,
+        id: RoomId,
+        session: SessionKey,
+        name: PlayerName,
+        choice: SeatChoice,
+    ) -> Result<Seated, JoinError> {
         let token = SeatToken::random().ok_or(JoinError::Busy)?;
         let who = JoinRequest { session: Some(session), name, token: token.key() };
         let (call, answer) = self.expect_answer().ok_or(JoinError::Busy)?;
-        let word = Word::join(call.number, self.me, id, &who);
+        let word = Word::join(call.number, self.me, id, &who, choice);
         let heard_by = self.tell(id.instance(), &word).await.unwrap_or(0);
         if heard_by == 0 {
             return Err(JoinError::Unreachable);
@@ -379,11 +385,11 @@ impl Inner {
                     waiting.send(outcome).ok();
                 }
             }
-            Some(Heard::Join { call, from, room, who }) => {
+            Some(Heard::Join { call, from, room, who, choice }) => {
                 // Beyond the bound a question is lost, and whoever asked hears that we are out of reach.
                 let Ok(permit) = Arc::clone(&self.answers).try_acquire_owned() else { return };
                 tokio::spawn(async move {
-                    let outcome = self.rooms.seat(room, who).await;
+                    let outcome = self.rooms.seat(room, who, choice).await;
                     if self.tell(from, &Word::answer(call, outcome)).await.is_err() {
                         log::debug!("an answer to another server was lost");
                     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::PublicUrl;
 use crate::game::{BySeat, Level, Seat};
 use crate::protocol::server_message::{Occupant, RoomSummary};
-use crate::protocol::{InstanceId, PlayerName, RoomId, SessionKey};
+use crate::protocol::{InstanceId, PlayerName, RoomId, SeatChoice, SessionKey};
 use crate::room::{AVATAR_COLORS, JoinError, JoinRequest, LISTED_MAX};
 
 /// The longest text that is read.
@@ -114,6 +114,7 @@ impl Listed {
                         is_host: player.is_host,
                         avatar_color: player.color.as_deref().and_then(color),
                         level,
+                        is_connected: true,
                     })
                 }
             });
@@ -143,6 +144,9 @@ pub(super) enum Word {
         session: Option<String>,
         name: String,
         token: String,
+        /// Whether the seat of a bot will do.
+        #[serde(default)]
+        take_bot_seat: bool,
     },
     /// He has it.
     Joined { call: u64, seat: u8 },
@@ -151,7 +155,7 @@ pub(super) enum Word {
 }
 
 impl Word {
-    pub(super) fn join(call: u64, from: InstanceId, room: RoomId, who: &JoinRequest) -> Self {
+    pub(super) fn join(call: u64, from: InstanceId, room: RoomId, who: &JoinRequest, choice: SeatChoice) -> Self {
         Self::Join {
             call,
             from: from.to_string(),
@@ -159,6 +163,7 @@ impl Word {
             session: who.session.map(|session| hex::encode(session.as_bytes())),
             name: who.name.as_str().to_owned(),
             token: hex::encode(who.token.as_bytes()),
+            take_bot_seat: choice == SeatChoice::FreeOrBot,
         }
     }
 
@@ -176,7 +181,7 @@ impl Word {
 
     pub(super) fn read(text: &str) -> Option<Heard> {
         match read::<Self>(text)? {
-            Self::Join { call, from, room, session, name, token } => {
+            Self::Join { call, from, room, session, name, token, take_bot_seat } => {
                 let key = |text: String| {
                     let mut bytes = [0; 32];
                     hex::decode_to_slice(text, &mut bytes).ok()?;
@@ -187,7 +192,8 @@ impl Word {
                     None => None,
                 };
                 let who = JoinRequest { session, name: name.parse().ok()?, token: key(token)? };
-                Some(Heard::Join { call, from: from.parse().ok()?, room: room.parse().ok()?, who })
+                let choice = if take_bot_seat { SeatChoice::FreeOrBot } else { SeatChoice::Free };
+                Some(Heard::Join { call, from: from.parse().ok()?, room: room.parse().ok()?, who, choice })
             }
             Self::Joined { call, seat } => {
                 Some(Heard::Answer { call, outcome: Ok(Seat::from_number(u64::from(seat))?) })
@@ -199,7 +205,7 @@ impl Word {
 
 /// What another server has told us.
 pub(super) enum Heard {
-    Join { call: u64, from: InstanceId, room: RoomId, who: JoinRequest },
+    Join { call: u64, from: InstanceId, room: RoomId, who: JoinRequest, choice: SeatChoice },
     Answer { call: u64, outcome: Result<Seat, JoinError> },
 }
 
@@ -239,6 +245,7 @@ mod tests {
             is_host,
             avatar_color: Some("teal"),
             level: None,
+            is_connected: true,
         };
         let bot = Occupant {
             name: "Bot 3".to_owned(),
@@ -246,6 +253,7 @@ mod tests {
             is_host: false,
             avatar_color: None,
             level: Some(Level::Hard),
+            is_connected: true,
         };
         RoomSummary {
             room_id: id.parse().unwrap(),
@@ -289,9 +297,14 @@ mod tests {
             name: "Jon".parse().unwrap(),
             token: SessionKey::of("token"),
         };
-        let text = Word::join(u64::MAX, "0".parse().unwrap(), "F00001".parse().unwrap(), &who).text();
+        let (from, room) = ("0".parse().unwrap(), "F00001".parse().unwrap());
+        let text = Word::join(u64::MAX, from, room, &who, SeatChoice::FreeOrBot).text();
         assert!(!text.contains("cookie"));
-        let Some(Heard::Join { call, from, room, who: arrived }) = Word::read(&text) else { panic!("{text}") };
+        // A server of an older version says nothing of bots' seats.
+        let older = text.replace(",\"take_bot_seat\":true", "");
+        assert!(matches!(Word::read(&older), Some(Heard::Join { choice: SeatChoice::Free, .. })), "{older}");
+        let Some(Heard::Join { call, from, room, who: arrived, choice }) = Word::read(&text) else { panic!("{text}") };
+        assert_eq!(choice, SeatChoice::FreeOrBot);
         assert_eq!((call, from.to_string(), room.to_string()), (u64::MAX, "0".to_owned(), "F00001".to_owned()));
         assert_eq!((arrived.session, arrived.token, arrived.name), (who.session, who.token, who.name));
 

@@ -169,8 +169,8 @@ async fn lobby(link: &mut Link, limits: &SocketLimits, session: SessionKey) -> S
                 Err(refused) => ("refused", refused),
             },
             ClientMessage::Ping { timestamp } => ("accepted", pong(&timestamp, None)),
-            ClientMessage::CreateRoom { player_name } => match limits.new_room().await {
-                Ok(()) => match rooms.create(Some(session), player_name.clone()) {
+            ClientMessage::CreateRoom { player_name, other_seats } => match limits.new_room().await {
+                Ok(()) => match rooms.create(Some(session), player_name.clone(), other_seats) {
                     Ok(room) => {
                         let token = room.token.reveal();
                         ("accepted", server_message::room_created(room.room_id, player_name.as_str(), token))
@@ -179,9 +179,9 @@ async fn lobby(link: &mut Link, limits: &SocketLimits, session: SessionKey) -> S
                 },
                 Err(refused) => ("refused", refused),
             },
-            ClientMessage::JoinRoom { room_id, player_name } => {
+            ClientMessage::JoinRoom { room_id, player_name, choice } => {
                 let joined = match room_id {
-                    Some(id) => state.directory.join(id, session, player_name.clone()).await,
+                    Some(id) => state.directory.join(id, session, player_name.clone(), choice).await,
                     None => Err(room::JoinError::NotFound),
                 };
                 match joined {

@@ -17,6 +17,8 @@ pub enum ClientMessage {
         seat_token: Option<Box<str>>,
         /// The player's own randomness for the deals of the next game.
         entropy: Option<Entropy>,
+        /// What becomes of the seat when this socket closes before the game.
+        on_close: OnClose,
     },
     /// Asks for a `pong`.
     Ping {
@@ -29,13 +31,17 @@ pub enum ClientMessage {
     CreateRoom {
         /// The creator's name.
         player_name: PlayerName,
+        /// Who has the other three seats.
+        other_seats: OtherSeats,
     },
-    /// Takes a free seat.
+    /// Takes a seat before the game.
     JoinRoom {
         /// Which room; `None` is an id of a form that no room has.
         room_id: Option<RoomId>,
         /// The joiner's name.
         player_name: PlayerName,
+        /// Which seats will do.
+        choice: SeatChoice,
     },
     /// Asks for a `room_update`.
     GetRoomState,
@@ -92,6 +98,36 @@ pub enum ClientMessage {
     },
 }
 
+/// What becomes of a seat when its player's socket closes before the game.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnClose {
+    /// The player has left, as the existing client means it.
+    #[default]
+    Leave,
+    /// The seat waits for the player for a few minutes; only `leave_room` gives it up at once.
+    KeepSeat,
+}
+
+/// Who has the seats of a new room beside the host's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OtherSeats {
+    /// Bots, as the existing client expects it.
+    #[default]
+    Bots,
+    /// Nobody yet.
+    Open,
+}
+
+/// Which seats a joiner may be given.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SeatChoice {
+    /// A free one. A room full of bots is full, as the existing client shows it.
+    #[default]
+    Free,
+    /// A free one, or that of a bot if none is free.
+    FreeOrBot,
+}
+
 /// Why a message is refused. Its text is what the client is told.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("Invalid message: {0}")]
@@ -142,11 +178,19 @@ impl Data {
                 player_name: self.optional_name()?,
                 seat_token: self.seat_token()?,
                 entropy: self.entropy()?,
+                on_close: self.switch("keep_seat", "Keep seat", OnClose::KeepSeat)?,
             },
             "ping" => ClientMessage::Ping { timestamp: self.timestamp() },
             "get_rooms" | "request_room_list" => ClientMessage::GetRooms,
-            "create_room" => ClientMessage::CreateRoom { player_name: self.name()? },
-            "join_room" => ClientMessage::JoinRoom { room_id: self.room_id()?, player_name: self.name()? },
+            "create_room" => ClientMessage::CreateRoom {
+                player_name: self.name()?,
+                other_seats: self.switch("open_seats", "Open seats", OtherSeats::Open)?,
+            },
+            "join_room" => ClientMessage::JoinRoom {
+                room_id: self.room_id()?,
+                player_name: self.name()?,
+                choice: self.switch("take_bot_seat", "Take bot seat", SeatChoice::FreeOrBot)?,
+            },
             "get_room_state" => ClientMessage::GetRoomState,
             "add_bot" => ClientMessage::AddBot { seat: self.seat()?, level: self.level()? },
             "remove_player" => ClientMessage::RemovePlayer { seat: self.seat()? },
@@ -168,6 +212,15 @@ impl Data {
     /// A number that may be left out; anything else is as good as that.
     fn number(&self, field: &str) -> Option<u64> {
         self.get(field).and_then(Value::as_u64)
+    }
+
+    /// A field that may be left out: `on` where it is true, the default otherwise.
+    fn switch<T: Default>(&self, field: &str, label: &str, on: T) -> Result<T, DecodeError> {
+        match self.get(field) {
+            None | Some(Value::Bool(false)) => Ok(T::default()),
+            Some(Value::Bool(true)) => Ok(on),
+            Some(_) => invalid(format!("{label} must be true or false")),
+        }
     }
 
     fn get(&self, field: &str) -> Option<&Value> {
@@ -361,6 +414,13 @@ mod tests {
             ("add_bot", r#"{"slot_id":5}"#, "Slot ID must be between 1 and 4"),
             ("add_bot", r#"{"slot_id":1,"level":"godlike"}"#, "Level must be easy, normal or hard"),
             ("client_ready", r#"{"entropy":"xyz"}"#, "Entropy must be 1 to 64 hexadecimal digits"),
+            ("client_ready", r#"{"keep_seat":1}"#, "Keep seat must be true or false"),
+            ("create_room", r#"{"player_name":"A","open_seats":"yes"}"#, "Open seats must be true or false"),
+            (
+                "join_room",
+                r#"{"player_name":"A","room_id":"3FA9C1","take_bot_seat":1}"#,
+                "Take bot seat must be true or false",
+            ),
         ] {
             assert_eq!(refusal(&format!(r#"{{"event":"{event}","data":{data}}}"#)), words);
         }
@@ -373,7 +433,12 @@ mod tests {
         let seat = decode(r#"{"event":"add_bot","data":{"slot_id":"2"},"sequence":1,"timestamp":1,"id":"x"}"#).unwrap();
         assert_eq!(seat, ClientMessage::AddBot { seat: Seat::Two, level: None });
         let ready = decode(r#"{"event":"client_ready","data":{"room_id":"lobby","is_reconnection":false}}"#).unwrap();
-        assert_eq!(ready, ClientMessage::ClientReady { player_name: None, seat_token: None, entropy: None });
+        let (player_name, seat_token, entropy, on_close) = (None, None, None, OnClose::Leave);
+        assert_eq!(ready, ClientMessage::ClientReady { player_name, seat_token, entropy, on_close });
+        let join = decode(r#"{"event":"join_room","data":{"room_id":"3FA9C1","player_name":"Jon"}}"#).unwrap();
+        assert!(matches!(join, ClientMessage::JoinRoom { choice: SeatChoice::Free, .. }), "a bot keeps its seat");
+        let create = decode(r#"{"event":"create_room","data":{"player_name":"Mira"}}"#).unwrap();
+        assert!(matches!(create, ClientMessage::CreateRoom { other_seats: OtherSeats::Bots, .. }));
         let play = decode(
             r#"{"event":"play","data":{"piece_indices":[3,0],"player_name":" Mira ","play_value":12},"sequence":9}"#,
         );

@@ -23,6 +23,14 @@ pub struct Occupant {
     /// How well a bot plays.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "level")]
     pub level: Option<Level>,
+    /// False for a person who has gone for a moment and whose seat is kept; sent only then.
+    #[serde(skip_serializing_if = "is_true")]
+    pub is_connected: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes fields by reference")]
+const fn is_true(value: &bool) -> bool {
+    *value
 }
 
 #[expect(clippy::ref_option, reason = "serde passes fields by reference")]

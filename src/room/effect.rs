@@ -2,7 +2,7 @@
 
 use crate::archive::GameRecord;
 use crate::game::{Action, Level, Seat, View};
-use crate::protocol::{ClientMessage, CloseReason, Frame, PlayerName, SessionKey};
+use crate::protocol::{ClientMessage, CloseReason, Frame, PlayerName, SeatChoice, SessionKey};
 
 use super::{Connection, ConnectionId, Note, RoomEvent};
 
@@ -19,6 +19,8 @@ pub enum Input {
     Join {
         /// Who it is.
         who: JoinRequest,
+        /// Which seats will do.
+        choice: SeatChoice,
         /// Where the answer goes.
         reply: tokio::sync::oneshot::Sender<Result<Seat, JoinError>>,
     },

@@ -6,14 +6,16 @@ use super::room::{Lifecycle, Room, State};
 use super::seats::{Human, Presence};
 use super::{Connection, ConnectionId, DisconnectKind, Effect, Time};
 use crate::game::Seat;
-use crate::protocol::{CloseReason, ErrorType, PlayerName, SessionKey, server_message};
+use crate::protocol::{CloseReason, ErrorType, OnClose, PlayerName, SessionKey, server_message};
 
 /// After taking a seat in the lobby: how long the room's page may take to open its socket.
 pub(super) const CLAIM_SEAT_WITHIN: Duration = Duration::from_secs(30);
 /// Before the game: how long a reload may take before a lost socket counts as leaving.
 const RELOAD_WITHIN: Duration = Duration::from_millis(1_500);
+/// The same for a client that asks for the seat to be kept: its player looks at another page, or sends a friend the link.
+const SEAT_KEPT_FOR: Duration = Duration::from_secs(3 * 60);
 /// In a game: how long a page may take to open its next socket before the player counts as gone.
-const RETURN_WITHIN: Duration = Duration::from_millis(2_500);
+pub(super) const RETURN_WITHIN: Duration = Duration::from_millis(2_500);
 /// How long a room stays without any player (rules, section 10).
 const ABANDONED_AFTER: Duration = Duration::from_secs(30);
 /// The same, after the game is over.
@@ -102,6 +104,7 @@ impl Room {
         // A page that reloads, or goes from the room to the game, is back in a moment.
         let grace = match disconnect_kind {
             _ if playing => RETURN_WITHIN,
+            _ if human.on_close == OnClose::KeepSeat => SEAT_KEPT_FOR,
             DisconnectKind::Lost => RELOAD_WITHIN,
             DisconnectKind::Clean => Duration::ZERO,
         };
@@ -111,6 +114,8 @@ impl Room {
             self.watch_for_empty_room(now);
         } else if grace.is_zero() {
             self.leave(seat, now);
+        } else if self.seats.human(seat).is_some_and(Human::is_kept) {
+            self.tell_room_update();
         }
     }
 
@@ -139,7 +144,7 @@ impl Room {
         for seat in missing {
             match self.state {
                 _ if self.lifecycle == Lifecycle::Over => {}
-                State::Waiting => self.leave(seat, now),
+                State::Waiting => self.give_up_missed(seat, now),
                 State::Playing(_) => self.take_over(seat, now),
             }
         }

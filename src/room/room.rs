@@ -103,8 +103,8 @@ impl Room {
             Input::Connected(connection) => self.connected(&connection),
             Input::Said(id, message) => self.said(id, message, now),
             Input::Disconnected(id, disconnect_kind) => self.disconnected(id, disconnect_kind, now),
-            Input::Join { who, reply } => {
-                let answer = self.join(who, now);
+            Input::Join { who, choice, reply } => {
+                let answer = self.join(who, choice, now);
                 // A joiner who did not wait loses his seat when nobody claims it.
                 reply.send(answer).ok();
             }
@@ -212,7 +212,8 @@ impl Room {
             Occupant::Human(human) => (false, Some(human.color), None),
         };
         let name = self.seats.name(seat).to_owned();
-        Some(ListedOccupant { name, is_bot, is_host: seat == self.host, avatar_color, level })
+        let is_connected = !self.seats.human(seat).is_some_and(Human::is_kept);
+        Some(ListedOccupant { name, is_bot, is_host: seat == self.host, avatar_color, level, is_connected })
     }
 
     // Those who listen.
@@ -285,20 +286,27 @@ impl Room {
             }
         }
         match message {
-            ClientMessage::ClientReady { entropy, .. } => {
+            ClientMessage::ClientReady { entropy, on_close, .. } => {
+                let mut is_back = false;
                 if let Some(seat) = seat {
                     if self.has_left_result(seat) {
                         return self.send(id, server_message::room_not_found(&self.id.to_string()));
                     }
+                    is_back = self.seats.human(seat).is_some_and(Human::is_kept);
                     self.sit_down(id, seat, now);
                 }
                 if let Some(human) = seat.and_then(|seat| self.seats.human_mut(seat))
                     && matches!(self.state, State::Waiting)
-                    && let Some(entropy) = entropy
                 {
-                    human.entropy = Some(entropy);
+                    human.entropy = entropy.or_else(|| human.entropy.take());
+                    if std::mem::replace(&mut human.on_close, on_close) != on_close {
+                        self.journal_snapshot();
+                    }
                 }
                 self.welcome(id, seat, now);
+                if is_back && matches!(self.state, State::Waiting) {
+                    self.tell_room_update();
+                }
             }
             ClientMessage::GetRoomState => {
                 let frame = self.room_update_for(seat);

@@ -20,7 +20,7 @@ use crate::archive::{GameId, GameRecord};
 use crate::game::{Seat, ServerSeed};
 use crate::observe::{EventKind, Events, Metrics};
 use crate::protocol::server_message::{self, ListReason, RoomSummary};
-use crate::protocol::{Frame, PlayerName, RoomId, SeatToken, SessionKey};
+use crate::protocol::{Frame, OtherSeats, PlayerName, RoomId, SeatChoice, SeatToken, SessionKey};
 
 /// The lobby shows no more rooms than this, newest first.
 pub const LISTED_MAX: usize = 200;
@@ -249,12 +249,17 @@ impl Rooms {
         }))
     }
 
-    /// Opens a room for `name`, who hosts it.
+    /// Opens a room for `name`, who hosts it; `other_seats` says who has the other three.
     ///
     /// # Errors
     /// [`CreateError`] says why there is none.
-    pub fn create(&self, session: Option<SessionKey>, name: PlayerName) -> Result<Seated, CreateError> {
-        let created = self.try_create(session, name);
+    pub fn create(
+        &self,
+        session: Option<SessionKey>,
+        name: PlayerName,
+        other_seats: OtherSeats,
+    ) -> Result<Seated, CreateError> {
+        let created = self.try_create(session, name, other_seats);
         match &created {
             Ok(_) => self.0.metrics.rooms_created.inc(),
             Err(error) => self.0.metrics.rooms_refused.with(error.name()).inc(),
@@ -262,7 +267,12 @@ impl Rooms {
         created
     }
 
-    fn try_create(&self, session: Option<SessionKey>, name: PlayerName) -> Result<Seated, CreateError> {
+    fn try_create(
+        &self,
+        session: Option<SessionKey>,
+        name: PlayerName,
+        other_seats: OtherSeats,
+    ) -> Result<Seated, CreateError> {
         let registry = &*self.0;
         if registry.is_stopping.load(Ordering::Relaxed) {
             return Err(CreateError::Stopping);
@@ -290,6 +300,10 @@ impl Rooms {
             self.0.events.note(EventKind::RoomOpened, json!({ "room": id, "host": name.as_str() }));
             let host = JoinRequest { session, name, token: token.key() };
             let room = Room::open(id, host, ServerSeed::new(secret), rng, options, now);
+            let room = match other_seats {
+                OtherSeats::Bots => room,
+                OtherSeats::Open => room.with_open_seats(),
+            };
             place.insert(task::spawn(room, self.clone()));
             self.list_changed();
             return Ok(Seated { room_id: id, seat: Seat::One, token });
@@ -346,9 +360,10 @@ impl Rooms {
         room_id: RoomId,
         session: Option<SessionKey>,
         name: PlayerName,
+        choice: SeatChoice,
     ) -> Result<Seated, JoinError> {
         let token = SeatToken::random().ok_or(JoinError::Busy)?;
-        let seat = self.seat(room_id, JoinRequest { session, name, token: token.key() }).await?;
+        let seat = self.seat(room_id, JoinRequest { session, name, token: token.key() }, choice).await?;
         Ok(Seated { room_id, seat, token })
     }
 
@@ -356,13 +371,13 @@ impl Rooms {
     ///
     /// # Errors
     /// [`JoinError`] says why there is no seat.
-    pub async fn seat(&self, room_id: RoomId, who: JoinRequest) -> Result<Seat, JoinError> {
+    pub async fn seat(&self, room_id: RoomId, who: JoinRequest, choice: SeatChoice) -> Result<Seat, JoinError> {
         if self.0.is_stopping.load(Ordering::Relaxed) {
             return Err(JoinError::Stopping);
         }
         let room = self.find(room_id).ok_or(JoinError::NotFound)?;
         let (reply, answer) = oneshot::channel();
-        room.send(Input::Join { who, reply }).map_err(|error| match error {
+        room.send(Input::Join { who, choice, reply }).map_err(|error| match error {
             SendError::Busy => JoinError::Busy,
             SendError::Gone => JoinError::NotFound,
         })?;
@@ -650,7 +665,7 @@ mod tests {
         };
         let rooms = rooms(&journal, Box::new(keep));
         let session = Some(SessionKey::of("browser"));
-        let id = rooms.create(session, "Ann".parse().unwrap()).unwrap().room_id;
+        let id = rooms.create(session, "Ann".parse().unwrap(), OtherSeats::Bots).unwrap().room_id;
         assert!(rooms.free_place(id).is_none());
         let room = rooms.find(id).unwrap();
         let (connection, _outbox) = connection(session, 64);
@@ -701,7 +716,7 @@ mod tests {
     #[tokio::test]
     async fn gone_rooms_give_their_places_back() {
         let rooms = rooms(&Journal::off(), Box::new(|_| Box::pin(async {}) as Kept));
-        (0..1_000).for_each(|_| drop(rooms.create(None, "Ann".parse().unwrap()).unwrap()));
+        (0..1_000).for_each(|_| drop(rooms.create(None, "Ann".parse().unwrap(), OtherSeats::Bots).unwrap()));
         rooms.shrink();
         assert_eq!(rooms.len(), 1_000);
         assert_eq!(rooms.stop(Duration::from_secs(20)).await, 0);

@@ -1,7 +1,7 @@
 //! Who sits where: persons, bots and free seats.
 
 use crate::game::{BySeat, Entropy, Level, Seat};
-use crate::protocol::{PlayerName, SessionKey};
+use crate::protocol::{OnClose, PlayerName, SessionKey};
 
 use super::{ConnectionId, JoinRequest, Time};
 
@@ -24,6 +24,8 @@ pub(super) struct Human {
     pub(super) token: SessionKey,
     pub(super) entropy: Option<Entropy>,
     pub(super) presence: Presence,
+    /// What becomes of the seat when the player's socket closes before the game.
+    pub(super) on_close: OnClose,
     /// He has closed the result on purpose: he is not shown it again.
     pub(super) has_left_result: bool,
 }
@@ -49,6 +51,7 @@ impl Human {
             token: who.token,
             entropy: None,
             presence: Presence::Grace { until },
+            on_close: OnClose::Leave,
             has_left_result: false,
         }
     }
@@ -61,6 +64,11 @@ impl Human {
 
     pub(super) fn is_here(&self) -> bool {
         matches!(self.presence, Presence::Connected(_))
+    }
+
+    /// Whether the player has gone and the seat is kept. A player who has just joined is still on the way.
+    pub(super) fn is_kept(&self) -> bool {
+        self.on_close == OnClose::KeepSeat && !self.is_here()
     }
 }
 
@@ -131,6 +139,11 @@ impl Seats {
 
     pub(super) fn first_free(&self) -> Option<Seat> {
         Seat::ALL.into_iter().find(|&seat| matches!(self[seat], Occupant::Free))
+    }
+
+    /// The bot whose seat a person takes: the one with the highest number.
+    pub(super) fn last_bot(&self) -> Option<Seat> {
+        Seat::ALL.into_iter().rev().find(|&seat| matches!(self[seat], Occupant::Bot(_)))
     }
 
     pub(super) fn is_full(&self) -> bool {

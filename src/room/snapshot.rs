@@ -16,7 +16,7 @@ use super::seats::{COLORS, Human, Occupant, Presence, Seats};
 use super::{Options, Time};
 use crate::archive::{GameId, GameTime, Move, Takeover};
 use crate::game::{Action, BySeat, DealProof, Declaration, Game, Level, Piece, PieceSet, Seat, ServerSeed};
-use crate::protocol::{RoomId, SessionKey};
+use crate::protocol::{OnClose, RoomId, SessionKey};
 
 /// What a room wants remembered.
 #[derive(Debug)]
@@ -61,6 +61,8 @@ struct HumanSnapshot {
     entropy: Option<String>,
     is_away: bool,
     has_left_result: bool,
+    #[serde(default)]
+    keeps_seat: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,6 +220,7 @@ fn human_snapshot(human: &Human) -> HumanSnapshot {
         entropy: human.entropy.as_ref().map(ToString::to_string),
         is_away: human.presence == Presence::Away,
         has_left_result: human.has_left_result,
+        keeps_seat: human.on_close == OnClose::KeepSeat,
     }
 }
 
@@ -250,6 +253,7 @@ impl HumanSnapshot {
             token: key(&self.token)?,
             entropy: self.entropy.as_deref().map(entropy).transpose()?,
             presence: if self.is_away { Presence::Away } else { Presence::Grace { until: now } },
+            on_close: if self.keeps_seat { OnClose::KeepSeat } else { OnClose::Leave },
             has_left_result: self.has_left_result,
         })
     }

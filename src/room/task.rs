@@ -258,7 +258,7 @@ mod tests {
     use super::super::{CreateError, Journal, Kept, Options, Rooms, connection};
     use super::*;
     use crate::observe::{Events, Metrics};
-    use crate::protocol::{ClientMessage, RoomId, SessionKey};
+    use crate::protocol::{ClientMessage, OtherSeats, RoomId, SessionKey};
 
     fn rooms(journal: &Journal) -> Rooms {
         let metrics = Arc::new(Metrics::new("test", "test", false));
@@ -267,7 +267,7 @@ mod tests {
     }
 
     fn open_room(rooms: &Rooms) -> Result<RoomId, CreateError> {
-        rooms.create(None, "Ann".parse().unwrap()).map(|seated| seated.room_id)
+        rooms.create(None, "Ann".parse().unwrap(), OtherSeats::Bots).map(|seated| seated.room_id)
     }
 
     #[tokio::test(start_paused = true)]
@@ -311,7 +311,7 @@ mod tests {
         let (journal, unread) = Journal::unread(1);
         let rooms = rooms(&journal);
         let session = Some(SessionKey::of("browser"));
-        let room = rooms.create(session, "Ann".parse().unwrap()).unwrap().room_id;
+        let room = rooms.create(session, "Ann".parse().unwrap(), OtherSeats::Bots).unwrap().room_id;
         let handle = rooms.find(room).unwrap();
         let (connection, _outbox) = connection(session, 64);
         let host = connection.id;

@@ -3,16 +3,25 @@
 use rand::RngExt;
 
 use super::playing::Playing;
-use super::presence::CLAIM_SEAT_WITHIN;
+use super::presence::{CLAIM_SEAT_WITHIN, RETURN_WITHIN};
 use super::room::{Lifecycle, Room, State};
-use super::seats::{Human, Occupant, bot_name};
+use super::seats::{Human, Occupant, Presence, bot_name};
 use super::{ConnectionId, Effect, JoinError, JoinRequest, RoomEvent, Time};
 use crate::game::{BySeat, DealProof, Level, Seat};
 use crate::protocol::server_message::{self, RoomClosed};
-use crate::protocol::{ErrorType, PlayerName};
+use crate::protocol::{ErrorType, PlayerName, SeatChoice};
 
 impl Room {
-    pub(super) fn join(&mut self, who: JoinRequest, now: Time) -> Result<Seat, JoinError> {
+    /// Before the first client: the seats beside the host's are free.
+    #[must_use]
+    pub fn with_open_seats(mut self) -> Self {
+        for seat in Seat::ALL.into_iter().filter(|&seat| seat != self.host) {
+            self.seats[seat] = Occupant::Free;
+        }
+        self
+    }
+
+    pub(super) fn join(&mut self, who: JoinRequest, choice: SeatChoice, now: Time) -> Result<Seat, JoinError> {
         if self.lifecycle == Lifecycle::Over {
             return Err(JoinError::NotFound);
         }
@@ -28,7 +37,8 @@ impl Room {
         if is_bot_name(&who.name) {
             return Err(JoinError::NameTaken);
         }
-        let seat = self.seats.first_free().ok_or(JoinError::Full)?;
+        let bot = || self.seats.last_bot().filter(|_| choice == SeatChoice::FreeOrBot);
+        let seat = self.seats.first_free().or_else(bot).ok_or(JoinError::Full)?;
         let colors = self.seats.free_colors();
         let color = colors.get(self.rng.random_range(0..colors.len().max(1))).copied().unwrap_or("blue");
         self.report(RoomEvent::Joined(seat, who.name.as_str().to_owned()));
@@ -111,6 +121,30 @@ impl Room {
         }
     }
 
+    /// Nobody has come back to a seat within its time. The room closes without its host, unless the seat was kept and
+    /// another player can host it.
+    pub(super) fn give_up_missed(&mut self, seat: Seat, now: Time) {
+        let is_kept = self.seats.human(seat).is_some_and(Human::is_kept);
+        if seat == self.host && is_kept {
+            self.pass_host_on(now);
+        }
+        self.leave(seat, now);
+    }
+
+    fn pass_host_on(&mut self, now: Time) {
+        let old = self.host;
+        let is_expected = |human: &Human| matches!(human.presence, Presence::Grace { until } if until > now);
+        let others = || self.seats.humans().filter(|&(seat, _)| seat != old);
+        let here = others().find(|(_, human)| human.is_here());
+        let next = here.or_else(|| others().find(|(_, human)| is_expected(human)));
+        let Some(new) = next.map(|(seat, _)| seat) else {
+            return;
+        };
+        self.host = new;
+        let told = server_message::host_changed(self.seats.name(old), self.seats.name(new));
+        self.broadcast(&told);
+    }
+
     /// Operators are told that a person's seat becomes free.
     pub(super) fn told_left(&mut self, seat: Seat) {
         if let Some(human) = self.seats.human(seat) {
@@ -124,6 +158,14 @@ impl Room {
         }
         if !self.seats.is_full() {
             return self.refuse(id, ErrorType::ActionRefused, "Failed to start game");
+        }
+        // A seat is kept before the game; once it runs, a bot plays for a player who is not there.
+        for seat in Seat::ALL {
+            if let Some(human) = self.seats.human_mut(seat).filter(|human| human.is_kept())
+                && let Presence::Grace { until } = &mut human.presence
+            {
+                *until = (*until).min(now + RETURN_WITHIN);
+            }
         }
         let entropy = BySeat::from_fn(|seat| self.seats.human(seat).and_then(|human| human.entropy.clone()));
         let proof = DealProof { server_seed: self.secret.clone(), entropy };

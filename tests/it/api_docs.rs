@@ -411,14 +411,21 @@ impl Listener {
 fn whatever_the_server_can_say_about_rooms_is_as_described() {
     let mut listener = Listener::new(&Server::start(&[]));
     let id = RoomId::from_number(0x3FA9C1);
-    let person =
-        Occupant { name: "Mira".into(), is_bot: false, is_host: true, avatar_color: Some("teal"), level: None };
+    let person = Occupant {
+        name: "Mira".into(),
+        is_bot: false,
+        is_host: true,
+        avatar_color: Some("teal"),
+        level: None,
+        is_connected: false,
+    };
     let bot = Occupant {
         name: "Bot 2".into(),
         is_bot: true,
         is_host: false,
         avatar_color: None,
         level: Some(liap::game::Level::Hard),
+        is_connected: true,
     };
     let summary = RoomSummary {
         room_id: id,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use liap::archive::{Ended, GameRecord, encode};
 use liap::game::{Level, Seat, ServerSeed, choose};
-use liap::protocol::{CloseReason, RoomId, SeatToken, SessionKey, decode};
+use liap::protocol::{CloseReason, RoomId, SeatChoice, SeatToken, SessionKey, decode};
 use liap::room::{
     Connection, ConnectionId, DisconnectKind, Effect, FrameReceiver, Input, JoinError, JoinRequest, Lifecycle, Options,
     Room, Time, connection,
@@ -116,8 +116,12 @@ impl Table {
     }
 
     fn join(&mut self, name: &str) -> Result<Seat, JoinError> {
+        self.join_choosing(name, SeatChoice::Free)
+    }
+
+    fn join_choosing(&mut self, name: &str, choice: SeatChoice) -> Result<Seat, JoinError> {
         let (reply, mut answer) = tokio::sync::oneshot::channel();
-        self.input(Input::Join { who: newcomer(name), reply });
+        self.input(Input::Join { who: newcomer(name), choice, reply });
         answer.try_recv().unwrap()
     }
 

@@ -111,7 +111,7 @@ fn guests_come_and_go_and_the_host_closes_the_room() {
     assert_eq!(table.join("Ann"), Ok(Seat::One), "the same browser keeps its seat");
     let stranger = JoinRequest { session: None, ..newcomer("Ann") };
     let (reply, mut answer) = tokio::sync::oneshot::channel();
-    table.input(Input::Join { who: stranger, reply });
+    table.input(Input::Join { who: stranger, choice: SeatChoice::Free, reply });
     assert_eq!(answer.try_recv().unwrap(), Err(JoinError::NameTaken));
     assert_eq!(table.join("Bot 2"), Err(JoinError::NameTaken));
     assert_eq!(table.join("Jon"), Ok(Seat::Two));
@@ -274,7 +274,7 @@ fn a_socket_sits_on_one_seat_at_a_time() {
         table.free(ann, 4);
         let (reply, mut answer) = tokio::sync::oneshot::channel();
         let who = JoinRequest { session: Some(session("Ann")), ..newcomer("Bob") };
-        table.input(Input::Join { who, reply });
+        table.input(Input::Join { who, choice: SeatChoice::Free, reply });
         answer.try_recv().unwrap().unwrap();
         if plays {
             table.say(ann, "start_game", json!({}));
@@ -285,4 +285,150 @@ fn a_socket_sits_on_one_seat_at_a_time() {
         table.pass(Duration::from_secs(60));
         assert!(table.room.lifecycle() == Lifecycle::Over, "nobody is there any more");
     }
+}
+
+/// The names on the seats, as `id` was last shown them.
+fn shown(table: &Table, id: ConnectionId) -> Vec<String> {
+    let players = table.last(id, "room_update").unwrap()["players"].as_array().unwrap();
+    players.iter().map(|player| player["name"].as_str().unwrap_or("free").to_owned()).collect()
+}
+
+/// A page that asks for its seat to be kept.
+fn enter_to_stay(table: &mut Table, name: &str) -> ConnectionId {
+    let id = table.connect(Some(session(name)));
+    table.say(id, "client_ready", json!({ "player_name": name, "keep_seat": true }));
+    id
+}
+
+#[test]
+fn before_the_start_a_person_takes_the_seat_of_the_last_bot() {
+    let mut table = Table::new(20, 1.0);
+    let ann = table.enter("Ann");
+    assert_eq!(table.join("Jon"), Err(JoinError::Full), "who does not ask for it takes no bot's seat");
+    assert_eq!(table.join_choosing("Jon", SeatChoice::FreeOrBot), Ok(Seat::Four));
+    assert_eq!(shown(&table, ann), ["Ann", "Bot 2", "Bot 3", "Jon"]);
+    table.free(ann, 2);
+    assert_eq!(table.join_choosing("Mali", SeatChoice::FreeOrBot), Ok(Seat::Two), "a free seat comes first");
+    assert_eq!(table.join_choosing("Tan", SeatChoice::FreeOrBot), Ok(Seat::Three));
+    assert_eq!(table.join_choosing("Eve", SeatChoice::FreeOrBot), Err(JoinError::Full), "four persons sit");
+    assert_eq!(table.join_choosing("Mali", SeatChoice::FreeOrBot), Ok(Seat::Two), "the same browser keeps its seat");
+    assert_eq!(shown(&table, ann), ["Ann", "Mali", "Tan", "Jon"]);
+}
+
+#[test]
+fn nobody_takes_the_seat_of_a_bot_that_plays() {
+    let mut table = Table::new(21, 1.0);
+    let ann = table.enter("Ann");
+    table.say(ann, "start_game", json!({}));
+    assert_eq!(table.join_choosing("Jon", SeatChoice::FreeOrBot), Err(JoinError::Started));
+}
+
+#[test]
+fn a_room_with_open_seats_fills_in_seat_order() {
+    let mut table = Table::new(22, 1.0);
+    table.room = table.room.with_open_seats();
+    let ann = table.enter("Ann");
+    table.say(ann, "start_game", json!({}));
+    assert_eq!(refusal(&table, ann), "action_refused", "a game needs four");
+    for (name, seat) in [("Jon", Seat::Two), ("Mali", Seat::Three), ("Tan", Seat::Four)] {
+        assert_eq!(table.join(name), Ok(seat));
+    }
+    table.say(ann, "start_game", json!({}));
+    assert!(table.last(ann, "game_started").is_some());
+}
+
+#[test]
+fn a_seat_is_kept_for_a_page_that_asks_for_it() {
+    let mut table = Table::new(23, 1.0);
+    let ann = table.enter("Ann");
+    table.join_choosing("Jon", SeatChoice::FreeOrBot).unwrap();
+    let connected = |table: &Table| table.last(ann, "room_update").unwrap()["players"][3]["is_connected"].clone();
+    assert_eq!(connected(&table), Value::Null, "who is on the way is not missed yet");
+    for disconnect_kind in [DisconnectKind::Clean, DisconnectKind::Lost] {
+        let jon = enter_to_stay(&mut table, "Jon");
+        assert_eq!(connected(&table), Value::Null);
+        table.disconnect(jon, disconnect_kind);
+        assert_eq!(connected(&table), false, "the others see who has gone for a moment");
+        table.pass(Duration::from_secs(170));
+        let jon = enter_to_stay(&mut table, "Jon");
+        assert_eq!(table.last(jon, "room_state_update").unwrap()["you"], "Jon");
+        assert_eq!(connected(&table), Value::Null, "and that he is back");
+        table.disconnect(jon, disconnect_kind);
+    }
+    table.pass(Duration::from_secs(200));
+    assert_eq!(shown(&table, ann), ["Ann", "Bot 2", "Bot 3", "free"], "not for ever");
+}
+
+#[test]
+fn who_leaves_by_request_keeps_no_seat() {
+    let mut table = Table::new(24, 1.0);
+    let ann = table.enter("Ann");
+    table.join_choosing("Jon", SeatChoice::FreeOrBot).unwrap();
+    let jon = enter_to_stay(&mut table, "Jon");
+    table.say(jon, "leave_room", json!({ "player_name": "Jon" }));
+    assert_eq!(shown(&table, ann), ["Ann", "Bot 2", "Bot 3", "free"]);
+}
+
+#[test]
+fn a_host_who_goes_for_a_moment_closes_nothing_and_hands_the_room_on_at_last() {
+    let mut table = Table::new(25, 1.0);
+    let ann = enter_to_stay(&mut table, "Ann");
+    table.join_choosing("Jon", SeatChoice::FreeOrBot).unwrap();
+    let jon = enter_to_stay(&mut table, "Jon");
+    table.disconnect(ann, DisconnectKind::Clean);
+    table.pass(Duration::from_secs(60));
+    let ann = enter_to_stay(&mut table, "Ann");
+    assert_eq!(table.last(jon, "room_update").unwrap()["host_name"], "Ann");
+    table.disconnect(ann, DisconnectKind::Clean);
+    table.pass(Duration::from_secs(200));
+    assert!(table.last(jon, "room_closed").is_none());
+    assert_eq!(table.last(jon, "host_changed").unwrap()["new_host"], "Jon");
+    assert_eq!(shown(&table, jon), ["free", "Bot 2", "Bot 3", "Jon"]);
+    table.say(jon, "add_bot", json!({ "slot_id": 1 }));
+    table.say(jon, "start_game", json!({}));
+    assert!(table.last(jon, "game_started").is_some(), "the new host starts the game");
+}
+
+#[test]
+fn a_room_closes_when_all_its_kept_seats_are_given_up() {
+    let mut table = Table::new(26, 1.0);
+    let ann = enter_to_stay(&mut table, "Ann");
+    table.join_choosing("Jon", SeatChoice::FreeOrBot).unwrap();
+    let jon = enter_to_stay(&mut table, "Jon");
+    table.disconnect(ann, DisconnectKind::Lost);
+    table.pass(Duration::from_secs(10));
+    table.disconnect(jon, DisconnectKind::Lost);
+    table.pass(Duration::from_secs(175));
+    assert!(table.room.lifecycle() == Lifecycle::Live);
+    assert_eq!(table.room.summary().host_name, "Jon", "his seat is kept for some seconds more");
+    table.pass(Duration::from_secs(10));
+    assert!(table.room.lifecycle() == Lifecycle::Over);
+}
+
+#[test]
+fn a_bot_plays_for_who_is_away_when_the_game_begins() {
+    let mut table = Table::new(27, 1.0);
+    let ann = table.enter("Ann");
+    table.join_choosing("Jon", SeatChoice::FreeOrBot).unwrap();
+    let jon = enter_to_stay(&mut table, "Jon");
+    table.disconnect(jon, DisconnectKind::Clean);
+    table.say(ann, "start_game", json!({}));
+    table.pass(Duration::from_secs(3));
+    assert_eq!(table.last(ann, "player_disconnected").unwrap()["player_name"], "Jon");
+    let jon = enter_to_stay(&mut table, "Jon");
+    assert!(table.last(jon, "phase_change").is_some());
+    assert_eq!(table.last(ann, "player_reconnected").unwrap()["player_name"], "Jon");
+}
+
+#[test]
+fn a_kept_seat_is_kept_over_a_restart() {
+    let mut table = Table::new(28, 1.0);
+    let ann = enter_to_stay(&mut table, "Ann");
+    table.join_choosing("Jon", SeatChoice::FreeOrBot).unwrap();
+    enter_to_stay(&mut table, "Jon");
+    table.disconnect(ann, DisconnectKind::Lost);
+    let mut again = table.restarted();
+    let jon = enter_to_stay(&mut again, "Jon");
+    again.pass(Duration::from_secs(200));
+    assert_eq!(again.last(jon, "host_changed").unwrap()["new_host"], "Jon", "the room is not closed under him");
 }
