@@ -58,6 +58,9 @@ struct Player {
     color: Option<String>,
     /// A bot's level.
     level: Option<String>,
+    /// Whether it is a person who has gone for a moment.
+    #[serde(default)]
+    is_away: bool,
 }
 
 /// The text of a server's rooms.
@@ -82,6 +85,7 @@ impl From<&RoomSummary> for Listed {
                 is_host: player.is_host,
                 color: player.avatar_color.map(str::to_owned),
                 level: player.level.map(|level| level.as_str().to_owned()),
+                is_away: !player.is_connected,
             })
         };
         Self {
@@ -114,7 +118,7 @@ impl Listed {
                         is_host: player.is_host,
                         avatar_color: player.color.as_deref().and_then(color),
                         level,
-                        is_connected: true,
+                        is_connected: !player.is_away,
                     })
                 }
             });
@@ -245,7 +249,7 @@ mod tests {
             is_host,
             avatar_color: Some("teal"),
             level: None,
-            is_connected: true,
+            is_connected: is_host,
         };
         let bot = Occupant {
             name: "Bot 3".to_owned(),

@@ -115,7 +115,7 @@ impl Room {
         } else if grace.is_zero() {
             self.leave(seat, now);
         } else if self.seats.human(seat).is_some_and(Human::is_kept) {
-            self.tell_room_update();
+            self.presence_changed();
         }
     }
 

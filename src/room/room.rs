@@ -258,6 +258,12 @@ impl Room {
         server_message::room_update(&self.summary(), &self.commitment, you)
     }
 
+    /// Somebody went for a moment before the game, or is back: the seats stay as they are.
+    pub(super) fn presence_changed(&mut self) {
+        self.tell_room_update();
+        self.effects.push(Effect::Listed);
+    }
+
     /// A seat changed before the game: everybody at the room and in the lobby sees it.
     pub(super) fn seats_changed(&mut self, now: Time) {
         self.last_activity = now;
@@ -305,7 +311,7 @@ impl Room {
                 }
                 self.welcome(id, seat, now);
                 if is_back && matches!(self.state, State::Waiting) {
-                    self.tell_room_update();
+                    self.presence_changed();
                 }
             }
             ClientMessage::GetRoomState => {
