@@ -115,6 +115,47 @@ test('what changed is said', () => {
   assert.deepEqual(changes(before, after), ['12 declares 3.', 'Your turn.']);
 });
 
+// Names that every object seems to have, and names whose keys lose their place.
+const ODD = ['constructor', '__proto__', '7', '12'];
+
+/** An object as it comes from the wire: JSON gives `__proto__` no special meaning. */
+const wire = (entries) => JSON.parse(`{${entries.map(([name, value]) => `${JSON.stringify(name)}:${JSON.stringify(value)}`).join(',')}}`);
+
+function oddPhase(phase, info, round = 1) {
+  const entry = (name) => ({ name, is_bot: false, original_is_bot: false, is_connected: true, hand: [], hand_size: 8, declared: 2, captured_piles: 1, score: 0, zero_declares_in_a_row: 0 });
+  return { event: 'phase_change', data: { phase, round, phase_data: { ...info, players: ODD.map(entry) }, players: wire(ODD.map((name) => [name, { ...entry(name), hand: name === '__proto__' ? HAND : [] }])) } };
+}
+
+test('a player may be called constructor, __proto__ or 7', () => {
+  const seated = { event: 'room_update', data: { players: ODD.map((name) => ({ name, is_bot: false, is_host: name === ODD[0], avatar_color: 'teal' })), host_name: ODD[0], room_id: '3FA9C1', started: false, you: '__proto__' } };
+  const odd = (...frames) => frames.reduce((room, frame) => reduce(room, frame, 0), emptyRoom('3FA9C1', '__proto__'));
+  const order = ['12', 'constructor', '__proto__', '7'];
+
+  const nobody = odd(seated, oddPhase('declaration', { declarations: {}, declaration_order: order, current_declarer: '12' }));
+  assert.deepEqual(nobody.players.map((player) => player.declared), [null, null, null, null]);
+  assert.equal(nobody.hand.length, 8);
+  const made = [['12', 3], ['constructor', 0], ['__proto__', 1]];
+  const some = reduce(nobody, oddPhase('declaration', { declarations: wire(made), declaration_order: order, current_declarer: '7' }), 0);
+  assert.deepEqual([...some.declarations], made);
+  assert.deepEqual(some.players.map((player) => player.declared), [0, 1, null, 3]);
+  speak('en');
+  assert.deepEqual(changes(nobody, some).slice(0, 3), ['12 declares 3.', 'constructor declares 0.', '__proto__ declares 1.']);
+
+  // 12 leads and 7 has followed: among the keys 7 would come first.
+  const plays = ['12', 'constructor', '__proto__', '7'].map((name) => [name, play(1, 'SINGLE', ['HORSE_RED(6)'])]);
+  const turn = odd(seated, oddPhase('turn', turnInfo({ turn_plays: wire(plays), turn_order: order, current_player: '7' })));
+  assert.equal(leadOf(turn).player, '12');
+  assert.deepEqual(turn.plays.map((entry) => entry.player), order);
+
+  const score = (total) => ({ declared: 2, actual: 1, multiplier: 1, final_score: total, total_score: total });
+  const points = wire(ODD.map((name, i) => [name, 10 * i]));
+  const scored = odd(seated, oddPhase('scoring', { round_scores: wire(ODD.map((name, i) => [name, score(10 * i)])), total_scores: points, redeal_multiplier: 1 }));
+  assert.deepEqual(scored.history, [{ round: 1, scores: [0, 10, 20, 30], totals: [0, 10, 20, 30] }]);
+  assert.deepEqual(scored.players.map((player) => player.score), [0, 10, 20, 30]);
+  const over = reduce(scored, oddPhase('game_over', { score_history: [{ round: 1, scores: points, totals: points }, { round: 2, scores: points, totals: points }] }), 0);
+  assert.equal(decisiveRound(over.history, ['__proto__'], over.players).rival, '12');
+});
+
 test('frames of no meaning change nothing, and none throws', () => {
   const room = run(roomUpdate());
   for (const frame of [{ event: 'pong', data: {} }, { event: 'rate_limit_warning', data: {} }, { event: '???', data: {} }]) assert.equal(reduce(room, frame, 0), room);
@@ -128,9 +169,9 @@ test('copies of a kind are picked one by one', () => {
 
 test('the round that decided a game', () => {
   const history = [
-    { round: 1, scores: { Mira: 6, 12: 8 }, totals: { Mira: 6, 12: 8 } },
-    { round: 2, scores: { Mira: 30, 12: -4 }, totals: { Mira: 36, 12: 4 } },
-    { round: 3, scores: { Mira: 14, 12: 10 }, totals: { Mira: 50, 12: 14 } },
+    { round: 1, scores: [6, 8], totals: [6, 8] },
+    { round: 2, scores: [30, -4], totals: [36, 4] },
+    { round: 3, scores: [14, 10], totals: [50, 14] },
   ];
   assert.deepEqual(decisiveRound(history, ['Mira'], [{ name: 'Mira' }, { name: '12' }]), { name: 'Mira', round: 2, gain: '+30', rival: '12', rivalGain: '−4' });
 });

@@ -8,8 +8,8 @@ export function changes(before, after) {
   const said = [];
   if (before.id !== after.id) return said;
   if (after.phase === 'declaration' || before.phase === 'declaration') {
-    for (const [name, n] of Object.entries(after.declarations)) {
-      if (before.phase === 'declaration' && !(name in before.declarations)) said.push(t('say.declared', { name, n }));
+    for (const [name, n] of after.declarations) {
+      if (before.phase === 'declaration' && !before.declarations.has(name)) said.push(t('say.declared', { name, n }));
     }
   }
   const lay = after.plays.slice(before.turnNumber === after.turnNumber ? before.plays.length : 0);

@@ -27,6 +27,8 @@ export function gamesQuery(filter, cursor) {
 
 const day = (text) => new Date(text).toLocaleString(language() === 'zh' ? 'zh-Hans' : language(), { dateStyle: 'medium', timeStyle: 'short' });
 const link = (act, href, words, props = {}) => h('a', { ...props, href, onClick: act.follow }, words);
+/** What a player is rated at and how sure that is; null for bots and those who have finished no game. */
+const rated = ({ rating, uncertainty }) => (Number.isFinite(rating) && Number.isFinite(uncertainty) ? `${Math.round(rating)} ± ${Math.round(uncertainty)}` : null);
 const playerHref = (name) => `player/${encodeURIComponent(name)}`;
 
 /** One finished game in a list. */
@@ -71,7 +73,7 @@ export function playerPlace(app, act) {
           fact('games', t('player.games'), player.games), fact('wins', t('player.wins'), player.wins),
           fact('mean', t('player.mean'), figure(Math.round((player.mean_score ?? 0) * 10) / 10)),
           player.declarations > 0 && fact('met', t('player.met'), `${Math.round((100 * player.declarations_met) / player.declarations)} %`),
-          player.rating && fact('rating', t('player.rating'), `${Math.round(player.rating.mean)} ± ${Math.round(player.rating.deviation)}`)),
+          rated(player) && fact('rating', t('player.rating'), rated(player))),
         h('h2', null, t('player.last')),
         h('ul', null, (player.last_games ?? []).map((game) => gameRow(game, act)))));
 }
@@ -87,5 +89,5 @@ export function leadersPlace(app, act) {
           h('thead', null, h('tr', null, h('th', { scope: 'col' }, '#'), h('th', { scope: 'col' }, t('history.player')), h('th', { scope: 'col' }, t('player.rating')), h('th', { scope: 'col' }, t('player.wins')), h('th', { scope: 'col' }, t('player.games')))),
           h('tbody', null, leaders.players.map((player, i) => h('tr', { key: player.name },
             h('td', null, i + 1), h('th', { scope: 'row' }, link(act, playerHref(player.name), player.name)),
-            h('td', null, player.rating === null || player.rating === undefined ? '–' : `${Math.round(player.rating)} ± ${Math.round(player.uncertainty ?? 0)}`), h('td', null, player.wins), h('td', null, player.games))))));
+            h('td', null, rated(player) ?? '–'), h('td', null, player.wins), h('td', null, player.games))))));
 }

@@ -64,7 +64,7 @@ function centre(room, ui, act) {
       room.starterReason && h('span', { class: 'small' }, t(`starter.${room.starterReason}`)));
   }
   if (room.phase === 'declaration') {
-    const values = Object.values(room.declarations);
+    const values = [...room.declarations.values()];
     return values.length ? h('p', { key: 'sum', class: 'banner quiet' }, t('table.declared', { total: values.reduce((a, b) => a + b, 0) })) : null;
   }
   if (room.phase === 'turn' && room.plays.length === 0 && !room.pending) {
@@ -92,7 +92,7 @@ function historyTable(room) {
   return h('table', { class: 'rounds' },
     h('thead', null, h('tr', null, h('th', { scope: 'col' }, t('side.round')), names.map((name) => h('th', { key: name, scope: 'col' }, name)))),
     h('tbody', null, room.history.map((entry) => h('tr', { key: entry.round }, h('th', { scope: 'row' }, entry.round),
-      names.map((name) => h('td', { key: name }, figure(entry.totals?.[name] ?? '')))))));
+      names.map((name, i) => h('td', { key: name }, figure(entry.totals?.[i] ?? '')))))));
 }
 
 function turnRow(turn, room) {

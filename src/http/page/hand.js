@@ -151,11 +151,11 @@ function playWords(choice, lead) {
 /** Why we may not declare each number; null where we may. */
 export function limitsOf(room) {
   const own = room.players.find((player) => player?.name === room.you);
-  return declarationLimits(Object.values(room.declarations), own?.zeroStreak ?? 0);
+  return declarationLimits([...room.declarations.values()], own?.zeroStreak ?? 0);
 }
 
 function declare(room, ui, act) {
-  const made = Object.values(room.declarations);
+  const made = [...room.declarations.values()];
   const limits = limitsOf(room);
   const total = made.reduce((a, b) => a + b, 0);
   const why = ui.declare !== null ? limits[ui.declare] : null;

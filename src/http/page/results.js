@@ -9,11 +9,10 @@ import { figure, t } from './words.js';
 
 /** The scores of a round, each number explained. Lies on the table. */
 export function roundScores(room, act) {
-  const scores = room.scoring.round_scores ?? {};
   return h('div', { key: 'scores', class: 'sheet-card round-scores', role: 'group', 'aria-label': t('score.title', { round: room.round }) },
     h('h2', null, t('score.title', { round: room.round })),
-    h('ul', null, room.players.map((player) => {
-      const score = scores[player.name];
+    h('ul', null, room.players.map((player, i) => {
+      const score = room.scoring[i];
       if (!score) return null;
       const { how } = explainScore(score.declared, score.actual);
       return h('li', { key: player.name, class: cls(score.final_score > 0 && 'gain') },
@@ -61,26 +60,27 @@ export function gameOver(app, act) {
  * the best of the others grew most.
  */
 export function decisiveRound(history, winners, players) {
-  const [winner] = winners;
-  const others = players.filter((player) => player && !winners.includes(player.name)).map((player) => player.name);
-  if (history.length < 2 || !others.length || !(winner in (history.at(-1).totals ?? {}))) return null;
-  const rivalOf = ({ totals }) => others.reduce((best, name) => ((totals[name] ?? 0) > (totals[best] ?? 0) ? name : best));
+  const winner = players.findIndex((player) => player?.name === winners[0]);
+  const others = players.map((_, i) => i).filter((i) => players[i] && !winners.includes(players[i].name));
+  if (history.length < 2 || !others.length || history.at(-1).totals?.[winner] === undefined) return null;
+  const rivalOf = ({ totals }) => others.reduce((best, i) => ((totals[i] ?? 0) > (totals[best] ?? 0) ? i : best));
   const leads = history.map((entry) => (entry.totals[winner] ?? 0) - (entry.totals[rivalOf(entry)] ?? 0));
   let from = leads.length - 1;
   while (from > 0 && leads[from - 1] > 0) from -= 1;
   const growth = leads.map((lead, i) => lead - (leads[i - 1] ?? 0));
   const at = growth.reduce((best, grown, i) => (i > from && grown > growth[best] ? i : best), from);
   const rival = rivalOf(history[at]);
-  const scores = history[at].scores ?? {};
-  return { name: winner, round: history[at].round, gain: signed(scores[winner] ?? growth[at]), rival: rival in scores ? rival : null, rivalGain: signed(scores[rival] ?? 0) };
+  const scores = history[at].scores ?? [];
+  const named = scores[rival] === undefined ? null : players[rival].name;
+  return { name: winners[0], round: history[at].round, gain: signed(scores[winner] ?? growth[at]), rival: named, rivalGain: signed(scores[rival] ?? 0) };
 }
 
 const signed = (n) => (n > 0 ? `+${n}` : figure(n));
 
 /** The four totals over the rounds as lines; each has its own stroke and its name at the end. */
 export function chart(history, players) {
-  const names = players.filter(Boolean).map((player) => player.name);
-  const series = names.map((name) => [0, ...history.map((entry) => entry.totals?.[name] ?? 0)]);
+  const names = players.map((player) => player?.name ?? '');
+  const series = names.map((_, i) => [0, ...history.map((entry) => entry.totals?.[i] ?? 0)]);
   const values = series.flat();
   const low = Math.min(0, ...values);
   const high = Math.max(50, ...values);

@@ -18,7 +18,7 @@ export function emptyRoom(id, me) {
     multiplier: 1,
     starter: null,
     starterReason: null,
-    declarations: {}, // name -> number, of this round
+    declarations: new Map(), // name -> number, of this round, in the order in which they were made
     current: null, // name of the one who is to act
     deadline: null, // {at, total} in ms, of the one who is to act
     hand: [], // own pieces {id, kind}, in the order of the server
@@ -26,8 +26,8 @@ export function emptyRoom(id, me) {
     turnNumber: 0,
     result: null, // the finished turn while it is shown
     turns: [], // finished turns of this round
-    scoring: null,
-    history: [], // {round, scores, totals} of finished rounds
+    scoring: null, // how the round was scored, by seat
+    history: [], // {round, scores, totals} of finished rounds; scores and totals by seat
     over: null,
     commitment: null, // shown by the server before the game
     firstCommitment: null, // the one seen first, which must be the one kept
@@ -43,11 +43,21 @@ export function emptyRoom(id, me) {
 let noteId = 0;
 const note = (room, key, params) => [...room.notes.slice(-2), { id: (noteId += 1), key, params }];
 
+/**
+ * What an object of the server holds for each of these names. A name may be `constructor`, which every object seems to
+ * have, or all digits, which lose their place among the keys; so such objects are read here and nowhere else.
+ */
+const byName = (object, names) => names.map((name) => (object && Object.hasOwn(object, name) ? object[name] : undefined));
+
+/** The same as a map, of those names only that are there. */
+const mapOf = (object, names) => new Map(byName(object, names).map((value, i) => [names[i], value]).filter(([, value]) => value !== undefined));
+
 /** The room after a frame of the server. `now` is in milliseconds. */
 export function reduce(room, { event, data }, now) {
   switch (event) {
-    case 'room_update':
     case 'room_state_update':
+      return { ...sealed(room, data), you: data.you ?? null };
+    case 'room_update':
       return roomUpdate(room, data);
     case 'phase_change':
       return phaseChange(room, data, now);
@@ -85,16 +95,15 @@ function presence(room, name, away, key) {
   return { ...room, players, notes: name === room.you || name === room.me ? room.notes : note(room, key, { name }) };
 }
 
-function ownName(room, data, names) {
-  if (data.you !== undefined) return data.you;
-  return names.includes(room.me) ? room.me : null;
+/** The room with what the server has shown of its secret. */
+function sealed(room, data) {
+  const commitment = data.deal_commitment ?? room.commitment;
+  return { ...room, commitment, firstCommitment: room.firstCommitment ?? commitment };
 }
 
 function roomUpdate(room, data) {
-  const commitment = data.deal_commitment ?? room.commitment;
-  const next = { ...room, commitment, firstCommitment: room.firstCommitment ?? commitment };
+  const next = sealed(room, data);
   if (!Array.isArray(data.players)) return next;
-  const names = data.players.map((player) => player?.name);
   const host = data.host_name ?? room.host;
   const players = data.players.map((player) => {
     if (!player) return null;
@@ -105,33 +114,36 @@ function roomUpdate(room, data) {
       level: player.level ?? before?.level ?? null, host: player.name === host,
     };
   });
-  return { ...next, known: true, players, host, you: ownName(room, data, names), started: Boolean(data.started) || room.phase !== 'waiting' };
+  const you = data.you ?? null;
+  return { ...next, known: true, players, host, you, started: Boolean(data.started) || room.phase !== 'waiting' };
 }
 
 function phaseChange(room, data, now) {
   const info = data.phase_data ?? {};
-  const entries = seatOrder(room, data.players ?? {}, info.players);
+  const entries = seatOrder(room, data.players, info.players);
   const names = entries.map((entry) => entry.name);
-  const you = ownName(room, data.you !== undefined ? data : info, names);
+  const { you } = room; // told when we came
   const newRound = data.round !== room.round;
   const phase = data.phase;
   const multiplier = info.redeal_multiplier ?? (newRound ? 1 : room.multiplier);
-  const declarations = info.declarations ?? (phase === 'preparation' || phase === 'round_start' ? {} : declaredBy(entries));
+  const declarations = info.declarations ? mapOf(info.declarations, info.declaration_order ?? names)
+    : new Map(phase === 'preparation' || phase === 'round_start' ? [] : entries.map((entry) => [entry.name, entry.declared ?? 0]));
+  const piles = mapOf(info.pile_counts, names);
   const declaring = phase === 'preparation' || phase === 'round_start' || phase === 'declaration';
   const players = entries.map((entry) => ({
     name: entry.name,
     bot: Boolean(entry.is_bot) && entry.original_is_bot !== false,
     away: entry.original_is_bot === false && (Boolean(entry.is_bot) || entry.is_connected === false),
     color: entry.avatar_color ?? null,
-    level: entry.level ?? room.players.find((other) => other?.name === entry.name)?.level ?? null,
+    level: room.players.find((other) => other?.name === entry.name)?.level ?? null,
     host: entry.is_host ?? entry.name === room.host,
     score: entry.score ?? 0,
-    declared: declaring ? declarations[entry.name] ?? null : entry.declared ?? null,
-    captured: declaring ? 0 : entry.captured_piles ?? info.pile_counts?.[entry.name] ?? 0,
+    declared: declaring ? declarations.get(entry.name) ?? null : entry.declared ?? null,
+    captured: declaring ? 0 : entry.captured_piles ?? piles.get(entry.name) ?? 0,
     handSize: entry.hand?.length || entry.hand_size || 0,
     zeroStreak: entry.zero_declares_in_a_row ?? 0,
   }));
-  const own = (data.players ?? {})[you];
+  const [own] = byName(data.players, [you]);
   const hand = own?.hand ? keepIds(room, own.hand.map(kindOf), `${data.round}.${multiplier}`) : newRound ? [] : room.hand;
   const fresh = newRound || phase === 'preparation';
   const next = {
@@ -151,30 +163,33 @@ function phaseChange(room, data, now) {
   if (declaring) next.dealt = rememberDeal(next, room);
   if (phase === 'declaration') next.current = info.current_declarer ?? null;
   if (phase === 'turn') {
-    next.plays = readPlays(room, info.turn_plays ?? {}, you, hand);
+    next.plays = readPlays(room, info, you, hand);
     if (next.plays.length < players.length) next.current = info.current_player ?? null;
     else if (room.result?.number === next.turnNumber) next.result = room.result;
   }
   if (phase === 'scoring') {
-    next.scoring = info;
+    next.scoring = byName(info.round_scores, names);
     next.multipliers = { ...room.multipliers, [data.round]: multiplier };
-    const scores = Object.fromEntries(Object.entries(info.round_scores ?? {}).map(([name, score]) => [name, score.final_score]));
-    next.history = [...room.history.filter((entry) => entry.round < data.round), { round: data.round, scores, totals: info.total_scores ?? {} }];
-    next.players = players.map((player) => ({ ...player, score: info.total_scores?.[player.name] ?? player.score }));
+    const totals = byName(info.total_scores, names);
+    next.history = [...room.history.filter((entry) => entry.round < data.round), { round: data.round, scores: next.scoring.map((score) => score?.final_score), totals }];
+    next.players = players.map((player, i) => ({ ...player, score: totals[i] ?? player.score }));
   }
   if (phase === 'game_over') {
     next.over = info;
-    if (Array.isArray(info.score_history)) next.history = info.score_history;
+    if (Array.isArray(info.score_history)) {
+      next.history = info.score_history.map(({ round, scores, totals }) => ({ round, scores: byName(scores, names), totals: byName(totals, names) }));
+    }
   }
   return next;
 }
 
-const declaredBy = (entries) => Object.fromEntries(entries.map((entry) => [entry.name, entry.declared ?? 0]));
-
 /** The entries in seat order: keys that are all digits lose their place in a JavaScript object. */
-function seatOrder(room, byName, list) {
-  if (Array.isArray(list) && list.length) return list.map((entry) => ({ ...byName[entry.name], ...entry }));
-  const entries = Object.entries(byName).map(([name, entry]) => ({ ...entry, name }));
+function seatOrder(room, players, list) {
+  if (Array.isArray(list) && list.length) {
+    const more = byName(players, list.map((entry) => entry.name));
+    return list.map((entry, i) => ({ ...more[i], ...entry }));
+  }
+  const entries = Object.entries(players ?? {}).map(([name, entry]) => ({ ...entry, name }));
   const seats = room.players.map((player) => player?.name);
   return entries.every((entry) => seats.includes(entry.name))
     ? entries.sort((a, b) => seats.indexOf(a.name) - seats.indexOf(b.name))
@@ -198,8 +213,8 @@ function keepIds(room, kinds, prefix) {
   return kinds.map((kind, i) => ({ id: `${prefix}.${i}`, kind }));
 }
 
-function readPlays(room, byName, you, hand) {
-  const all = Object.entries(byName);
+function readPlays(room, { turn_plays: plays = {}, turn_order: order = Object.keys(plays) }, you, hand) {
+  const all = [...mapOf(plays, order)];
   const open = all.length === 4;
   const left = new Set(hand.map((piece) => piece.id));
   return all.map(([player, play]) => {
