@@ -8,17 +8,19 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 
-const BINARY = process.env.LIAP_BIN ?? fileURLToPath(new URL('../../target/debug/liap', import.meta.url));
+/** The server and its commands. */
+export const BINARY = process.env.LIAP_BIN ?? fileURLToPath(new URL('../../target/debug/liap', import.meta.url));
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const READY_WITHIN_MS = 20000;
 
 /**
- * Starts the real server on a free port with an empty data folder and gives `{url, restart, stop}`. With LIAP_URL set,
- * that running server is visited instead, which cannot be restarted.
+ * Starts the real server on a free port with an empty data folder, which `furnish` may fill before, and gives
+ * `{url, restart, stop}`. With LIAP_URL set, that running server is visited instead, which cannot be restarted.
  */
-export async function house(settings = {}) {
+export async function house(settings = {}, furnish = () => {}) {
   if (process.env.LIAP_URL) return { url: process.env.LIAP_URL, restart: null, stop: async () => {} };
   const data = mkdtempSync(join(tmpdir(), 'liap-page-'));
+  furnish(data);
   let running = await start({ ...settings, DATA_DIR: data, PORT: '0' });
   const { url } = running;
   return {
@@ -64,9 +66,10 @@ export const openBrowser = () => chromium.launch({ executablePath: CHROMIUM, arg
 
 /**
  * A visitor with a browser of his own. `complaints` collects whatever a careful house must not show: errors in the
- * console, violations of the Content-Security-Policy, requests to other hosts, a page wider than its window.
+ * console, violations of the Content-Security-Policy, requests to other hosts, a page wider than its window. `first` runs
+ * in the page before anything of it.
  */
-export async function visitor(browser, url, { width = 360, height = 740, theme = 'dark', language = 'en', touch = false, calm = false } = {}) {
+export async function visitor(browser, url, { width = 360, height = 740, theme = 'dark', language = 'en', touch = false, calm = false, first = null } = {}) {
   const context = await browser.newContext({
     // Nobody vouches for the certificate of a proxy on this machine.
     ignoreHTTPSErrors: Boolean(process.env.LIAP_URL),
@@ -79,12 +82,14 @@ export async function visitor(browser, url, { width = 360, height = 740, theme =
   page.on('console', (message) => {
     // A house that keeps no games answers 404 to the question whether it does; the browser writes that down by itself.
     // A lost connection is written down by the browser too, and is no fault of the page.
-    const expected = message.location().url.includes('/api/games') || /^WebSocket connection to .*(ERR_CONNECTION|closed before)/.test(message.text());
+    // The same holds for a player of whom it knows nothing.
+    const expected = /\/api\/(games|players\/nobody)/.test(message.location().url) || /^WebSocket connection to .*(ERR_CONNECTION|closed before)/.test(message.text());
     if (message.type() === 'error' && !expected) complaints.push(`console: ${message.text()}`);
   });
   page.on('pageerror', (error) => complaints.push(`error: ${error.stack}`));
   page.on('request', (request) => new URL(request.url()).host !== host && complaints.push(`foreign: ${request.url()}`));
   await page.addInitScript(() => document.addEventListener('securitypolicyviolation', (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`)));
+  if (first) await page.addInitScript(first);
   await page.goto(url);
   return {
     page,

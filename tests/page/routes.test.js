@@ -10,7 +10,8 @@ test('every place has its address', () => {
   const places = {
     '': { place: 'door' }, lobby: { place: 'door' }, 'room/3fa9c1': { place: 'room', id: '3FA9C1' }, 'game/3FA9C1': { place: 'room', id: '3FA9C1' },
     'room/nonsense': { place: 'door' }, 'replay/01JD0': { place: 'replay', id: '01JD0' }, 'game/01JD0/replay': { place: 'replay', id: '01JD0' },
-    'player/%E0%B8%A0%20x': { place: 'player', name: 'ภ x' }, history: { place: 'history' }, 'history?player=Mira': { place: 'history' }, leaderboard: { place: 'leaderboard' },
+    'player/%E0%B8%A0%20x': { place: 'player', name: 'ภ x' }, 'player/a%2Fb': { place: 'player', name: 'a/b' }, 'player/%E0%A4%A': { place: 'player', name: '%E0%A4%A' },
+    'player/constructor': { place: 'player', name: 'constructor' }, history: { place: 'history' }, 'history?player=Mira': { place: 'history' }, leaderboard: { place: 'leaderboard' },
   };
   for (const root of ['/', '/liap/']) {
     for (const [path, place] of Object.entries(places)) assert.deepEqual(routeOf(new URL(root + path, 'http://house'), root), place, root + path);

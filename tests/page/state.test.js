@@ -156,6 +156,22 @@ test('a player may be called constructor, __proto__ or 7', () => {
   assert.equal(decisiveRound(over.history, ['__proto__'], over.players).rival, '12');
 });
 
+test('who sits down or leaves before the game is told, once and to the others', () => {
+  const at = (...names) => ({ event: 'room_update', data: { ...roomUpdate().data, players: [0, 1, 2, 3].map((i) => (names[i] ? { name: names[i], is_bot: names[i].startsWith('Bot'), is_host: i === 0, avatar_color: null } : null)) } });
+  const told = (...frames) => run(...frames).notes.map(({ key, params }) => `${key} ${params.name}`);
+  assert.deepEqual(told(at('Mira', 'Mali', 'Bot 3')), [], 'who is there already is no news');
+  assert.deepEqual(told(at('Mira'), at('Mira', 'Mali', null, 'Bot 4'), at('Mira', 'Mali', null, 'Bot 4')), ['note.sits Mali'], 'and neither is a bot');
+  assert.deepEqual(told(at('Mira', 'Mali'), at('Mira', null, 'Jon')), ['note.sits Jon', 'note.stands Mali']);
+  assert.deepEqual(told(at('Jon'), at('Jon', 'Mira')), [], 'nor we ourselves');
+});
+
+test('a seat that is kept for somebody looks so', () => {
+  const away = (isConnected) => roomUpdate({ players: [{ name: 'Mira', is_bot: false }, { name: '12', is_bot: false, ...isConnected }, null, null] });
+  const room = run(away({}), away({ is_connected: false }));
+  assert.deepEqual(room.players.map((player) => player?.away), [false, true, undefined, undefined]);
+  assert.equal(reduce(room, away({}), 0).players[1].away, false);
+});
+
 test('frames of no meaning change nothing, and none throws', () => {
   const room = run(roomUpdate());
   for (const frame of [{ event: 'pong', data: {} }, { event: 'rate_limit_warning', data: {} }, { event: '???', data: {} }]) assert.equal(reduce(room, frame, 0), room);

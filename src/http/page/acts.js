@@ -6,8 +6,8 @@ import { resultKey } from './game.js';
 import { chosen, laidOut, limitsOf } from './hand.js';
 import { createRoom, joinRoom } from './lobby.js';
 import { moreGames, showMoment } from './papers.js';
-import { furnish, openRoom, send } from './room.js';
-import { address, go } from './routes.js';
+import { furnish, leaveRoom, openRoom, send } from './room.js';
+import { address, go, goToDoor } from './routes.js';
 import { forgetSeat, keepWish, seatAt } from './seats.js';
 import { click } from './sound.js';
 import { leadOf, myTurn } from './state.js';
@@ -48,7 +48,7 @@ export const act = {
   },
   typeCode: (code) => updateUi({ code: code.toUpperCase(), codeError: false }),
   create(withBots) {
-    if (nameIsGood()) createRoom(() => furnish(null, withBots));
+    if (nameIsGood()) createRoom(!withBots, () => withBots && furnish(null, true));
   },
   joinByCode(event) {
     event.preventDefault();
@@ -56,9 +56,11 @@ export const act = {
     if (/^[0-9A-F]{6}$/.test(code)) act.enter(code);
     else updateUi({ codeError: true });
   },
-  enter: (id) => go(`room/${id}`),
+  enter: (id) => go(`room/${id}`, { sit: true }),
   sit() {
-    if (nameIsGood()) joinRoom(current().route.id);
+    const { route, room } = current();
+    if (nameIsGood()) joinRoom(route.id);
+    else if (room) go(`room/${route.id}`, { stay: true }); // where a name can be given
   },
   watch(id = current().route.id) {
     go(`room/${id}`, { watch: true });
@@ -67,7 +69,13 @@ export const act = {
   copyLink: () => copy(act.shareLink(), '.share-link'),
   addBot: (slot, level) => send('add_bot', { slot_id: slot, level }),
   removePlayer: (slot) => send('remove_player', { slot_id: slot }),
-  start: () => send('start_game', {}),
+  fillWithBots() {
+    current().room.players.forEach((player, i) => player || send('add_bot', { slot_id: i + 1 }));
+  },
+  start() {
+    act.fillWithBots();
+    send('start_game', {});
+  },
   toggle(id) {
     if (dragging()) return;
     const selected = current().ui.selected.includes(id) ? current().ui.selected.filter((other) => other !== id) : [...current().ui.selected, id];
@@ -105,17 +113,23 @@ export const act = {
   dismiss: () => updateUi({ dismissed: resultKey(current().room) }),
   open: (name) => updateUi({ sheet: name }),
   close: () => updateUi({ sheet: null }),
+  /** Leaving is asked about where it costs somebody something: a running game, or a table where others sit. */
   askLeave() {
-    if (current().room?.you === null) act.leave();
-    else act.open('leave');
+    const { room } = current();
+    const others = room.players.some((player) => player && !player.bot && player.name !== room.you);
+    if (room.you !== null && (room.phase !== 'waiting' || (room.host === room.you && others))) act.open('leave');
+    else act.leave();
   },
   leave() {
     const { room } = current();
-    if (room?.you) {
+    const playing = room.phase !== 'waiting';
+    if (room.you !== null) {
       send('leave_room', { player_name: room.you });
-      if (room.phase === 'waiting') forgetSeat(room.id);
+      if (!playing) forgetSeat(room.id);
     }
-    go('');
+    leaveRoom();
+    update({ route: { place: 'door' }, kept: playing && room.you !== null && !room.over ? { id: room.id, playing } : null });
+    goToDoor();
   },
   again() {
     const { room } = current();
@@ -123,7 +137,7 @@ export const act = {
     const others = [1, 2, 3].map((i) => room.players[(own + i) % 4]);
     const seats = [null, ...others.map((player) => (player?.bot ? player.level ?? 'normal' : 'free'))];
     update({ name: room.you });
-    createRoom(() => furnish(seats, !seats.includes('free')));
+    createRoom(false, () => furnish(seats, !seats.includes('free')));
   },
   playHere: () => openRoom(current().room.id, seatAt(current().room.id)),
   follow(event) {

@@ -14,6 +14,7 @@ let app = {
   archive: false, // whether this house keeps finished games
   lobby: { rooms: [], status: 'connecting', error: null },
   room: null, // see state.js
+  kept: null, // the seat that waits for us while we look elsewhere: {id, playing}
   link: 'connecting', // of the room: connecting, open, lost or replaced
   replay: null, // see replay.js
   pages: { filter: {} }, // what the history, player and leaderboard pages show

@@ -9,6 +9,7 @@ import { t } from './words.js';
 
 export function door(app, act) {
   const { ui, lobby } = app;
+  const rooms = lobby.rooms.filter((room) => room.players.some((player) => player && !player.is_bot && player.is_connected !== false));
   return h('main', { key: 'door', class: 'place door' },
     h('header', { class: 'hero' },
       h('div', { class: 'hero-tiles', 'aria-hidden': 'true' },
@@ -16,6 +17,8 @@ export function door(app, act) {
       h('h1', null, 'Liap Tui'),
       h('p', { class: 'motto' }, t('door.motto'))),
     h('div', { class: 'door-main' },
+      app.kept && h('p', { key: 'kept', class: 'kept panel' }, h('span', null, t(app.kept.playing ? 'door.keptPlaying' : 'door.kept', { id: app.kept.id })),
+        h('a', { class: 'button ghost', href: `room/${app.kept.id}`, onClick: act.follow }, t('door.return'))),
       nameField(app, act),
       h('div', { class: 'choices' },
         h('button', { type: 'button', class: 'choice primary', onClick: () => act.create(false) },
@@ -26,8 +29,8 @@ export function door(app, act) {
       lobby.status === 'lost' && h('p', { class: 'reason', role: 'status' }, t('door.offline')),
       h('section', { class: 'open-tables' },
         h('h2', null, t('door.tables')),
-        lobby.rooms.length === 0 ? h('p', { class: 'small' }, lobby.status === 'open' ? t('door.noTables') : t('door.looking')) : null,
-        h('ul', null, lobby.rooms.map((room) => openTable(room, act))),
+        rooms.length === 0 ? h('p', { class: 'small' }, lobby.status === 'open' ? t('door.noTables') : t('door.looking')) : null,
+        h('ul', null, rooms.map((room) => openTable(room, act))),
         h('form', { class: 'by-code', onSubmit: act.joinByCode },
           h('label', { for: 'code' }, t('door.code')),
           h('input', { id: 'code', name: 'code', maxlength: 6, autocomplete: 'off', autocapitalize: 'characters', spellcheck: 'false', placeholder: '3FA9C1', pattern: '[0-9A-Fa-f]{6}', value: ui.code, onInput: (event) => act.typeCode(event.target.value) }),
@@ -49,12 +52,12 @@ export function nameField(app, act) {
 }
 
 function openTable(room, act) {
-  const full = room.players.every(Boolean);
+  const full = room.players.every((player) => player && !player.is_bot);
   const names = room.players.map((player) => player?.name ?? t('wait.free'));
   return h('li', { key: room.room_id },
     h('button', {
       type: 'button', class: cls('open-table', full && 'full'), onClick: () => act.enter(room.room_id),
-      'aria-label': full ? t('door.watchLabel', { host: room.host_name }) : t('door.joinLabel', { host: room.host_name, n: room.players.filter((player) => !player).length }),
+      'aria-label': full ? t('door.watchLabel', { host: room.host_name }) : t('door.joinLabel', { host: room.host_name, n: room.players.filter((player) => !player || player.is_bot).length }),
     },
       h('span', { class: 'dots' }, room.players.map((player, i) => (player
         ? avatar({ name: player.name, bot: player.is_bot, color: player.avatar_color, level: player.level }, { key: `s${i}`, class: 'tiny' })

@@ -52,13 +52,13 @@ function nameErrorIn(message) {
 
 function takeSeat(id, name, data) {
   keepSeat(id, { name, token: data.seat_token ?? null, entropy: freshEntropy() });
-  go(`room/${id}`);
+  go(`room/${id}`, { stay: current().route.id === id });
 }
 
-/** Opens a room and goes there; then `furnish()` is called. */
-export function createRoom(furnish) {
+/** Opens a room, its other seats free or with bots, and goes there; then `furnish()` is called. */
+export function createRoom(openSeats, furnish) {
   const { name } = current();
-  ask('create_room', { player_name: name }, (error, data) => {
+  ask('create_room', { player_name: name, open_seats: openSeats }, (error, data) => {
     const nameError = error && nameErrorIn(error.message);
     if (nameError) updateUi({ nameError });
     else if (error) update({ lobby: { ...current().lobby, error } });
@@ -69,15 +69,17 @@ export function createRoom(furnish) {
   });
 }
 
-/** Takes a free seat; where there is none, watches. */
+/** Takes a free seat, or a bot's; where four persons sit or play, watches. */
 export function joinRoom(id) {
   const { name } = current();
   updateUi({ entering: true });
-  ask('join_room', { room_id: id, player_name: name }, (error, data) => {
+  ask('join_room', { room_id: id, player_name: name, take_bot_seat: true }, (error, data) => {
     updateUi({ entering: false });
     const nameError = error && nameErrorIn(error.message);
-    if (nameError) update({ room: null, ui: { ...current().ui, nameError } }); // back to the entrance
-    else if (error) go(`room/${id}`, { watch: true });
+    if (nameError) {
+      go(`room/${id}`, { stay: true }); // back to the entrance
+      updateUi({ nameError });
+    } else if (error) go(`room/${id}`, { watch: true, stay: true });
     else takeSeat(id, data.player_name ?? name, data);
   });
 }

@@ -48,7 +48,7 @@ function place(app) {
 
 function topBar(app, inRoom) {
   return h('div', { key: 'top', class: 'top' },
-    inRoom ? iconButton('back', t('bar.leave'), act.askLeave) : h('span', null),
+    inRoom ? h('button', { type: 'button', class: 'ghost tiny leave', onClick: act.askLeave }, t('leave.go')) : h('span', null),
     languages(app, act),
     inRoom ? iconButton('help', t('bar.rules'), () => act.open('rules')) : null);
 }
@@ -85,13 +85,21 @@ function notes(app) {
   return h('div', { key: 'notes', class: 'notes', 'aria-live': 'polite' }, list.map((note) => h('p', { key: note.id }, t(note.key, note.params))));
 }
 
+/** The seat that waits for us when we look elsewhere: that at the table we come from, or the one we left before. */
+function seatKept(route) {
+  const { room, kept } = current();
+  const held = room && room.you !== null && !room.over && !room.closed && seatAt(room.id) ? { id: room.id, playing: room.phase !== 'waiting' } : kept;
+  return held?.id === route.id ? null : held;
+}
+
 /** Shows what the address says. */
-function arrive({ watch = false }) {
+function arrive({ watch = false, sit = false }) {
   const url = new URL(location.href);
   const route = routeOf(url);
+  const kept = seatKept(route);
   leaveRoom();
   const { lobby, ui, name } = current();
-  update({ route, lobby: { ...lobby, error: null }, ui: { ...ui, code: '', codeError: false } });
+  update({ route, kept, lobby: { ...lobby, error: null }, ui: { ...ui, code: '', codeError: false } });
   globalThis.scrollTo(0, 0);
   askForArchive();
   if (route.place === 'door') {
@@ -103,7 +111,7 @@ function arrive({ watch = false }) {
   } else {
     const seat = watch ? null : seatAt(route.id);
     if (seat || watch) openRoom(route.id, seat);
-    else if (goodName(name)) joinRoom(route.id);
+    else if (sit && goodName(name)) joinRoom(route.id);
   }
 }
 

@@ -34,7 +34,7 @@ export function openRoom(id, seat) {
 }
 
 function greeting(id, seat) {
-  const ready = { room_id: id, is_reconnection: false };
+  const ready = { room_id: id, is_reconnection: false, keep_seat: true };
   if (!seat) return ready;
   ready.player_name = seat.name;
   if (seat.token) ready.seat_token = seat.token;
@@ -62,8 +62,9 @@ function receive(frame, seat) {
   if (said.length) document.getElementById('say').textContent = said.join(' ');
   if (sound && room.plays.length > before.plays.length) click();
   if (sound && myTurn(room) && !myTurn(before)) tone();
+  if (sound && room.notes.some((note) => note.key === 'note.sits' && !before.notes.includes(note))) tone();
   if (frame.event === 'phase_change' && asked !== room.round && lacksTurns(room) && send('request_recovery', {})) asked = room.round;
-  if (wishes && room.you && room.phase === 'waiting') bringIn(room);
+  if (wishes && room.known && room.you && room.phase === 'waiting') bringIn(room);
 }
 
 function takeDown(note) {

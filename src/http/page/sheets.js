@@ -51,7 +51,7 @@ function leave(app, act) {
   const { room } = app;
   const playing = room.phase !== 'waiting';
   return h('div', null,
-    h('p', null, t(playing ? 'leave.playing' : room.host === room.you ? 'leave.host' : 'leave.guest')),
+    h('p', null, t(playing ? 'leave.playing' : 'leave.host')),
     h('div', { class: 'buttons' },
       h('button', { type: 'button', class: 'ghost', onClick: act.close }, t('leave.stay')),
       h('button', { type: 'button', class: 'primary', onClick: act.leave }, t('leave.go'))));

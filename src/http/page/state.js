@@ -109,13 +109,24 @@ function roomUpdate(room, data) {
     if (!player) return null;
     const before = room.players.find((other) => other?.name === player.name);
     return {
-      score: 0, declared: null, captured: 0, handSize: 0, zeroStreak: 0, away: false, ...before,
-      name: player.name, bot: player.is_bot && !before?.away, color: player.avatar_color ?? before?.color ?? null,
+      score: 0, declared: null, captured: 0, handSize: 0, zeroStreak: 0, ...before,
+      away: room.phase === 'waiting' ? player.is_connected === false : Boolean(before?.away),
+      name: player.name, bot: player.is_bot && !(before?.away && room.phase !== 'waiting'), color: player.avatar_color ?? before?.color ?? null,
       level: player.level ?? before?.level ?? null, host: player.name === host,
     };
   });
   const you = data.you ?? null;
-  return { ...next, known: true, players, host, you, started: Boolean(data.started) || room.phase !== 'waiting' };
+  const notes = room.known && room.phase === 'waiting' ? comings(room, players, you) : room.notes;
+  return { ...next, known: true, players, host, you, notes, started: Boolean(data.started) || room.phase !== 'waiting' };
+}
+
+/** The passing messages with those of persons who sat down or left before the game. */
+function comings(room, players, you) {
+  const persons = (seats) => seats.filter((player) => player && !player.bot && player.name !== you && player.name !== room.you).map((player) => player.name);
+  const [before, after] = [persons(room.players), persons(players)];
+  const come = after.filter((name) => !before.includes(name)).map((name) => ['note.sits', name]);
+  const gone = before.filter((name) => !after.includes(name)).map((name) => ['note.stands', name]);
+  return [...come, ...gone].reduce((notes, [key, name]) => note({ notes }, key, { name }), room.notes);
 }
 
 function phaseChange(room, data, now) {

@@ -14,7 +14,8 @@ export function waiting(app, act) {
   const { room, ui } = app;
   const seated = room.you !== null;
   const host = seated && room.host === room.you;
-  const taken = room.players.filter(Boolean).length;
+  const free = room.players.filter((player) => !player).length;
+  const persons = room.players.filter((player) => player && !player.bot).length;
   const bottom = Math.max(0, room.players.findIndex((player) => player?.name === room.you));
   return h('div', { key: 'waiting', class: 'place waiting' },
     table({
@@ -24,10 +25,12 @@ export function waiting(app, act) {
     }),
     h('div', { class: 'below' },
       room.error && h('p', { class: 'reason', role: 'status' }, refusal(room.error)),
-      host && taken === 4 && h('button', { key: 'start', type: 'button', class: 'primary big', onClick: act.start }, t('wait.start')),
-      host && taken < 4 && h('p', { key: 'need', class: 'ask' }, t('wait.needFour', { n: 4 - taken })),
+      host && free > 0 && h('p', { key: 'need', class: 'ask' }, t('wait.needFour', { n: free })),
+      host && h('button', { key: 'start', type: 'button', class: 'primary big', onClick: act.start }, free > 0 ? t('wait.startWithBots', { n: free }) : t('wait.start')),
+      host && free > 0 && h('button', { key: 'fill', type: 'button', class: 'ghost', onClick: act.fillWithBots }, t('wait.fill')),
       !host && seated && h('p', { key: 'host', class: 'ask' }, t('wait.forHost', { name: room.host })),
-      !seated && taken === 4 && h('p', { key: 'full', class: 'ask' }, t('wait.watching')),
+      !seated && (persons === 4 ? h('p', { key: 'full', class: 'ask' }, t('wait.watching'))
+        : h('button', { key: 'sit', type: 'button', class: 'primary big', onClick: act.sit }, t('enter.sit'))),
       invite(app, act, ui),
       room.commitment && h('p', { key: 'seal', class: 'small fair-note' }, h('button', { type: 'button', class: 'link', onClick: () => act.open('fair') }, t('fair.sealed')))));
 }
@@ -44,6 +47,7 @@ function seatBox(player, i, { host, seated, you, act }) {
     avatar(player),
     h('span', { class: 'name' }, player.name === you ? t('seat.you', { name: player.name }) : player.name),
     player.host && h('span', { class: 'mark' }, t('wait.host')),
+    player.away && h('span', { class: 'mark' }, t('wait.away')),
     player.bot && !host && player.level && h('span', { class: 'mark' }, t(`level.${player.level}`)),
     player.bot && host && h('select', {
       class: 'level', 'aria-label': t('wait.level', { name: player.name }), value: player.level ?? 'normal', onChange: (event) => act.addBot(i + 1, event.target.value),

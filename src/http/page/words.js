@@ -26,6 +26,9 @@ export const WORDS = {
   'door.watchLabel': ['Watch the table of {host}', 'ดูโต๊ะของ {host}', '观看{host}的桌'],
   'door.history': ['Games played here', 'เกมที่เล่นที่นี่', '这里玩过的局'],
   'door.leaders': ['Best players', 'ผู้เล่นยอดเยี่ยม', '高手榜'],
+  'door.kept': ['Your seat at table {id} is kept for a few minutes.', 'ที่นั่งของคุณที่โต๊ะ {id} เก็บไว้ให้สักครู่', '{id} 桌的座位为你保留几分钟。'],
+  'door.keptPlaying': ['Your game at table {id} goes on; a bot plays for you.', 'เกมของคุณที่โต๊ะ {id} ยังเล่นอยู่ บอตเล่นแทน', '{id} 桌的游戏还在继续，机器人替你打。'],
+  'door.return': ['Go back to it', 'กลับไปที่โต๊ะ', '回到桌上'],
   'name.missing': ['Please say your name first.', 'บอกชื่อของคุณก่อนนะ', '请先写上名字。'],
   'name.bad': ['A name has up to 20 signs, without < > & " and \'.', 'ชื่อยาวไม่เกิน 20 ตัว และไม่มี < > & " \'', '名字最多 20 个字，不能有 < > & " \'。'],
   'name.reserved': ['That is a name for bots. Take another one.', 'ชื่อนี้เป็นของบอต ลองชื่ออื่น', '这是机器人的名字，换一个吧。'],
@@ -36,6 +39,10 @@ export const WORDS = {
   'enter.connecting': ['Walking to the table…', 'กำลังเดินไปที่โต๊ะ…', '正在走向桌子…'],
 
   'wait.start': ['Start the game', 'เริ่มเกม', '开始'],
+  'wait.startWithBots': ['Start with {n} bots', 'เริ่มกับบอต {n} ตัว', '和 {n} 个机器人开始'],
+  'wait.startWithBots.one': ['Start with one bot', 'เริ่มกับบอตหนึ่งตัว', '和一个机器人开始'],
+  'wait.fill': ['Fill with bots', 'เติมบอตให้เต็ม', '让机器人坐满'],
+  'wait.away': ['away', 'ไม่อยู่', '暂时离开'],
   'wait.needFour': ['{n} seats are free. Invite friends or fill them with bots.', 'ว่างอีก {n} ที่ ชวนเพื่อนหรือเติมบอตได้', '还有 {n} 个空位，请朋友来，或让机器人坐。'],
   'wait.needFour.one': ['One seat is free. Invite a friend or add a bot.', 'ว่างอีกหนึ่งที่ ชวนเพื่อนหรือเติมบอตได้', '还有一个空位，请朋友来，或让机器人坐。'],
   'wait.forHost': ['{name} starts the game when everybody is ready.', '{name} จะเริ่มเกมเมื่อทุกคนพร้อม', '大家准备好后，由 {name} 开始。'],
@@ -233,6 +240,8 @@ export const WORDS = {
   'fair.secret': ['Secret of the server', 'ความลับของเซิร์ฟเวอร์', '服务器的秘密'],
   'fair.own': ['Your own randomness', 'ค่าสุ่มของคุณ', '你的随机数'],
 
+  'note.sits': ['{name} sits down.', '{name} นั่งลงแล้ว', '{name} 入座了。'],
+  'note.stands': ['{name} has left the table.', '{name} ลุกจากโต๊ะแล้ว', '{name} 离开了桌子。'],
   'note.left': ['{name} lost the connection. A bot holds the seat.', '{name} หลุดการเชื่อมต่อ บอตนั่งแทน', '{name} 断线了，机器人代坐。'],
   'note.back': ['{name} is back.', '{name} กลับมาแล้ว', '{name} 回来了。'],
   'note.timedOut': ['{name} took too long, a bot played once.', '{name} ใช้เวลานานไป บอตเล่นแทนหนึ่งครั้ง', '{name} 太久没动，机器人代出一次。'],
@@ -255,7 +264,6 @@ export const WORDS = {
   'leave.ask': ['Leave the table?', 'ออกจากโต๊ะไหม', '离开这桌？'],
   'leave.playing': ['The game goes on without you; a bot plays for you. You can come back by the same link.', 'เกมจะเล่นต่อโดยบอตแทนคุณ กลับมาได้ด้วยลิงก์เดิม', '游戏会继续，由机器人代打；用同一链接可以回来。'],
   'leave.host': ['You are the host: the table will be cleared for everybody.', 'คุณเป็นเจ้าของโต๊ะ โต๊ะจะปิดสำหรับทุกคน', '你是桌主，离开后桌子会收掉。'],
-  'leave.guest': ['Your seat becomes free.', 'ที่นั่งของคุณจะว่าง', '你的座位会空出来。'],
   'leave.stay': ['Stay', 'อยู่ต่อ', '留下'],
   'leave.go': ['Leave', 'ออก', '离开'],
 
