@@ -196,7 +196,7 @@ test('a game that was left is found again on the door', { timeout: 60000 }, asyn
 
 const folder = process.env.SCREENSHOTS;
 
-test('screenshots of a table for friends', { skip: folder ? false : 'SCREENSHOTS names no folder', timeout: 120000 }, async () => {
+test('screenshots of a table for friends', { skip: folder ? false : 'SCREENSHOTS names no folder', timeout: 400000 }, async () => {
   for (const [size, width, height] of [['phone', 360, 740], ['desk', 1280, 800]]) {
     for (const theme of ['dark', 'light']) {
       const shoot = (page, name) => page.waitForTimeout(300).then(() => page.screenshot({ path: `${folder}/${size}-${theme}-friends-${name}.png` }));
