@@ -11,10 +11,6 @@ use crate::room::Rooms;
 pub(super) struct LocalDirectory(pub(super) Rooms);
 
 impl Directory for LocalDirectory {
-    fn rooms(&self) -> &Rooms {
-        &self.0
-    }
-
     fn location(&self, _id: RoomId) -> Location {
         Location::Here
     }

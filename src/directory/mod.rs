@@ -25,9 +25,6 @@ use crate::room::{JoinError, RoomIds, Rooms, Seated};
 
 /// Knows where rooms are.
 pub trait Directory: Debug + Send + Sync {
-    /// The rooms of this server.
-    fn rooms(&self) -> &Rooms;
-
     /// Where a room is, by its id. Waits for nobody.
     fn location(&self, id: RoomId) -> Location;
 

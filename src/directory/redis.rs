@@ -139,10 +139,6 @@ impl Shared {
 }
 
 impl Directory for Shared {
-    fn rooms(&self) -> &Rooms {
-        &self.inner.rooms
-    }
-
     fn location(&self, id: RoomId) -> Location {
         self.inner.location(id)
     }
