@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::json;
+use strum::IntoEnumIterator as _;
 use tokio::time::Instant;
 
 use crate::archive::Archive;
@@ -76,7 +77,7 @@ impl MemoryReclaimer {
         let memory_reclaimer = self.clone();
         let rest = tokio::task::spawn_blocking(move || {
             let Services { archive, limiter, .. } = &memory_reclaimer.services;
-            let buckets = || Kind::ALL.iter().map(|kind| limiter.held(*kind)).sum::<usize>();
+            let buckets = || Kind::iter().map(|kind| limiter.held(kind)).sum::<usize>();
             let cached_summaries = archive.as_ref().map_or(0, Archive::forget_cached);
             let held = buckets();
             memory_reclaimer.free_unused();

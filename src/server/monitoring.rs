@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use strum::IntoEnumIterator as _;
 use tokio::runtime::Handle;
 
 use super::live_games::Unrestored;
@@ -61,7 +62,7 @@ fn check_memory(memory: MemoryState) -> Check {
 }
 
 fn total_keys(limiter: &dyn Limiter) -> usize {
-    Kind::ALL.iter().map(|kind| limiter.held(*kind)).sum()
+    Kind::iter().map(|kind| limiter.held(kind)).sum()
 }
 
 /// Renders all metrics as text. Gauges that cost something to keep are measured only then.
@@ -70,7 +71,7 @@ pub(super) fn scrape(services: Services, request_thread: &Handle) -> impl Fn() -
     move || {
         let metrics = Arc::clone(&services.metrics);
         metrics.tasks.set(gauge(runtimes.iter().map(|runtime| runtime.num_alive_tasks() as u64).sum()));
-        for kind in Kind::ALL {
+        for kind in Kind::iter() {
             metrics.limit_keys.with(kind.name()).set(gauge(services.limiter.held(kind) as u64));
         }
         let count = services.rooms.count();
