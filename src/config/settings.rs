@@ -218,7 +218,7 @@ pub static SETTINGS: &[Setting] = &[
     plain(Group::Redis, "REDIS_POOL_MAX", "Connections to Redis that are opened at most.",
         |c| Field::Whole(&mut c.redis.pool_max, 1, 1_000)),
     plain(Group::Redis, "REDIS_TIMEOUT_MS", "Longest wait for a decision of Redis; then this server decides by itself.",
-        |c| Field::Time(&mut c.redis.patience, Milliseconds, 1, 1_000)),
+        |c| Field::Time(&mut c.redis.timeout, Milliseconds, 1, 1_000)),
     plain(Group::Redis, "REDIS_CA_FILE", "Who signs the certificate of Redis, in PEM. Empty: whom browsers trust.",
         |c| Field::PathOrNone(&mut c.redis.ca_file, "a path, or empty")),
 

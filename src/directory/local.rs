@@ -6,7 +6,7 @@ use crate::observe::Check;
 use crate::protocol::{PlayerName, RoomId, SessionKey};
 use crate::room::Rooms;
 
-/// All rooms there are are here.
+/// The directory of a single server: every room is here.
 #[derive(Debug)]
 pub(super) struct LocalDirectory(pub(super) Rooms);
 
