@@ -105,7 +105,7 @@ async fn main() -> ExitCode {
     let options = liap::redis::Options {
         url: url.parse().unwrap(),
         pool_max: 1,
-        patience: Duration::from_secs(1),
+        timeout: Duration::from_secs(1),
         ..liap::redis::Options::default()
     };
     let shared = liap::redis::open(&options, &metrics).unwrap().unwrap();

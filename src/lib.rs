@@ -19,6 +19,8 @@
 //!
 //! [`http`] is the door: connections, routes, sockets, the page. It decides nothing about games.
 //!
+//! [`services`] is one value with a handle on each of these; what follows takes it.
+//!
 //! [`memory_reclaimer`] gives memory back when it is tight, without harming a game.
 //!
 //! `insecure_tls` is TLS where nobody's certificate is looked at: the health check of this machine, a database that wants so.
@@ -41,3 +43,4 @@ pub mod protocol;
 pub mod redis;
 pub mod room;
 pub mod server;
+pub mod services;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::CommandFactory as _;
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, italic, roman};
+use strum::IntoEnumIterator as _;
 
 use super::Cli;
 use crate::config::{Group, SETTINGS};
@@ -82,7 +83,7 @@ fn settings() -> Roff {
         "Settings come from the built-in values below, then a file, the environment, and flags (--set NAME=VALUE); the \
          later wins. A secret may also come from the file that NAME_FILE names. `liap config` shows what is in force.",
     )]);
-    for group in Group::ALL {
+    for group in Group::iter() {
         roff.control("SS", [group.name()]);
         for setting in SETTINGS.iter().filter(|setting| setting.group == group) {
             let default = setting.default();

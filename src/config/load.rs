@@ -356,7 +356,7 @@ impl Config {
         if self.redis.pool_min > self.redis.pool_max {
             wrong("REDIS_POOL_MIN", self.redis.pool_min.to_string(), "must not be above REDIS_POOL_MAX".to_owned());
         }
-        if let (Some(file), Some(problem)) = (&self.redis.ca_file, self.redis.ca_file_mistake()) {
+        if let (Some(file), Some(problem)) = (&self.redis.ca_file, self.redis.ca_file_error()) {
             wrong("REDIS_CA_FILE", file.display().to_string(), problem);
         }
         if let Some(folder) = &self.http.static_dir

@@ -10,10 +10,10 @@ mod pace;
 mod reference;
 mod settings;
 
-use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
+
+use strum::{Display, EnumString};
 
 use crate::archive;
 use crate::directory;
@@ -82,7 +82,8 @@ impl Default for Config {
 }
 
 /// What an installation is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString)]
+#[strum(serialize_all = "snake_case")]
 pub enum Environment {
     /// Somebody tries things.
     Development,
@@ -91,31 +92,3 @@ pub enum Environment {
     /// People play.
     Production,
 }
-
-impl FromStr for Environment {
-    type Err = NotAnEnvironment;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "development" => Ok(Self::Development),
-            "staging" => Ok(Self::Staging),
-            "production" => Ok(Self::Production),
-            _ => Err(NotAnEnvironment),
-        }
-    }
-}
-
-impl fmt::Display for Environment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Development => "development",
-            Self::Staging => "staging",
-            Self::Production => "production",
-        })
-    }
-}
-
-/// The text names no environment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no environment")]
-pub struct NotAnEnvironment;

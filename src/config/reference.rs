@@ -1,13 +1,15 @@
 //! The documentation of all settings, made from their table.
 
 use std::fmt::Write as _;
-use std::str::FromStr;
+
+use strum::{EnumString, IntoEnumIterator as _};
 
 use super::{Group, SETTINGS, Setting};
 use crate::config::Config;
 
 /// A form the documentation of all settings can take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString)]
+#[strum(serialize_all = "snake_case")]
 pub enum Form {
     /// A file of settings holding every built-in value.
     Toml,
@@ -16,24 +18,6 @@ pub enum Form {
     /// A table for people.
     Markdown,
 }
-
-impl FromStr for Form {
-    type Err = NotAForm;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "toml" => Ok(Self::Toml),
-            "env" => Ok(Self::Env),
-            "markdown" => Ok(Self::Markdown),
-            _ => Err(NotAForm),
-        }
-    }
-}
-
-/// The text names no form.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("toml, env or markdown")]
-pub struct NotAForm;
 
 /// The documentation of all settings.
 pub fn reference(form: Form) -> String {
@@ -55,7 +39,7 @@ const TOML_TOP: &str = "\
 
 fn toml(text: &mut String) {
     text.push_str(TOML_TOP);
-    for group in Group::ALL {
+    for group in Group::iter() {
         push(text, format_args!("\n[{}]\n", group.name()));
         for setting in of(group) {
             push(
@@ -96,7 +80,7 @@ const ENV_TOP: &str = "\
 
 fn env(text: &mut String) {
     text.push_str(ENV_TOP);
-    for group in Group::ALL {
+    for group in Group::iter() {
         push(text, format_args!("\n# {}\n", group.name()));
         for setting in of(group) {
             push(

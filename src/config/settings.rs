@@ -1,6 +1,8 @@
 //! The one table of all settings. Flags, the environment, files of settings, `liap config`, the example files
 //! and the table of docs/settings.md are all made from it, or held against it by a test.
 
+use strum::{EnumIter, IntoStaticStr};
+
 use super::Config;
 use super::field::{Field, Unit};
 
@@ -53,7 +55,8 @@ impl Setting {
 }
 
 /// What a setting belongs to: a section in a file of settings and in the documentation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, EnumIter)]
+#[strum(serialize_all = "snake_case")]
 pub enum Group {
     /// The process as a whole.
     Server,
@@ -72,21 +75,9 @@ pub enum Group {
 }
 
 impl Group {
-    /// Every group, in the order of the documentation.
-    pub const ALL: [Self; 7] =
-        [Self::Server, Self::Http, Self::Room, Self::Archive, Self::Limit, Self::Redis, Self::Observe];
-
     /// The name of its section.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Server => "server",
-            Self::Http => "http",
-            Self::Room => "room",
-            Self::Archive => "archive",
-            Self::Limit => "limit",
-            Self::Redis => "redis",
-            Self::Observe => "observe",
-        }
+        self.into()
     }
 }
 
@@ -227,7 +218,7 @@ pub static SETTINGS: &[Setting] = &[
     plain(Group::Redis, "REDIS_POOL_MAX", "Connections to Redis that are opened at most.",
         |c| Field::Whole(&mut c.redis.pool_max, 1, 1_000)),
     plain(Group::Redis, "REDIS_TIMEOUT_MS", "Longest wait for a decision of Redis; then this server decides by itself.",
-        |c| Field::Time(&mut c.redis.patience, Milliseconds, 1, 1_000)),
+        |c| Field::Time(&mut c.redis.timeout, Milliseconds, 1, 1_000)),
     plain(Group::Redis, "REDIS_CA_FILE", "Who signs the certificate of Redis, in PEM. Empty: whom browsers trust.",
         |c| Field::PathOrNone(&mut c.redis.ca_file, "a path, or empty")),
 

@@ -6,15 +6,11 @@ use crate::observe::Check;
 use crate::protocol::{PlayerName, RoomId, SeatChoice, SessionKey};
 use crate::room::Rooms;
 
-/// All rooms there are are here.
+/// The directory of a single server: every room is here.
 #[derive(Debug)]
 pub(super) struct LocalDirectory(pub(super) Rooms);
 
 impl Directory for LocalDirectory {
-    fn rooms(&self) -> &Rooms {
-        &self.0
-    }
-
     fn location(&self, _id: RoomId) -> Location {
         Location::Here
     }

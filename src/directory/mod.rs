@@ -1,9 +1,9 @@
 //! Which server a room lives on, when several share a Redis and stand behind one proxy.
 //!
-//! The first digit of a room id is the server's own ([`InstanceId`]), so whoever reads an id knows where to go without
-//! asking anybody: the proxy too. What is shared is what changes: which servers are alive, and which rooms can be joined.
-//! Each server writes that about itself under a lease. One that dies is missed when its lease runs out, with its own rooms
-//! and no others; they come back with it, from its journal.
+//! The first digit of a room id is that of its server ([`InstanceId`]), so an id alone says where to go, to the proxy too.
+//! Shared is what changes: which servers are alive, and which rooms can be joined. Each server writes that about itself
+//! under a lease. When a server dies, its lease runs out, and its rooms leave the lobby; they come back with it, from its
+//! journal.
 
 mod local;
 mod options;
@@ -23,21 +23,18 @@ use crate::protocol::{InstanceId, PlayerName, RoomId, SeatChoice, SessionKey};
 use crate::redis::Redis;
 use crate::room::{JoinError, RoomIds, Rooms, Seated};
 
-/// Knows where rooms are.
+/// Finds the server that a room lives on.
 pub trait Directory: Debug + Send + Sync {
-    /// The rooms of this server.
-    fn rooms(&self) -> &Rooms;
-
-    /// Where a room is, by its id. Waits for nobody.
+    /// Where a room is, by its id. Never waits.
     fn location(&self, id: RoomId) -> Location;
 
     /// Takes a seat in a room, wherever it is.
     fn join(&self, id: RoomId, session: SessionKey, name: PlayerName, choice: SeatChoice) -> Joining;
 
-    /// How it is; `None` if there are no other servers.
+    /// Its health; `None` if there are no other servers.
     fn check(&self) -> Option<Check>;
 
-    /// Tells the others that this server goes. Takes moments.
+    /// Removes this server from the directory, within two seconds.
     fn leave(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }
 
@@ -47,9 +44,9 @@ pub type Joining = Pin<Box<dyn Future<Output = Result<Seated, JoinError>> + Send
 /// Where a room is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
-    /// On this server, or nowhere.
+    /// On this server, or it does not exist.
     Here,
-    /// On another one.
+    /// On another server.
     Elsewhere {
         /// Whether it is alive.
         is_alive: bool,
@@ -58,7 +55,7 @@ pub enum Location {
     },
 }
 
-/// The directory that fits: shared if there is a Redis, and a digit that makes this server one of several.
+/// The directory for these options: shared if there is a Redis, and a digit that makes this server one of several.
 pub fn open(
     options: &Options,
     ids: RoomIds,
@@ -72,7 +69,7 @@ pub fn open(
     }
 }
 
-/// The directory of a server that shares with nobody.
+/// The directory of a single server.
 pub fn local(rooms: &Rooms) -> Arc<dyn Directory> {
     Arc::new(local::LocalDirectory(rooms.clone()))
 }
@@ -85,7 +82,7 @@ fn shared(
     redis: &Redis,
     metrics: &Arc<Metrics>,
 ) -> Arc<dyn Directory> {
-    Arc::new(redis::Shared::open(options, instance, rooms.clone(), redis.clone(), Arc::clone(metrics)))
+    Arc::new(redis::SharedDirectory::open(options, instance, rooms.clone(), redis.clone(), Arc::clone(metrics)))
 }
 
 #[cfg(not(feature = "redis"))]

@@ -12,42 +12,42 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::wire::{Card, Heard, Word, list, rooms};
+use super::wire::{Announcement, Envelope, Incoming, list, rooms};
 use super::{Directory, Joining, Location, Options, PublicUrl};
 use crate::game::Seat;
 use crate::observe::{Check, Metrics};
 use crate::protocol::server_message::RoomSummary;
 use crate::protocol::{InstanceId, PlayerName, RoomId, SeatChoice, SeatToken, SessionKey};
-use crate::redis::{Redis, Trouble};
+use crate::redis::{Redis, RequestError};
 use crate::room::{JoinError, JoinRequest, Rooms, Seated};
 
-/// A server that has not been heard of for so long is gone, and one that is about to come has come.
+/// A server that has not renewed its lease for so long is gone, and one that is about to start has started.
 const LEASE: Duration = Duration::from_millis(LEASE_MS);
 const LEASE_MS: u64 = 10_000;
-/// How often a server is heard of when nothing changes.
-const RENEW: Duration = Duration::from_secs(3);
-/// Changes of a list reach the others no more often.
-const SETTLES: Duration = Duration::from_millis(200);
-/// How long a server is remembered that is gone: as long as the existing client remembers a room.
-const REMEMBERED: Duration = Duration::from_secs(24 * 60 * 60);
-/// The longest wait for what nobody at a table waits for.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How often a server renews its lease when nothing changes.
+const RENEW_INTERVAL: Duration = Duration::from_secs(3);
+/// Changes of a list are published no more often.
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(200);
+/// How long a server that is gone is remembered: as long as the existing client remembers a room.
+const MEMORY: Duration = Duration::from_secs(24 * 60 * 60);
+/// The longest wait for requests that no table waits for.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest wait for another server's answer about a seat.
-const JOIN_WITHIN: Duration = Duration::from_secs(3);
-/// Questions to other servers that may be under way, and questions of theirs that are worked on at once.
-const CALLS: usize = 1_024;
-const ANSWERS: usize = 64;
-/// Before the next attempt to listen.
-const PAUSE: Duration = Duration::from_millis(500);
+const JOIN_TIMEOUT: Duration = Duration::from_secs(3);
+/// Calls to other servers that may wait for an answer, and calls of theirs that are answered at once.
+const CALLS_MAX: usize = 1_024;
+const ANSWERS_MAX: usize = 64;
+/// Before the next attempt to subscribe.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The directory kept in Redis.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct SharedDirectory {
     inner: Arc<Inner>,
     task: JoinHandle<()>,
 }
 
-impl Drop for Shared {
+impl Drop for SharedDirectory {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -57,20 +57,26 @@ impl Drop for Shared {
 struct Inner {
     me: InstanceId,
     url: PublicUrl,
-    /// This start of this server.
+    /// Differs from start to start of this server.
     start: String,
     rooms: Rooms,
     redis: Redis,
     channels: Channels,
     metrics: Arc<Metrics>,
-    /// Every server that was ever heard of; nothing before the first look.
-    others: Mutex<Option<HashMap<InstanceId, Other>>>,
-    /// From when on whoever is in Redis is all there are; nothing while it is out of reach.
-    complete_at: Mutex<Option<Instant>>,
+    others: Mutex<Others>,
     /// Another server has our digit.
     is_doubled: AtomicBool,
     calls: Mutex<Calls>,
     answers: Arc<Semaphore>,
+}
+
+/// What is known of the other servers.
+#[derive(Debug, Default)]
+struct Others {
+    /// Every server that was ever seen; `None` before the first look.
+    seen: Option<HashMap<InstanceId, Other>>,
+    /// From then on the servers in Redis are all there are; `None` while Redis cannot be reached.
+    complete_at: Option<Instant>,
 }
 
 /// What is known of another server.
@@ -80,13 +86,24 @@ struct Other {
     url: Option<PublicUrl>,
 }
 
+impl Others {
+    fn count_alive(&self) -> usize {
+        self.seen.iter().flatten().filter(|(_, other)| other.is_alive).count()
+    }
+
+    /// All of them as if they were gone: their rooms are still theirs.
+    fn all_gone(&self) -> HashMap<InstanceId, Other> {
+        self.seen.iter().flatten().map(|(id, other)| (*id, Other { is_alive: false, ..other.clone() })).collect()
+    }
+}
+
 #[derive(Debug, Default)]
 struct Calls {
     last: u64,
     waiting: HashMap<u64, oneshot::Sender<Result<Seat, JoinError>>>,
 }
 
-fn card_key(instance: InstanceId) -> String {
+fn announcement_key(instance: InstanceId) -> String {
     format!("liap:instance:{instance}")
 }
 
@@ -94,12 +111,12 @@ fn rooms_key(instance: InstanceId) -> String {
     format!("liap:rooms:{instance}")
 }
 
-/// What is called out is heard in every database of a Redis, unlike keys, which are each database's own. So the names
-/// say which one is meant: houses that share a Redis and nothing else must not answer each other.
+/// A published message reaches every database of a Redis, unlike keys, which belong to one. So the names of channels hold
+/// the database: installations that share nothing but a Redis must not answer each other.
 #[derive(Debug)]
 struct Channels {
     database: u16,
-    /// Changes are called out here.
+    /// Changes are published here.
     changes: String,
 }
 
@@ -108,13 +125,13 @@ impl Channels {
         Self { database, changes: format!("liap:{database}:rooms") }
     }
 
-    /// What is said to one server.
+    /// Messages to one server.
     fn to(&self, instance: InstanceId) -> String {
         format!("liap:{}:to:{instance}", self.database)
     }
 }
 
-impl Shared {
+impl SharedDirectory {
     pub(super) fn open(options: &Options, me: InstanceId, rooms: Rooms, redis: Redis, metrics: Arc<Metrics>) -> Self {
         let start = format!("{:016x}{:08x}", getrandom::u64().unwrap_or(0), std::process::id());
         let inner = Arc::new(Inner {
@@ -126,11 +143,10 @@ impl Shared {
             redis,
             metrics,
             others: Mutex::default(),
-            complete_at: Mutex::default(),
             is_doubled: AtomicBool::new(false),
-            // An answer to a question from before a restart must fit none of today's.
+            // The answer to a call from before a restart must fit none of today's.
             calls: Mutex::new(Calls { last: getrandom::u64().unwrap_or(0), ..Calls::default() }),
-            answers: Arc::new(Semaphore::new(ANSWERS)),
+            answers: Arc::new(Semaphore::new(ANSWERS_MAX)),
         });
         inner.metrics.instances.set(1);
         let task = tokio::spawn(Arc::clone(&inner).run());
@@ -138,11 +154,7 @@ impl Shared {
     }
 }
 
-impl Directory for Shared {
-    fn rooms(&self) -> &Rooms {
-        &self.inner.rooms
-    }
-
+impl Directory for SharedDirectory {
     fn location(&self, id: RoomId) -> Location {
         self.inner.location(id)
     }
@@ -158,15 +170,14 @@ impl Directory for Shared {
     }
 
     fn check(&self) -> Option<Check> {
-        let others = self.inner.others();
         let check = if self.inner.is_doubled.load(Ordering::Relaxed) {
             Check::degraded(format!("another server has INSTANCE_ID {} too", self.inner.me))
         } else if self.inner.redis.is_up() {
             Check::healthy()
         } else {
-            Check::degraded("the other servers are out of sight; the lobby shows the rooms of this one")
+            Check::degraded("the other servers cannot be seen; the lobby shows the rooms of this one")
         };
-        let alive = others.iter().flatten().filter(|(_, other)| other.is_alive).count() + 1;
+        let alive = self.inner.others().count_alive() + 1;
         Some(check.with("id", self.inner.me.to_string()).with("alive", alive))
     }
 
@@ -177,18 +188,14 @@ impl Directory for Shared {
             let mut commands = pipe();
             commands.del(rooms_key(inner.me)).ignore().publish(&inner.channels.changes, inner.me.to_string()).ignore();
             // Without, the lease runs out.
-            inner.redis.exchange::<()>(&commands, PATIENCE).await.ok();
+            inner.redis.exchange::<()>(&commands, REQUEST_TIMEOUT).await.ok();
         })
     }
 }
 
 impl Inner {
-    fn others(&self) -> MutexGuard<'_, Option<HashMap<InstanceId, Other>>> {
+    fn others(&self) -> MutexGuard<'_, Others> {
         self.others.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn complete_at(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.complete_at.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn calls(&self) -> MutexGuard<'_, Calls> {
@@ -201,13 +208,13 @@ impl Inner {
             return Location::Here;
         }
         let others = self.others();
-        match others.as_ref().map(|others| others.get(&id.instance())) {
+        match others.seen.as_ref().map(|seen| seen.get(&id.instance())) {
             Some(Some(Other { is_alive, url })) => Location::Elsewhere {
                 is_alive: *is_alive,
                 url: url.clone().filter(|url| *is_alive && *url != self.url),
             },
-            // Nobody has this digit, so there is no such room.
-            Some(None) if self.redis.is_up() && self.complete_at().is_some_and(|at| at <= Instant::now()) => {
+            // No server has this digit, so there is no such room.
+            Some(None) if self.redis.is_up() && others.complete_at.is_some_and(|at| at <= Instant::now()) => {
                 Location::Here
             }
             _ => Location::Elsewhere { is_alive: false, url: None },
@@ -225,21 +232,20 @@ impl Inner {
         let token = SeatToken::random().ok_or(JoinError::Busy)?;
         let who = JoinRequest { session: Some(session), name, token: token.key() };
         let (call, answer) = self.expect_answer().ok_or(JoinError::Busy)?;
-        let word = Word::join(call.number, self.me, id, &who, choice);
-        let heard_by = self.tell(id.instance(), &word).await.unwrap_or(0);
-        if heard_by == 0 {
+        let message = Envelope::join(call.number, self.me, id, &who, choice);
+        if self.send(id.instance(), &message).await.unwrap_or(0) == 0 {
             return Err(JoinError::Unreachable);
         }
-        let seat = timeout(JOIN_WITHIN, answer).await;
+        let seat = timeout(JOIN_TIMEOUT, answer).await;
         let seat = seat.ok().and_then(Result::ok).ok_or(JoinError::Unreachable)??;
         Ok(Seated { room_id: id, seat, token })
     }
 
-    /// A number for a question and the way its answer will come; `None` if too many are under way.
+    /// A number for a call and the channel of its answer; `None` if too many calls are waiting.
     fn expect_answer(&self) -> Option<(Call<'_>, oneshot::Receiver<Result<Seat, JoinError>>)> {
         let (sender, answer) = oneshot::channel();
         let mut calls = self.calls();
-        if calls.waiting.len() >= CALLS {
+        if calls.waiting.len() >= CALLS_MAX {
             return None;
         }
         calls.last = calls.last.wrapping_add(1);
@@ -248,15 +254,15 @@ impl Inner {
         Some((Call { inner: self, number }, answer))
     }
 
-    /// Tells another server something; says how many have heard it.
-    async fn tell(&self, to: InstanceId, word: &Word) -> Result<u32, Trouble> {
+    /// Sends a message to another server; returns how many servers got it.
+    async fn send(&self, to: InstanceId, message: &Envelope) -> Result<u32, RequestError> {
         let mut commands = pipe();
-        commands.publish(self.channels.to(to), word.text());
-        let (heard_by,): (u32,) = self.redis.exchange(&commands, PATIENCE).await?;
-        Ok(heard_by)
+        commands.publish(self.channels.to(to), message.text());
+        let (received,): (u32,) = self.redis.exchange(&commands, REQUEST_TIMEOUT).await?;
+        Ok(received)
     }
 
-    /// Renews the lease and listens to the others, for as long as this server lives.
+    /// Renews the lease and listens to the other servers. Ends with the server.
     async fn run(self: Arc<Self>) {
         let mut up = self.redis.watch();
         loop {
@@ -269,139 +275,138 @@ impl Inner {
             let gone = async { drop(up.wait_for(|is_up| !is_up).await) };
             tokio::select! {
                 () = gone => {}
-                ended = Arc::clone(&self).share() => if let Err(trouble) = ended {
-                    log::debug!("the directory of rooms is out of reach: {}", trouble.name());
+                ended = Arc::clone(&self).share() => if let Err(error) = ended {
+                    let reason: &str = error.into();
+                    log::debug!("the directory of rooms cannot be reached: {reason}");
                 },
             }
-            *self.complete_at() = None;
-            sleep(PAUSE).await;
+            self.others().complete_at = None;
+            sleep(RETRY_INTERVAL).await;
         }
     }
 
     /// Shares until something goes wrong.
-    async fn share(self: Arc<Self>) -> Result<(), Trouble> {
+    async fn share(self: Arc<Self>) -> Result<(), RequestError> {
         let mut listening = self.redis.subscribe().await?;
         let channels = [self.channels.to(self.me), self.channels.changes.clone()];
-        let subscribed = timeout(PATIENCE, listening.subscribe(&channels[..])).await;
-        subscribed.map_err(|_| Trouble::Slow)?.map_err(|_| Trouble::Failed)?;
+        let subscribed = timeout(REQUEST_TIMEOUT, listening.subscribe(&channels[..])).await;
+        subscribed.map_err(|_| RequestError::TimedOut)?.map_err(|_| RequestError::Failed)?;
         let mut messages = listening.into_on_message();
         let mut lobby = self.rooms.watch_lobby();
-        let mut said = String::new();
+        let mut published = String::new();
         let mut is_first = true;
         let mut last = Instant::now();
         let mut next = last;
         loop {
             tokio::select! {
                 message = messages.next() => {
-                    let message = message.ok_or(Trouble::Failed)?;
+                    let message = message.ok_or(RequestError::Failed)?;
                     let Ok(text) = message.get_payload::<String>() else { continue };
                     if message.get_channel_name() != self.channels.changes {
-                        Arc::clone(&self).hear(&text);
+                        Arc::clone(&self).receive(&text);
                     } else if text != self.me.to_string() {
-                        next = next.min(last + SETTLES);
+                        next = next.min(last + PUBLISH_INTERVAL);
                     }
                 }
-                () = lobby.changed() => next = next.min(last + SETTLES),
+                () = lobby.changed() => next = next.min(last + PUBLISH_INTERVAL),
                 () = sleep_until(next) => {
-                    said = self.renew(said, is_first).await?;
+                    published = self.renew(published, is_first).await?;
                     is_first = false;
                     last = Instant::now();
-                    next = last + RENEW;
+                    next = last + RENEW_INTERVAL;
                 }
             }
         }
     }
 
-    /// Writes what there is to say about this server, and reads what the others have written. Gives back what was
-    /// said; others are told only if it has changed.
-    async fn renew(&self, said: String, is_first: bool) -> Result<String, Trouble> {
-        let card = Card { start: self.start.clone(), url: self.url.to_string() };
-        let card = serde_json::to_string(&card).unwrap_or_default();
+    /// Renews the lease of this server with its list of rooms, and reads those of the others. Returns the list; the
+    /// others are notified only if it differs from the one that was `published` before.
+    async fn renew(&self, published: String, is_first: bool) -> Result<String, RequestError> {
+        let announcement = Announcement { start: self.start.clone(), url: self.url.to_string() };
+        let announcement = serde_json::to_string(&announcement).unwrap_or_default();
         let text = list(&self.rooms.listed_here());
         let mut commands = pipe();
-        commands.cmd("SET").arg(card_key(self.me)).arg(card).arg("EX").arg(REMEMBERED.as_secs()).arg("GET");
+        commands.cmd("SET").arg(announcement_key(self.me)).arg(announcement).arg("EX").arg(MEMORY.as_secs()).arg("GET");
         commands.cmd("SET").arg(rooms_key(self.me)).arg(&text).arg("PX").arg(LEASE_MS).ignore();
-        commands.cmd("MGET").arg(InstanceId::all().map(card_key).collect::<Vec<_>>());
+        commands.cmd("MGET").arg(InstanceId::all().map(announcement_key).collect::<Vec<_>>());
         commands.cmd("MGET").arg(InstanceId::all().map(rooms_key).collect::<Vec<_>>());
-        if text != said {
+        if text != published {
             commands.publish(&self.channels.changes, self.me.to_string()).ignore();
         }
         type Texts = Vec<Option<String>>;
-        let (before, cards, lists): (Option<String>, Texts, Texts) = self.redis.exchange(&commands, PATIENCE).await?;
+        let (before, announcements, lists): (Option<String>, Texts, Texts) =
+            self.redis.exchange(&commands, REQUEST_TIMEOUT).await?;
 
-        // Whoever is not there may only be slower than this server: after a start of the machine, or when Redis has lost
-        // everything. His rooms are not nobody's, or players would forget games that he is about to bring back.
+        // A server that is missing may only be slower than this one: after a start of the machine, or when Redis has lost
+        // everything. Its rooms still exist, and players must not forget games that it is about to restore.
         if is_first || before.is_none() {
-            *self.complete_at() = Some(Instant::now() + LEASE);
+            self.others().complete_at = Some(Instant::now() + LEASE);
         }
 
-        // What stood there before the first time was written before the last restart.
-        let stranger = before.as_deref().and_then(Card::read).is_some_and(|card| card.start != self.start);
-        let is_doubled = stranger && !is_first;
+        // The announcement before the first one is from before the last restart.
+        let before = before.as_deref().and_then(Announcement::read);
+        let is_doubled = !is_first && before.is_some_and(|before| before.start != self.start);
         if is_doubled && !self.is_doubled.load(Ordering::Relaxed) {
             log::error!("another server has INSTANCE_ID {} too: rooms of both will be lost to players", self.me);
         }
         self.is_doubled.store(is_doubled, Ordering::Relaxed);
 
-        let mut others = self.gone_others();
+        let mut others = self.others().all_gone();
         let mut elsewhere = Vec::new();
-        for ((instance, card), list) in InstanceId::all().zip(cards).zip(lists) {
-            let Some(card) = card.as_deref().and_then(Card::read).filter(|_| instance != self.me) else { continue };
-            others.insert(instance, Other { is_alive: list.is_some(), url: card.url() });
+        for ((instance, text), list) in InstanceId::all().zip(announcements).zip(lists) {
+            let announcement = text.as_deref().and_then(Announcement::read).filter(|_| instance != self.me);
+            let Some(announcement) = announcement else { continue };
+            others.insert(instance, Other { is_alive: list.is_some(), url: announcement.url() });
             elsewhere.extend(list.as_deref().map(|list| rooms(instance, list)).unwrap_or_default());
         }
-        self.see(others, elsewhere);
+        self.set_others(others, elsewhere);
         Ok(text)
     }
 
-    fn see(&self, others: HashMap<InstanceId, Other>, elsewhere: Vec<RoomSummary>) {
-        let alive = others.values().filter(|other| other.is_alive).count() + 1;
-        self.metrics.instances.set(i64::try_from(alive).unwrap_or(i64::MAX));
+    fn set_others(&self, seen: HashMap<InstanceId, Other>, elsewhere: Vec<RoomSummary>) {
+        let mut others = self.others();
+        others.seen = Some(seen);
+        self.metrics.instances.set(i64::try_from(others.count_alive() + 1).unwrap_or(i64::MAX));
+        drop(others);
         self.metrics.rooms_elsewhere.set(i64::try_from(elsewhere.len()).unwrap_or(i64::MAX));
-        *self.others() = Some(others);
         self.rooms.set_elsewhere(elsewhere);
     }
 
-    /// What was known of the others has run out.
+    /// The leases of the others have run out.
     fn forget_others(&self) {
-        if self.others().is_some() {
-            self.see(self.gone_others(), Vec::new());
+        let gone = self.others().all_gone();
+        if !gone.is_empty() {
+            self.set_others(gone, Vec::new());
         }
     }
 
-    /// The others as if all of them were gone: their rooms are no less theirs.
-    fn gone_others(&self) -> HashMap<InstanceId, Other> {
-        let others = self.others();
-        others.iter().flatten().map(|(id, other)| (*id, Other { is_alive: false, ..other.clone() })).collect()
-    }
-
-    /// Takes what another server says.
-    fn hear(self: Arc<Self>, text: &str) {
-        match Word::read(text) {
-            Some(Heard::Answer { call, outcome }) => {
+    /// Takes a message of another server.
+    fn receive(self: Arc<Self>, text: &str) {
+        match Envelope::read(text) {
+            Some(Incoming::Answer { call, outcome }) => {
                 let waiting = self.calls().waiting.remove(&call);
                 if let Some(waiting) = waiting {
-                    // Whoever asked may have left.
+                    // The caller may have left.
                     waiting.send(outcome).ok();
                 }
             }
-            Some(Heard::Join { call, from, room, who, choice }) => {
-                // Beyond the bound a question is lost, and whoever asked hears that we are out of reach.
+            Some(Incoming::Join { call, from, room, who, choice }) => {
+                // Beyond the bound a call is dropped, and the caller runs into its timeout.
                 let Ok(permit) = Arc::clone(&self.answers).try_acquire_owned() else { return };
                 tokio::spawn(async move {
                     let outcome = self.rooms.seat(room, who, choice).await;
-                    if self.tell(from, &Word::answer(call, outcome)).await.is_err() {
+                    if self.send(from, &Envelope::answer(call, outcome)).await.is_err() {
                         log::debug!("an answer to another server was lost");
                     }
                     drop(permit);
                 });
             }
-            None => log::debug!("another server has said something that makes no sense"),
+            None => log::debug!("another server has sent a message that cannot be read"),
         }
     }
 }
 
-/// A question under way; forgotten when dropped.
+/// A call that waits for its answer; forgotten when dropped.
 struct Call<'a> {
     inner: &'a Inner,
     number: u64,
@@ -418,10 +423,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_document_says_when_a_dead_server_is_missed() {
+    fn the_document_says_when_a_dead_server_is_noticed() {
         let text = include_str!("../../docs/full-mode.md");
-        // Renewed right before it died, and looked for right before its lease has run out.
-        let said = format!("within {} seconds the lists are without them", (LEASE + RENEW).as_secs());
+        // Renewed right before it died, and read right before its lease ran out.
+        let said = format!("within {} seconds the lists are without them", (LEASE + RENEW_INTERVAL).as_secs());
         assert!(text.contains(&said), "{said}");
     }
 }

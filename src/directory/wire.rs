@@ -1,6 +1,6 @@
-//! What servers write about themselves, and tell each other.
+//! What servers write about themselves, and the messages they send each other.
 //!
-//! Whatever comes out of Redis is from outside: it is read within bounds, and what makes no sense is left out.
+//! Everything in Redis is from outside: it is read within bounds, and what cannot be read is left out.
 
 use std::str::FromStr as _;
 
@@ -17,16 +17,16 @@ const MOST_BYTES: usize = 512 * 1024;
 /// The longest time as text.
 const MOST_TIME_CHARS: usize = 40;
 
-/// What a server says about itself.
+/// What a server writes about itself.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Card {
-    /// Made up at its start, so that two servers under one digit notice each other.
+pub(super) struct Announcement {
+    /// Random, drawn at its start, so that two servers under one digit notice each other.
     pub(super) start: String,
     /// Its own public address.
     pub(super) url: String,
 }
 
-impl Card {
+impl Announcement {
     pub(super) fn read(text: &str) -> Option<Self> {
         read(text)
     }
@@ -134,15 +134,15 @@ impl Listed {
     }
 }
 
-/// What one server tells another. A seat is proved by hashes; the secrets behind them stay where they are.
+/// A message from one server to another. Hashes prove a session and a seat; the secrets behind them stay where they are.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub(super) enum Word {
-    /// Somebody wants a seat in a room of yours.
+pub(super) enum Envelope {
+    /// A player asks for a seat in a room of the receiver.
     Join {
-        /// To come back with the answer.
+        /// Comes back with the answer.
         call: u64,
-        /// Whom to answer.
+        /// The server to answer.
         from: String,
         room: String,
         session: Option<String>,
@@ -152,13 +152,13 @@ pub(super) enum Word {
         #[serde(default)]
         take_bot_seat: bool,
     },
-    /// He has it.
+    /// The player has the seat.
     Joined { call: u64, seat: u8 },
-    /// He has not, and why.
+    /// The player has no seat, and why.
     Refused { call: u64, reason: String },
 }
 
-impl Word {
+impl Envelope {
     pub(super) fn join(call: u64, from: InstanceId, room: RoomId, who: &JoinRequest, choice: SeatChoice) -> Self {
         Self::Join {
             call,
@@ -174,7 +174,7 @@ impl Word {
     pub(super) fn answer(call: u64, outcome: Result<Seat, JoinError>) -> Self {
         match outcome {
             Ok(seat) => Self::Joined { call, seat: seat.number() },
-            Err(reason) => Self::Refused { call, reason: code(reason).to_owned() },
+            Err(reason) => Self::Refused { call, reason: <&str>::from(reason).to_owned() },
         }
     }
 
@@ -183,7 +183,7 @@ impl Word {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    pub(super) fn read(text: &str) -> Option<Heard> {
+    pub(super) fn read(text: &str) -> Option<Incoming> {
         match read::<Self>(text)? {
             Self::Join { call, from, room, session, name, token, take_bot_seat } => {
                 let key = |text: String| {
@@ -197,45 +197,24 @@ impl Word {
                 };
                 let who = JoinRequest { session, name: name.parse().ok()?, token: key(token)? };
                 let choice = if take_bot_seat { SeatChoice::FreeOrBot } else { SeatChoice::Free };
-                Some(Heard::Join { call, from: from.parse().ok()?, room: room.parse().ok()?, who, choice })
+                Some(Incoming::Join { call, from: from.parse().ok()?, room: room.parse().ok()?, who, choice })
             }
             Self::Joined { call, seat } => {
-                Some(Heard::Answer { call, outcome: Ok(Seat::from_number(u64::from(seat))?) })
+                Some(Incoming::Answer { call, outcome: Ok(Seat::from_number(u64::from(seat))?) })
             }
-            Self::Refused { call, reason } => Some(Heard::Answer { call, outcome: Err(reason_of(&reason)) }),
+            Self::Refused { call, reason } => {
+                // A newer server may send reasons that this one does not know.
+                let reason = reason.parse().unwrap_or(JoinError::Unreachable);
+                Some(Incoming::Answer { call, outcome: Err(reason) })
+            }
         }
     }
 }
 
-/// What another server has told us.
-pub(super) enum Heard {
+/// A message of another server, read.
+pub(super) enum Incoming {
     Join { call: u64, from: InstanceId, room: RoomId, who: JoinRequest, choice: SeatChoice },
     Answer { call: u64, outcome: Result<Seat, JoinError> },
-}
-
-fn code(reason: JoinError) -> &'static str {
-    match reason {
-        JoinError::NotFound => "not_found",
-        JoinError::Full => "full",
-        JoinError::Started => "started",
-        JoinError::NameTaken => "name_taken",
-        JoinError::Busy => "busy",
-        JoinError::Stopping => "stopping",
-        JoinError::Unreachable => "unreachable",
-    }
-}
-
-fn reason_of(code: &str) -> JoinError {
-    match code {
-        "not_found" => JoinError::NotFound,
-        "full" => JoinError::Full,
-        "started" => JoinError::Started,
-        "name_taken" => JoinError::NameTaken,
-        "busy" => JoinError::Busy,
-        "stopping" => JoinError::Stopping,
-        // Also what a newer server may say.
-        _ => JoinError::Unreachable,
-    }
 }
 
 #[cfg(test)]
@@ -290,7 +269,7 @@ mod tests {
             assert_eq!(read(nonsense), 0);
         }
         for nonsense in ["", "{}", "{\"kind\":\"joined\",\"call\":1,\"seat\":9}", "{\"kind\":\"other\"}"] {
-            assert!(Word::read(nonsense).is_none(), "{nonsense}");
+            assert!(Envelope::read(nonsense).is_none(), "{nonsense}");
         }
     }
 
@@ -302,12 +281,12 @@ mod tests {
             token: SessionKey::of("token"),
         };
         let (from, room) = ("0".parse().unwrap(), "F00001".parse().unwrap());
-        let text = Word::join(u64::MAX, from, room, &who, SeatChoice::FreeOrBot).text();
+        let text = Envelope::join(u64::MAX, from, room, &who, SeatChoice::FreeOrBot).text();
         assert!(!text.contains("cookie"));
         // A server of an older version says nothing of bots' seats.
         let older = text.replace(",\"take_bot_seat\":true", "");
-        assert!(matches!(Word::read(&older), Some(Heard::Join { choice: SeatChoice::Free, .. })), "{older}");
-        let Some(Heard::Join { call, from, room, who: arrived, choice }) = Word::read(&text) else { panic!("{text}") };
+        assert!(matches!(Envelope::read(&older), Some(Incoming::Join { choice: SeatChoice::Free, .. })), "{older}");
+        let Some(Incoming::Join { call, from, room, who: arrived, choice }) = Envelope::read(&text) else { panic!("{text}") };
         assert_eq!(choice, SeatChoice::FreeOrBot);
         assert_eq!((call, from.to_string(), room.to_string()), (u64::MAX, "0".to_owned(), "F00001".to_owned()));
         assert_eq!((arrived.session, arrived.token, arrived.name), (who.session, who.token, who.name));
@@ -315,7 +294,9 @@ mod tests {
         let reasons = [JoinError::NotFound, JoinError::Full, JoinError::Started, JoinError::NameTaken];
         let more = [JoinError::Busy, JoinError::Stopping, JoinError::Unreachable];
         for outcome in [Ok(Seat::Two)].into_iter().chain(reasons.into_iter().chain(more).map(Err)) {
-            let Some(Heard::Answer { call: 7, outcome: heard }) = Word::read(&Word::answer(7, outcome).text()) else {
+            let Some(Incoming::Answer { call: 7, outcome: heard }) =
+                Envelope::read(&Envelope::answer(7, outcome).text())
+            else {
                 panic!("{outcome:?}")
             };
             assert_eq!(heard, outcome);

@@ -79,7 +79,7 @@ pub(super) async fn accept(listener: TcpListener, tls: Option<Arc<Tls>>, middlew
                 }
                 // Closing is the answer: whoever floods us is not worth a page.
                 Err(full) => {
-                    middleware.state().metrics.sockets_refused.with(full.name()).inc();
+                    middleware.state().services.metrics.sockets_refused.with(full.name()).inc();
                     log::debug!("a connection was refused: {full}");
                 }
             },
@@ -148,7 +148,7 @@ async fn shake_hands(stream: TcpStream, tls: &Tls, middleware: &Middleware) -> O
         }
         Err(_) => ("late", None),
     };
-    state.metrics.tls_handshakes.with(outcome).inc();
+    state.services.metrics.tls_handshakes.with(outcome).inc();
     greeting
 }
 

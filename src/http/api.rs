@@ -8,6 +8,6 @@ use crate::protocol::server_message::RoomSummary;
 
 /// `GET /api/rooms`: the rooms that can be joined, as the lobby shows them.
 pub(super) fn rooms(context: RequestContext) -> Response {
-    let rooms: Vec<Value> = context.state.rooms.listed().iter().map(RoomSummary::to_json).collect();
+    let rooms: Vec<Value> = context.state.services.rooms.listed().iter().map(RoomSummary::to_json).collect();
     answer(StatusCode::OK, &json!({ "rooms": rooms }))
 }

@@ -95,7 +95,7 @@ async fn read(
     cost: Cost,
     look: impl FnOnce(&Archive) -> Result<Option<Value>, ReadError> + Send + 'static,
 ) -> Response {
-    let Some(archive) = context.state.archive.clone() else {
+    let Some(archive) = context.state.services.archive.clone() else {
         return HttpError::NotFound.response();
     };
     if cost != Cost::Ordinary

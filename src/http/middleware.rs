@@ -46,7 +46,7 @@ impl Middleware {
         let begun = Instant::now();
         let given = request.headers().get(REQUEST_ID).and_then(|id| CorrelationId::given(id.to_str().ok()?));
         let id = given.unwrap_or_else(CorrelationId::fresh);
-        let metrics = Arc::clone(&self.state.metrics);
+        let metrics = Arc::clone(&self.state.services.metrics);
         let target = to_origin_form(&mut request);
         let client = Client::of(peer, request.headers(), &self.state.options.trusted_proxies);
         let is_secure = client.secure;
@@ -103,7 +103,7 @@ impl Middleware {
     fn elsewhere(&self, path: &str) -> Option<String> {
         let (place, id) = path.strip_prefix('/')?.split_once('/')?;
         let id = id.parse().ok().filter(|_| matches!(place, "room" | "game"))?;
-        match self.state.directory.location(id) {
+        match self.state.services.directory.location(id) {
             Location::Elsewhere { url: Some(url), .. } => Some(format!("{url}/{place}/{id}")),
             Location::Elsewhere { url: None, .. } | Location::Here => None,
         }

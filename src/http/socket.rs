@@ -73,8 +73,8 @@ impl SocketRequest {
 
 /// Serves a socket until it ends. `read` is what came behind the request already.
 pub(super) async fn live(stream: Transport, read: Vec<u8>, request: SocketRequest) {
-    let metrics = Arc::clone(&request.state.metrics);
-    let events = request.state.admin_auth.memory_reclaimer.events.clone();
+    let metrics = Arc::clone(&request.state.services.metrics);
+    let events = request.state.services.events.clone();
     metrics.sockets_opened.inc();
     metrics.sockets.inc();
     let limits = SocketLimits::new(Arc::clone(&request.state), request.session, request.address);
@@ -133,7 +133,7 @@ impl SocketEnd {
 /// A socket in the lobby: shows the list of rooms, opens rooms and takes seats.
 async fn lobby(link: &mut Link, limits: &SocketLimits, session: SessionKey) -> SocketEnd {
     let state = Arc::clone(&link.state);
-    let rooms = &state.rooms;
+    let rooms = &state.services.rooms;
     let mut list = rooms.watch_lobby();
     let mut list_rests_until = Instant::now();
     let mut shutdown = state.shutdown();
@@ -181,7 +181,7 @@ async fn lobby(link: &mut Link, limits: &SocketLimits, session: SessionKey) -> S
             },
             ClientMessage::JoinRoom { room_id, player_name, choice } => {
                 let joined = match room_id {
-                    Some(id) => state.directory.join(id, session, player_name.clone(), choice).await,
+                    Some(id) => state.services.directory.join(id, session, player_name.clone(), choice).await,
                     None => Err(room::JoinError::NotFound),
                 };
                 match joined {
@@ -196,7 +196,7 @@ async fn lobby(link: &mut Link, limits: &SocketLimits, session: SessionKey) -> S
             // Every error in the lobby is a box that the existing client's player has to click away.
             _ => continue,
         };
-        state.metrics.actions.with(action).with(outcome).inc();
+        state.services.metrics.actions.with(action).with(outcome).inc();
         if let Err(ended) = link.send(answer).await {
             return ended;
         }
@@ -207,7 +207,7 @@ async fn lobby(link: &mut Link, limits: &SocketLimits, session: SessionKey) -> S
 async fn room(link: &mut Link, limits: &SocketLimits, session: SessionKey, id: RoomId) -> SocketEnd {
     let state = Arc::clone(&link.state);
     let text = id.to_string();
-    let Some(room) = state.rooms.find(id) else { return nowhere(link, limits, &text).await };
+    let Some(room) = state.services.rooms.find(id) else { return nowhere(link, limits, &text).await };
     let (connection, outbox) = room::connection(Some(session), state.options.send_queue_frames);
     let number = connection.id;
     if room.deliver(Input::Connected(connection)).await.is_err() {
@@ -325,14 +325,14 @@ impl Table {
                     // What it said last is still to be handed on.
                     Err(SendError::Gone) => return self.meanwhile(link, pending()).await,
                     Err(SendError::Busy) => {
-                        link.state.metrics.rooms_busy.inc();
+                        link.state.services.metrics.rooms_busy.inc();
                         let busy = server_message::error(ErrorType::Busy, "The room is busy, please try again");
                         ("refused", Some(busy))
                     }
                 },
             },
         };
-        link.state.metrics.actions.with(action).with(outcome).inc();
+        link.state.services.metrics.actions.with(action).with(outcome).inc();
         match answer {
             Some(answer) => self.answer(link, answer).await,
             None => Ok(()),
@@ -555,20 +555,20 @@ impl Link {
             Incoming::Tick => return self.ping().await.map(|()| None),
             Incoming::Control => None,
             Incoming::Text(text) => {
-                self.state.metrics.frames_received.inc();
-                self.state.metrics.received_bytes.inc_by(text.len() as u64);
+                self.state.services.metrics.frames_received.inc();
+                self.state.services.metrics.received_bytes.inc_by(text.len() as u64);
                 Some(text)
             }
         };
         let answer = match (weighed, text) {
             (Ok(()), None) => return Ok(None),
-            (Ok(()), Some(text)) => match self.state.metrics.step("decode", || decode(&text)) {
+            (Ok(()), Some(text)) => match self.state.services.metrics.step("decode", || decode(&text)) {
                 Ok(message) => {
                     self.patience.allowed();
                     return Ok(Some(Ok(message)));
                 }
                 Err(error) => {
-                    self.state.metrics.malformed.inc();
+                    self.state.services.metrics.malformed.inc();
                     server_message::error(ErrorType::ValidationError, &error.to_string())
                 }
             },
@@ -607,8 +607,8 @@ impl Link {
         let (frames, bytes) = self.outgoing.size();
         match timeout(self.state.options.peer_timeout, self.write()).await {
             Ok(Ok(())) => {
-                self.state.metrics.frames_sent.inc_by(frames as u64);
-                self.state.metrics.sent_bytes.inc_by(bytes as u64);
+                self.state.services.metrics.frames_sent.inc_by(frames as u64);
+                self.state.services.metrics.sent_bytes.inc_by(bytes as u64);
                 Ok(())
             }
             Ok(Err(_)) => Err(SocketEnd::Theirs(DisconnectKind::Lost)),
@@ -658,28 +658,29 @@ mod tests {
     use super::super::{AdminAuth, Options, Secret};
     use super::*;
     use crate::limit;
-    use crate::memory_reclaimer::MemoryReclaimer;
-    use crate::observe::{Events, Health, HealthOptions, Metrics};
+    use crate::observe::{Events, Health, HealthOptions, MemoryState, Metrics};
     use crate::room::{Journal, Rooms};
+    use crate::services::Services;
 
     /// A socket's task is most of what an idle socket costs beside its read buffer, and it grows unnoticed.
     #[tokio::test]
     async fn the_task_of_a_socket_is_small() {
         let metrics = Arc::new(Metrics::new("test", "test", false));
         let health = Arc::new(Health::new(&HealthOptions::default(), Arc::clone(&metrics)));
-        let limiter = limit::open(&limit::Options::default(), None, &metrics);
         let (events, keep) = (Events::new(0), Box::new(|_| Box::pin(async {}) as room::Kept));
         let rooms = Rooms::new(room::Options::default(), Journal::off(), keep, Arc::clone(&metrics), events.clone());
-        let memory_reclaimer = MemoryReclaimer {
-            rooms: rooms.clone(),
-            limiter: Arc::clone(&limiter),
+        let services = Services {
+            limiter: limit::open(&limit::Options::default(), None, &metrics),
+            directory: crate::directory::local(&rooms),
+            rooms,
             archive: None,
-            metrics: Arc::clone(&metrics),
+            journal: Journal::off(),
+            redis: None,
+            memory: tokio::sync::watch::channel(MemoryState::default()).1,
             events,
+            metrics,
         };
-        let admin_auth = AdminAuth::new(&Secret::new("x"), memory_reclaimer);
-        let directory = crate::directory::local(&rooms);
-        let state = AppState::new(Options::default(), limiter, metrics, health, directory, None, admin_auth);
+        let state = AppState::new(Options::default(), services, health, AdminAuth::new(&Secret::new("x")));
         let listener = super::super::listen(([127, 0, 0, 1], 0).into()).unwrap();
         let stream = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let request = SocketRequest::new(state, SessionKey::of("x"), Key::from_number(1), "lobby".to_owned());

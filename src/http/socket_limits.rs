@@ -51,7 +51,7 @@ impl SocketLimits {
 
     /// Whether the client may send one frame more.
     pub(super) async fn frame(&self) -> Result<(), Frame> {
-        let profile = self.state.metrics.step_seconds.as_ref().map(|steps| (steps, Instant::now()));
+        let profile = self.state.services.metrics.step_seconds.as_ref().map(|steps| (steps, Instant::now()));
         self.check(Kind::Socket, self.socket, Cost::Ordinary).await?;
         self.check(Kind::Player, self.player, Cost::Ordinary).await?;
         if let Some((steps, begun)) = profile {
@@ -91,16 +91,18 @@ impl SocketLimits {
     /// The client was closed for abuse.
     pub(super) async fn abused(&self) {
         for _ in 0..SOCKETS_FOR_ABUSE {
-            if !self.state.limiter.check(Kind::NewSocket, self.address, Cost::Ordinary).await.is_allowed() {
+            if !self.state.services.limiter.check(Kind::NewSocket, self.address, Cost::Ordinary).await.is_allowed() {
                 return;
             }
         }
     }
 
     async fn check(&self, kind: Kind, key: Key, cost: Cost) -> Result<(), Frame> {
-        let Verdict::Denied { retry_after } = self.state.limiter.check(kind, key, cost).await else { return Ok(()) };
+        let Verdict::Denied { retry_after } = self.state.services.limiter.check(kind, key, cost).await else {
+            return Ok(());
+        };
         self.state.count_limited(kind);
-        let quota = self.state.limiter.quota(kind);
+        let quota = self.state.services.limiter.quota(kind);
         let window = u32::try_from(quota.window.as_secs()).unwrap_or(u32::MAX);
         Err(server_message::rate_limited(quota.burst.get(), window, retry_after.as_secs_f64(), false))
     }

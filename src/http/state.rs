@@ -9,24 +9,16 @@ use super::admin::AdminAuth;
 use super::blocking_pool::BlockingPool;
 use super::connection_limit::ConnectionLimit;
 use super::error::HttpError;
-use crate::archive::Archive;
-use crate::directory::Directory;
-use crate::limit::{Cost, Key, Kind, Limiter, Verdict};
-use crate::observe::{EventKind, Health, Metrics};
-use crate::room::Rooms;
+use crate::limit::{Cost, Key, Kind, Verdict};
+use crate::observe::{EventKind, Health};
+use crate::services::Services;
 
-/// What everything at the door shares.
+/// What every request and every WebSocket shares.
 #[derive(Debug)]
 pub struct AppState {
     pub(super) options: Options,
-    pub(super) limiter: Arc<dyn Limiter>,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) services: Services,
     pub(super) health: Arc<Health>,
-    pub(super) rooms: Rooms,
-    /// Where rooms are.
-    pub(super) directory: Arc<dyn Directory>,
-    /// Completed games, if they are kept.
-    pub(super) archive: Option<Archive>,
     /// Who reads there.
     pub(super) blocking: BlockingPool,
     /// Connections that speak HTTP: they have not become a WebSocket, or not yet.
@@ -56,15 +48,7 @@ impl AppState {
     /// # Panics
     /// Outside of a runtime.
     #[must_use]
-    pub fn new(
-        options: Options,
-        limiter: Arc<dyn Limiter>,
-        metrics: Arc<Metrics>,
-        health: Arc<Health>,
-        directory: Arc<dyn Directory>,
-        archive: Option<Archive>,
-        admin_auth: AdminAuth,
-    ) -> Arc<Self> {
+    pub fn new(options: Options, services: Services, health: Arc<Health>, admin_auth: AdminAuth) -> Arc<Self> {
         // A connection becomes a WebSocket within moments or goes away, so the bounds of the one do for the other.
         let connection_limit = || ConnectionLimit::new(options.max_sockets, options.max_sockets_per_address);
         Arc::new(Self {
@@ -72,12 +56,8 @@ impl AppState {
             sockets: connection_limit(),
             shutdown: watch::channel(ShutdownPhase::Open).0,
             options,
-            limiter,
-            metrics,
+            services,
             health,
-            rooms: directory.rooms().clone(),
-            directory,
-            archive,
             blocking: BlockingPool::new(),
             admin_auth,
             runtime: Handle::current(),
@@ -98,19 +78,19 @@ impl AppState {
 
     /// Lets a request of this address pass that costs so much.
     pub(super) async fn admit(&self, kind: Kind, address: IpAddr, cost: Cost) -> Result<(), HttpError> {
-        match self.limiter.check(kind, Key::from_address(address), cost).await {
+        match self.services.limiter.check(kind, Key::from_address(address), cost).await {
             Verdict::Allowed { .. } => Ok(()),
             Verdict::Denied { retry_after } => {
                 self.count_limited(kind);
-                Err(HttpError::TooMany { quota: self.limiter.quota(kind), retry_after })
+                Err(HttpError::TooMany { quota: self.services.limiter.quota(kind), retry_after })
             }
         }
     }
 
     /// Counts somebody who met a rate limit.
     pub(super) fn count_limited(&self, kind: Kind) {
-        self.metrics.limited.with(kind.name()).inc();
-        self.admin_auth.memory_reclaimer.events.note_often(EventKind::LimitHit, kind.name());
+        self.services.metrics.limited.with(kind.name()).inc();
+        self.services.events.note_often(EventKind::LimitHit, kind.name());
     }
 
     /// How open the door is, to be waited for.

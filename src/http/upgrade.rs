@@ -27,7 +27,7 @@ use crate::observe::CorrelationId;
 pub(super) async fn upgrade(destination: String, upgrade: Option<OnUpgrade>, context: RequestContext) -> Response {
     let refused = Arc::clone(&context.state);
     accept(destination, upgrade, context).await.unwrap_or_else(|refusal| {
-        refused.metrics.sockets_refused.with(reason(&refusal)).inc();
+        refused.services.metrics.sockets_refused.with(reason(&refusal)).inc();
         log::debug!("a socket was refused: {refusal}");
         refusal.response()
     })
@@ -52,7 +52,7 @@ async fn accept(
         return Err(HttpError::NotReady);
     }
     if let Ok(id) = destination.parse()
-        && let Location::Elsewhere { is_alive, .. } = state.directory.location(id)
+        && let Location::Elsewhere { is_alive, .. } = state.services.directory.location(id)
     {
         return Err(HttpError::Elsewhere { is_alive });
     }

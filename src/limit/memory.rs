@@ -2,16 +2,16 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use dashmap::{DashMap, Entry};
 use foldhash::fast::RandomState;
 use governor::clock::{Clock, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::nanos::Nanos;
-use governor::state::keyed::ShrinkableKeyedStateStore;
+use governor::state::keyed::{DashMapStateStore, ShrinkableKeyedStateStore};
 use governor::state::{InMemoryState, NotKeyed, StateStore};
 use governor::{Quota as GovernorQuota, RateLimiter};
+use strum::IntoEnumIterator as _;
 
-use super::{Cost, Decision, Key, Kind, Limiter, Options, Quota, Quotas, Verdict};
+use super::{ByKind, Cost, Decision, Key, Kind, Limiter, Options, Quota, Quotas, Verdict};
 
 type Keyed<C> = RateLimiter<Key, Buckets, C, StateInformationMiddleware>;
 
@@ -20,11 +20,7 @@ type Keyed<C> = RateLimiter<Key, Buckets, C, StateInformationMiddleware>;
 pub struct MemoryLimiter<C: Clock = DefaultClock> {
     quotas: Quotas,
     clock: C,
-    player: Keyed<C>,
-    room: Keyed<C>,
-    socket: Keyed<C>,
-    new_socket: Keyed<C>,
-    http: Keyed<C>,
+    limiters: ByKind<Keyed<C>>,
 }
 
 impl MemoryLimiter {
@@ -40,35 +36,24 @@ impl<C: Clock + Clone> MemoryLimiter<C> {
         let quotas = Quotas::new(options);
         let keyed =
             |quota: Quota| RateLimiter::new(governor_quota(quota), Buckets::new(options.max_keys), clock.clone());
-        Self {
+        let limiters = ByKind {
             player: keyed(quotas.player),
             room: keyed(quotas.room),
             socket: keyed(quotas.socket),
             new_socket: keyed(quotas.new_socket),
             http: keyed(quotas.http),
-            quotas,
-            clock,
-        }
+        };
+        Self { quotas, clock, limiters }
     }
 
     /// What [`Limiter::check`] decides, as the plain call it is here.
     pub fn decide(&self, kind: Kind, key: Key, cost: Cost) -> Verdict {
         let units = cost.units().min(self.quotas.of(kind).burst);
-        match self.keyed(kind).check_key_n(&key, units) {
+        match self.limiters.of(kind).check_key_n(&key, units) {
             Ok(Ok(state)) => Verdict::Allowed { remaining: state.remaining_burst_capacity() },
             Ok(Err(not_until)) => Verdict::Denied { retry_after: not_until.wait_time_from(self.clock.now()) },
             // Not reached: the cost is at most the bucket. If it were, refusing is the safe answer.
             Err(_) => Verdict::Denied { retry_after: self.quotas.of(kind).window },
-        }
-    }
-
-    fn keyed(&self, kind: Kind) -> &Keyed<C> {
-        match kind {
-            Kind::Player => &self.player,
-            Kind::Room => &self.room,
-            Kind::Socket => &self.socket,
-            Kind::NewSocket => &self.new_socket,
-            Kind::Http => &self.http,
         }
     }
 }
@@ -83,18 +68,18 @@ where
     }
 
     fn quota(&self, kind: Kind) -> Quota {
-        self.quotas.of(kind)
+        *self.quotas.of(kind)
     }
 
     fn sweep(&self) {
-        for kind in Kind::ALL {
-            self.keyed(kind).retain_recent();
-            self.keyed(kind).shrink_to_fit();
+        for kind in Kind::iter() {
+            self.limiters.of(kind).retain_recent();
+            self.limiters.of(kind).shrink_to_fit();
         }
     }
 
     fn held(&self, kind: Kind) -> usize {
-        self.keyed(kind).len()
+        self.limiters.of(kind).len()
     }
 }
 
@@ -106,20 +91,26 @@ fn governor_quota(quota: Quota) -> GovernorQuota {
         .allow_burst(quota.burst)
 }
 
-/// The buckets of one kind, bounded: once there are too many, newcomers share one until the next sweep. So a
-/// crowd of invented keys costs no memory, and those already here are not disturbed by it.
+/// The buckets of one kind, bounded: while there are too many, new keys share one until the next sweep. So a crowd of
+/// invented keys costs no memory, and does not disturb those already here.
 #[derive(Debug)]
 struct Buckets {
-    by_key: DashMap<Key, InMemoryState, RandomState>,
-    /// The length of the map, which is dear to ask for.
-    held: AtomicUsize,
-    most: usize,
-    newcomers: InMemoryState,
+    by_key: DashMapStateStore<Key, RandomState>,
+    /// The length of the map, which is expensive to ask for. Two threads that add one key at once count it twice, until
+    /// the next sweep.
+    count: AtomicUsize,
+    max: usize,
+    overflow: InMemoryState,
 }
 
 impl Buckets {
-    fn new(most: usize) -> Self {
-        Self { by_key: DashMap::default(), held: AtomicUsize::new(0), most, newcomers: InMemoryState::default() }
+    fn new(max: usize) -> Self {
+        Self {
+            by_key: DashMapStateStore::default(),
+            count: AtomicUsize::new(0),
+            max,
+            overflow: InMemoryState::default(),
+        }
     }
 }
 
@@ -133,32 +124,19 @@ impl StateStore for Buckets {
         if let Some(bucket) = self.by_key.get(key) {
             return bucket.measure_and_replace(&NotKeyed::NonKey, f);
         }
-        if self.held.load(Ordering::Relaxed) >= self.most {
-            return self.newcomers.measure_and_replace(&NotKeyed::NonKey, f);
+        if self.count.load(Ordering::Relaxed) >= self.max {
+            return self.overflow.measure_and_replace(&NotKeyed::NonKey, f);
         }
-        match self.by_key.entry(*key) {
-            Entry::Occupied(bucket) => bucket.get().measure_and_replace(&NotKeyed::NonKey, f),
-            Entry::Vacant(place) => {
-                self.held.fetch_add(1, Ordering::Relaxed);
-                place.insert(InMemoryState::default()).measure_and_replace(&NotKeyed::NonKey, f)
-            }
-        }
+        let measured = self.by_key.measure_and_replace(key, f);
+        self.count.fetch_add(1, Ordering::Relaxed);
+        measured
     }
 }
 
 impl ShrinkableKeyedStateStore<Key> for Buckets {
     fn retain_recent(&self, drop_below: Nanos) {
-        self.by_key.retain(|_, bucket| {
-            // Reads the bucket by refusing to change it.
-            let read = |time: Option<Nanos>| Err::<((), Nanos), _>(time);
-            let recent = bucket
-                .measure_and_replace(&NotKeyed::NonKey, read)
-                .is_err_and(|time| time.is_some_and(|time| time > drop_below));
-            if !recent {
-                self.held.fetch_sub(1, Ordering::Relaxed);
-            }
-            recent
-        });
+        self.by_key.retain_recent(drop_below);
+        self.count.store(self.by_key.len(), Ordering::Relaxed);
     }
 
     fn shrink_to_fit(&self) {
@@ -166,7 +144,7 @@ impl ShrinkableKeyedStateStore<Key> for Buckets {
     }
 
     fn len(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
+        self.count.load(Ordering::Relaxed)
     }
 
     fn is_empty(&self) -> bool {
@@ -273,7 +251,6 @@ mod tests {
         assert_eq!(limiter.held(Kind::Socket), 1_000);
         limiter.sweep();
         assert_eq!(limiter.held(Kind::Socket), 1, "only the one that spoke lately");
-        assert_eq!(limiter.socket.len(), limiter.held(Kind::Socket));
     }
 
     #[test]

@@ -22,7 +22,7 @@ use std::time::Duration;
 pub use key::Key;
 pub use memory::MemoryLimiter;
 pub use options::Options;
-pub use quotas::{Cost, Kind, Quota, Quotas};
+pub use quotas::{ByKind, Cost, Kind, Quota, Quotas};
 #[cfg(feature = "redis")]
 pub use redis::RedisLimiter;
 pub use strike_counter::StrikeCounter;

@@ -1,10 +1,13 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use strum::{EnumIter, IntoStaticStr};
+
 use super::Options;
 
 /// What is counted together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, EnumIter)]
+#[strum(serialize_all = "snake_case")]
 pub enum Kind {
     /// Messages of one player, on whichever of his sockets.
     Player,
@@ -19,18 +22,9 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Every kind.
-    pub const ALL: [Self; 5] = [Self::Player, Self::Room, Self::Socket, Self::NewSocket, Self::Http];
-
     /// Its name in metrics and messages.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Player => "player",
-            Self::Room => "room",
-            Self::Socket => "socket",
-            Self::NewSocket => "new_socket",
-            Self::Http => "http",
-        }
+        self.into()
     }
 }
 
@@ -88,44 +82,50 @@ fn at_least_one(number: u32) -> NonZeroU32 {
     NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)
 }
 
+/// One value for each kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are the kinds")]
+pub struct ByKind<T> {
+    pub player: T,
+    pub room: T,
+    pub socket: T,
+    pub new_socket: T,
+    pub http: T,
+}
+
+impl<T> ByKind<T> {
+    /// The value of one kind.
+    pub const fn of(&self, kind: Kind) -> &T {
+        match kind {
+            Kind::Player => &self.player,
+            Kind::Room => &self.room,
+            Kind::Socket => &self.socket,
+            Kind::NewSocket => &self.new_socket,
+            Kind::Http => &self.http,
+        }
+    }
+}
+
 /// The buckets of all kinds.
 ///
 /// The bursts are made for the existing client: after a lost link it opens about 40 sockets in two seconds and
 /// greets on each, and the four players of a room may share one address and lose their link together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Quotas {
-    /// A minute's worth at once: one storm of 40 greetings leaves room for play.
-    pub player: Quota,
-    /// Twenty seconds' worth at once: four storms of 40 greetings.
-    pub room: Quota,
-    /// Six seconds' worth at once: a page that opens, and a few quick clicks.
-    pub socket: Quota,
-    /// A minute's worth at once: four storms of 40 sockets.
-    pub new_socket: Quota,
-    /// A minute's worth at once: pages and what belongs to them.
-    pub http: Quota,
-}
+pub type Quotas = ByKind<Quota>;
 
 impl Quotas {
     /// The buckets these options ask for.
     pub fn new(options: &Options) -> Self {
         Self {
+            // A minute's worth at once: one storm of 40 greetings leaves room for play.
             player: Quota::per_minute(options.player_per_minute),
+            // Four storms of 40 greetings.
             room: Quota::per_second(options.room_per_second, 20),
+            // A page that opens, and a few quick clicks.
             socket: Quota::per_second(options.websocket_per_second, 6),
+            // Four storms of 40 sockets.
             new_socket: Quota::per_minute(options.new_sockets_per_minute),
+            // Pages and what belongs to them.
             http: Quota::per_minute(options.http_per_minute),
-        }
-    }
-
-    /// The bucket of one kind.
-    pub fn of(&self, kind: Kind) -> Quota {
-        match kind {
-            Kind::Player => self.player,
-            Kind::Room => self.room,
-            Kind::Socket => self.socket,
-            Kind::NewSocket => self.new_socket,
-            Kind::Http => self.http,
         }
     }
 }

@@ -7,7 +7,7 @@ use redis::{Cmd, Script, Value};
 
 use super::{Cost, Decision, Key, Kind, Limiter, MemoryLimiter, Options, Quota, Verdict};
 use crate::observe::Metrics;
-use crate::redis::{Redis, Trouble};
+use crate::redis::{Redis, RequestError};
 
 /// The whole decision, so that it takes one way there and back and no two servers can come between.
 ///
@@ -30,11 +30,11 @@ return left
 
 /// Limits kept in Redis; while it does not answer, in the memory of this process.
 ///
-/// A socket's own bucket is always kept here: sockets are numbered in the process, and the first sieve of a flood must
+/// A socket's own bucket is always in memory: sockets are numbered in the process, and the first check of a flood must
 /// cost nothing.
 #[derive(Debug)]
 pub struct RedisLimiter {
-    here: Arc<MemoryLimiter>,
+    local: Arc<MemoryLimiter>,
     redis: Redis,
     script: Arc<str>,
     metrics: Arc<Metrics>,
@@ -44,7 +44,7 @@ impl RedisLimiter {
     /// Limits shared through this Redis.
     pub fn new(options: &Options, redis: Redis, metrics: Arc<Metrics>) -> Self {
         let script = Script::new(DECIDE).get_hash().into();
-        Self { here: Arc::new(MemoryLimiter::new(options)), redis, script, metrics }
+        Self { local: Arc::new(MemoryLimiter::new(options)), redis, script, metrics }
     }
 
     /// The command of one decision, for measuring what it costs by itself.
@@ -85,45 +85,37 @@ fn verdict(answer: Value, quota: Quota) -> Option<Verdict> {
 impl Limiter for RedisLimiter {
     fn check(&self, kind: Kind, key: Key, cost: Cost) -> Decision {
         if kind == Kind::Socket {
-            return Decision::Ready(self.here.decide(kind, key, cost));
+            return Decision::Ready(self.local.decide(kind, key, cost));
         }
         if !self.redis.is_up() {
-            self.metrics.redis_decisions.with(Trouble::Away.name()).inc();
-            return Decision::Ready(self.here.decide(kind, key, cost));
+            self.metrics.redis_decisions.with(RequestError::Down.into()).inc();
+            return Decision::Ready(self.local.decide(kind, key, cost));
         }
         let quota = self.quota(kind);
-        let (redis, script, here, metrics) =
-            (self.redis.clone(), Arc::clone(&self.script), Arc::clone(&self.here), Arc::clone(&self.metrics));
+        let (redis, script, local, metrics) =
+            (self.redis.clone(), Arc::clone(&self.script), Arc::clone(&self.local), Arc::clone(&self.metrics));
         Decision::Pending(Box::pin(async move {
             let begun = Instant::now();
             let by_hash = command("EVALSHA", &script, quota, kind, key, cost);
-            let whole = || command("EVAL", DECIDE, quota, kind, key, cost);
-            let answer = redis.run(&by_hash, whole).await;
+            let by_text = || command("EVAL", DECIDE, quota, kind, key, cost);
+            let answer = redis.run(&by_hash, by_text).await;
             metrics.redis_seconds.observe(begun.elapsed().as_secs_f64());
-            match answer.map(|answer| verdict(answer, quota)) {
-                Ok(Some(verdict)) => {
-                    metrics.redis_decisions.with("shared").inc();
-                    verdict
-                }
-                not => {
-                    let trouble = not.err().unwrap_or(Trouble::Failed);
-                    metrics.redis_decisions.with(trouble.name()).inc();
-                    here.decide(kind, key, cost)
-                }
-            }
+            let shared = answer.and_then(|answer| verdict(answer, quota).ok_or(RequestError::Failed));
+            metrics.redis_decisions.with(shared.err().map_or("shared", Into::into)).inc();
+            shared.unwrap_or_else(|_| local.decide(kind, key, cost))
         }))
     }
 
     fn quota(&self, kind: Kind) -> Quota {
-        self.here.quota(kind)
+        self.local.quota(kind)
     }
 
     fn sweep(&self) {
-        self.here.sweep();
+        self.local.sweep();
     }
 
     fn held(&self, kind: Kind) -> usize {
-        self.here.held(kind)
+        self.local.held(kind)
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use strum::{FromRepr, IntoStaticStr};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
@@ -115,7 +116,9 @@ impl fmt::Debug for Health {
 }
 
 /// Whether newcomers are welcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, FromRepr)]
+#[strum(serialize_all = "snake_case")]
+#[repr(u8)]
 pub enum ServerPhase {
     /// Not yet: live games are being restored.
     Starting,
@@ -130,12 +133,7 @@ pub enum ServerPhase {
 impl ServerPhase {
     /// Its name.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Ready => "ready",
-            Self::Draining => "draining",
-            Self::Stopping => "stopping",
-        }
+        self.into()
     }
 
     /// Whether players who have a seat may come back to it.
@@ -186,12 +184,7 @@ impl Health {
 
     /// Whether newcomers are welcome.
     pub fn phase(&self) -> ServerPhase {
-        match self.phase.load(Ordering::Acquire) {
-            0 => ServerPhase::Starting,
-            1 => ServerPhase::Ready,
-            2 => ServerPhase::Draining,
-            _ => ServerPhase::Stopping,
-        }
+        ServerPhase::from_repr(self.phase.load(Ordering::Acquire)).unwrap_or(ServerPhase::Stopping)
     }
 
     /// Lets the server empty, or not any more. Does nothing while it starts or stops; returns whether the phase is the one

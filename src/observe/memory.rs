@@ -4,13 +4,15 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use strum::IntoStaticStr;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 use tokio::sync::watch;
 
 use super::{MemoryOptions, Metrics};
 
 /// How tight memory is, and so what is to be done.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum MemoryLevel {
     /// Nothing to do.
     #[default]
@@ -24,11 +26,7 @@ pub enum MemoryLevel {
 impl MemoryLevel {
     /// Its name in logs and health.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Normal => "normal",
-            Self::Tight => "tight",
-            Self::Critical => "critical",
-        }
+        self.into()
     }
 }
 

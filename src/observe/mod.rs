@@ -16,6 +16,6 @@ pub use logging::{
     CorrelationId, LogCounters, LogError, LogHandle, log_anyway, log_level, reopen_on_hangup, set_log_level, start,
 };
 pub use memory::{MemoryLevel, MemoryState, resident_bytes, watch_memory};
-pub use metrics::{Description, Labelled, Metrics, labels};
+pub use metrics::{Labelled, Metrics, labels};
 pub use options::{HealthOptions, LogFormat, LogLevel, LogOptions, MemoryOptions, MetricsOptions};
 pub use priority::lower_priority;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use strum::{Display, EnumString};
+
 /// What is logged, how, and where to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogOptions {
@@ -36,41 +38,30 @@ impl Default for LogOptions {
 pub struct LogLevel(pub log::LevelFilter);
 
 impl FromStr for LogLevel {
-    type Err = NotALogLevel;
+    type Err = log::ParseLevelError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(match text.to_ascii_lowercase().as_str() {
-            "off" => log::LevelFilter::Off,
-            "error" | "critical" => log::LevelFilter::Error,
-            "warn" | "warning" => log::LevelFilter::Warn,
-            "info" => log::LevelFilter::Info,
-            "debug" => log::LevelFilter::Debug,
-            "trace" => log::LevelFilter::Trace,
-            _ => return Err(NotALogLevel),
-        }))
+        let name = match text.to_ascii_lowercase().as_str() {
+            "warning" => "warn",
+            "critical" => "error",
+            _ => text,
+        };
+        name.parse().map(Self)
     }
 }
 
 impl fmt::Display for LogLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            log::LevelFilter::Off => "off",
-            log::LevelFilter::Error => "error",
-            log::LevelFilter::Warn => "warning",
-            log::LevelFilter::Info => "info",
-            log::LevelFilter::Debug => "debug",
-            log::LevelFilter::Trace => "trace",
-        })
+        match self.0 {
+            log::LevelFilter::Warn => f.write_str("warning"),
+            level => f.write_str(&level.as_str().to_ascii_lowercase()),
+        }
     }
 }
 
-/// The text names no level of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no level of the log")]
-pub struct NotALogLevel;
-
 /// The form of a line of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString)]
+#[strum(serialize_all = "snake_case", ascii_case_insensitive)]
 pub enum LogFormat {
     /// Text on a terminal, JSON anywhere else.
     Auto,
@@ -79,34 +70,6 @@ pub enum LogFormat {
     /// A line for people, in colour on a terminal.
     Text,
 }
-
-impl FromStr for LogFormat {
-    type Err = NotALogFormat;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text.to_ascii_lowercase().as_str() {
-            "auto" => Ok(Self::Auto),
-            "json" => Ok(Self::Json),
-            "text" => Ok(Self::Text),
-            _ => Err(NotALogFormat),
-        }
-    }
-}
-
-impl fmt::Display for LogFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::Json => "json",
-            Self::Text => "text",
-        })
-    }
-}
-
-/// The text names no form of the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no form of the log")]
-pub struct NotALogFormat;
 
 /// Whether and where metrics are shown. They have their own listener: players have no business there.
 #[derive(Debug, Clone, PartialEq, Eq)]

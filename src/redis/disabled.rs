@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::{Options, RedisError};
 use crate::observe::{Check, Metrics};
 
-/// There is none in this build, so there is no value of this type.
+/// This build has no Redis, so there is no value of this type.
 #[derive(Debug, Clone)]
 pub enum Redis {}
 

@@ -1,10 +1,12 @@
-//! The way to Redis, which several servers may share: limits and the list of rooms go through it.
+//! The client of a Redis that several servers may share: limits and the list of rooms go through it.
 //!
-//! Redis is never needed. It is asked with a short, bounded wait; when it does not answer, everybody hears so at once
-//! without waiting at all, until it is back. What is to be done then is for those who ask to know.
+//! Redis is never needed. Every request has a short timeout. When Redis does not answer, requests fail at once, without
+//! any wait, until it is back; the caller then decides by itself.
 
 #[cfg(not(feature = "redis"))]
 mod disabled;
+#[cfg(feature = "redis")]
+mod keeper;
 mod options;
 #[cfg(feature = "redis")]
 mod pool;
@@ -18,15 +20,15 @@ use std::sync::Arc;
 pub use disabled::Redis;
 pub use options::Options;
 #[cfg(feature = "redis")]
-pub use pool::{Redis, Trouble};
+pub use pool::{Redis, RequestError};
 pub use url::{NotARedisUrl, Url};
 
 use crate::observe::Metrics;
 
-/// Why Redis cannot be used as it is set. That it does not answer is no such reason.
+/// Why Redis cannot be used with these settings. A Redis that does not answer is no error.
 #[derive(Debug, thiserror::Error)]
 pub enum RedisError {
-    /// The file of `REDIS_CA_FILE` is no use.
+    /// The file of `REDIS_CA_FILE` cannot be used.
     #[error("REDIS_CA_FILE {path}: {reason}")]
     Certificate {
         /// The file.
@@ -34,7 +36,7 @@ pub enum RedisError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The client does not take the address.
+    /// The client refuses the address.
     #[error("REDIS_URL: {0}")]
     Address(String),
 }
@@ -45,10 +47,10 @@ pub const fn is_compiled_in() -> bool {
     cfg!(feature = "redis")
 }
 
-/// The Redis that is set, if one is. Does not wait for it: it may come later, and go.
+/// The Redis of these options, if one is set. Returns at once: Redis may come later, and go.
 ///
 /// # Errors
-/// [`RedisError`] if it cannot be used as it is set.
+/// [`RedisError`] if it cannot be used with these settings.
 pub fn open(options: &Options, metrics: &Arc<Metrics>) -> Result<Option<Redis>, RedisError> {
     if options.url.is_set() { Redis::open(options, metrics).map(Some) } else { Ok(None) }
 }

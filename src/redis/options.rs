@@ -8,43 +8,43 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 
 use super::Url;
 
-/// Where Redis is and how it is asked.
+/// Where Redis is and how it is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     /// Its address; without one nothing is shared.
     pub url: Url,
     /// Connections that are kept open.
     pub pool_min: usize,
-    /// Connections that are opened at most, when many questions are under way.
+    /// Connections that are opened at most, when many requests are in flight.
     pub pool_max: usize,
     /// The longest wait for an answer.
-    pub patience: Duration,
-    /// Who signs its certificate, in PEM. `None`: whom browsers trust.
+    pub timeout: Duration,
+    /// The authorities that may sign its certificate, in PEM. `None`: those that browsers trust.
     pub ca_file: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { url: Url::default(), pool_min: 1, pool_max: 10, patience: Duration::from_millis(20), ca_file: None }
+        Self { url: Url::default(), pool_min: 1, pool_max: 10, timeout: Duration::from_millis(20), ca_file: None }
     }
 }
 
 impl Options {
-    /// Why `ca_file` is no use, if it is none.
+    /// Why `ca_file` cannot be used, if it cannot.
     #[must_use]
-    pub fn ca_file_mistake(&self) -> Option<String> {
+    pub fn ca_file_error(&self) -> Option<String> {
         let file = self.ca_file.as_deref()?;
         if !file.is_file() {
             Some("must be a file".to_owned())
         } else if self.url.is_set() && !self.url.has_tls() {
             Some("needs a rediss:// or rediss+sentinel:// address in REDIS_URL".to_owned())
         } else {
-            look_for_certificates(file).err()
+            check_certificates(file).err()
         }
     }
 }
 
-fn look_for_certificates(file: &Path) -> Result<(), String> {
+fn check_certificates(file: &Path) -> Result<(), String> {
     let unusable = |error: &dyn fmt::Display| format!("cannot be used: {error}");
     let mut store = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(file).map_err(|error| unusable(&error))? {

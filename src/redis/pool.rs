@@ -1,113 +1,71 @@
-//! Connections to Redis, and the breaker before them.
+//! Connections to Redis behind a circuit breaker: while Redis is down, every request fails at once.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use log::Level;
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{Cmd, Pipeline, RedisError as ClientError, Script, Value};
+use strum::IntoStaticStr;
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::task::JoinSet;
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
 
-use super::target::{NoConnection, Target};
+use super::keeper::PROBE;
+use super::target::{ConnectError, Target};
 use super::{Options, RedisError};
 use crate::observe::{Check, Metrics};
 
-/// So many failures in a row, and Redis counts as gone.
-const FAILURES: u32 = 3;
-/// Questions under way on every connection before another one is opened.
-const BUSY: usize = 64;
-/// How often connections are looked after.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A connection that nobody needed for so long is closed, down to the minimum.
-const IDLE: Duration = Duration::from_secs(60);
-/// Pauses between attempts to reach a Redis that is gone: at first, and at most.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LAST_PAUSE: Duration = Duration::from_secs(1);
-/// Up for so long, Redis counts as here to stay: the next pause is the first one again.
-const STAYS: Duration = Duration::from_secs(10);
-/// Of a Redis that comes and goes this is said so often, and then no more until it stays.
-const SAID: u32 = 2;
-/// Run before Redis counts as back, and all the while: what a decision does, because one that runs no scripts, has no
-/// clock or takes no writes is of no use.
-const PROBE: &str = "redis.call('TIME') redis.call('GET', KEYS[1]) return redis.call('SET', KEYS[1], 1, 'PX', ARGV[1])";
-/// At both ends of the slots of a cluster (26 and 16368): a node that has some and not others would decide here and
-/// refuse there.
-const PROBE_KEYS: [&str; 2] = ["liap:probe:28", "liap:probe:89"];
-const PROBE_MS: u32 = 1_000;
+/// So many failures in a row, and Redis counts as down.
+const FAILURES_MAX: u32 = 3;
+/// Requests in flight on every connection before another one is opened.
+const SATURATED: usize = 64;
+/// A Redis that comes and goes is logged so many times, and then no more until it stays up.
+const OUTAGES_LOGGED: u32 = 2;
 
-/// A handle on Redis; clones are the same. Its connections are looked after in the background.
+/// A handle on Redis; clones are the same. Its connections are kept in the background.
 #[derive(Clone)]
 pub struct Redis(Arc<Handle>);
 
 struct Handle {
     pool: Arc<Pool>,
-    keeper: JoinHandle<()>,
+    /// Ends with the handle.
+    _keeper: JoinSet<()>,
 }
 
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.keeper.abort();
-    }
-}
-
-/// Why Redis has not answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
-    /// It is known to be gone; nobody waited.
-    Away,
-    /// The wait was over.
-    Slow,
-    /// It refuses, or the connection is lost.
+/// Why there is no answer of Redis. The names are those in the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+pub enum RequestError {
+    /// It is known to be down; nothing was waited for.
+    #[strum(serialize = "away")]
+    Down,
+    /// There was no answer in time.
+    #[strum(serialize = "slow")]
+    TimedOut,
+    /// It refused, or the connection was lost.
+    #[strum(serialize = "failed")]
     Failed,
 }
 
-impl Trouble {
-    /// Its name in the metrics.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Away => "away",
-            Self::Slow => "slow",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-struct Pool {
-    target: Target,
-    options: Options,
-    /// Connections that work; none while Redis is gone.
-    lanes: RwLock<Vec<Arc<Lane>>>,
-    is_up: watch::Sender<bool>,
+/// What the handles and the keeper share.
+pub(super) struct Pool {
+    pub(super) target: Target,
+    pub(super) options: Options,
+    /// Connections that work; none while Redis is down. Each request in flight holds a clone.
+    connections: RwLock<Vec<Arc<MultiplexedConnection>>>,
+    pub(super) is_up: watch::Sender<bool>,
     /// In a row.
     failures: AtomicU32,
-    /// Why it is gone.
-    trouble: Mutex<String>,
-    /// How often Redis went since it last stayed.
-    falls: AtomicU32,
-    /// All lanes are busy.
-    crowded: Notify,
-    probe: Script,
+    down_reason: Mutex<String>,
+    /// Since Redis last stayed up.
+    outages: AtomicU32,
+    /// Every connection is saturated.
+    pub(super) saturated: Notify,
+    pub(super) probe: Script,
     metrics: Arc<Metrics>,
-}
-
-/// One connection, on which any number of questions may be under way.
-struct Lane {
-    connection: MultiplexedConnection,
-    under_way: AtomicUsize,
-}
-
-/// A question under way on a lane, for as long as somebody waits for its answer.
-struct Passenger(Arc<Lane>);
-
-impl Drop for Passenger {
-    fn drop(&mut self) {
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
-    }
 }
 
 impl fmt::Debug for Redis {
@@ -121,17 +79,18 @@ impl Redis {
         let pool = Arc::new(Pool {
             target: Target::new(options)?,
             options: options.clone(),
-            lanes: RwLock::default(),
+            connections: RwLock::default(),
             is_up: watch::Sender::new(false),
             failures: AtomicU32::new(0),
-            trouble: Mutex::new("it has not answered yet".to_owned()),
-            falls: AtomicU32::new(0),
-            crowded: Notify::new(),
+            down_reason: Mutex::new("it has not answered yet".to_owned()),
+            outages: AtomicU32::new(0),
+            saturated: Notify::new(),
             probe: Script::new(PROBE),
             metrics: Arc::clone(metrics),
         });
-        let keeper = tokio::spawn(Arc::clone(&pool).keep());
-        Ok(Self(Arc::new(Handle { pool, keeper })))
+        let mut keeper = JoinSet::new();
+        keeper.spawn(Arc::clone(&pool).keep());
+        Ok(Self(Arc::new(Handle { pool, _keeper: keeper })))
     }
 
     /// Whether Redis is believed to answer.
@@ -140,7 +99,7 @@ impl Redis {
         *self.0.pool.is_up.borrow()
     }
 
-    /// Tells when Redis comes and goes.
+    /// Watches whether Redis is believed to answer.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<bool> {
         self.0.pool.is_up.subscribe()
@@ -152,57 +111,42 @@ impl Redis {
         self.0.pool.options.url.database()
     }
 
-    /// Asks one question, within the bounded wait.
+    /// Runs a script within the timeout of the options, and sends its text when Redis does not know its hash.
     ///
     /// # Errors
-    /// [`Trouble`] if there is no answer in time, or none of use.
-    pub async fn ask(&self, command: &Cmd) -> Result<Value, Trouble> {
+    /// [`RequestError`] if there is no answer in time, or an error.
+    pub async fn run(&self, by_hash: &Cmd, by_text: impl FnOnce() -> Cmd + Send) -> Result<Value, RequestError> {
         let pool = &self.0.pool;
-        let passenger = pool.board().ok_or(Trouble::Away)?;
-        let mut connection = passenger.0.connection.clone();
-        pool.judge(timeout(pool.options.patience, connection.send_packed_command(command)).await)
+        let connection = pool.connection()?;
+        pool.record(timeout(pool.options.timeout, run(&connection, by_hash, by_text)).await)
     }
 
-    /// Runs a script, within the bounded wait; sends it along when Redis does not know it.
+    /// Sends several commands at once and waits up to `limit`: for what no table waits for. Failures do not count for
+    /// the breaker.
     ///
     /// # Errors
-    /// [`Trouble`] if there is no answer in time, or none of use.
-    pub async fn run(&self, by_hash: &Cmd, whole: impl FnOnce() -> Cmd + Send) -> Result<Value, Trouble> {
-        let pool = &self.0.pool;
-        let passenger = pool.board().ok_or(Trouble::Away)?;
-        let mut connection = passenger.0.connection.clone();
-        pool.judge(timeout(pool.options.patience, run(&mut connection, by_hash, whole)).await)
-    }
-
-    /// Sends several commands in one go and waits longer than for a decision: for what nobody at a table waits for.
-    ///
-    /// # Errors
-    /// [`Trouble`] if there is no answer in time, or none of use.
+    /// [`RequestError`] if there is no answer in time, or an error.
     pub async fn exchange<T: redis::FromRedisValue>(
         &self,
         commands: &Pipeline,
-        patience: Duration,
-    ) -> Result<T, Trouble> {
-        let passenger = self.0.pool.board().ok_or(Trouble::Away)?;
-        let mut connection = passenger.0.connection.clone();
-        match timeout(patience, commands.query_async(&mut connection)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => {
-                log::debug!("Redis has refused: {error}");
-                Err(Trouble::Failed)
-            }
-            Err(_) => Err(Trouble::Slow),
-        }
+        limit: Duration,
+    ) -> Result<T, RequestError> {
+        let connection = self.0.pool.connection()?;
+        let answer = timeout(limit, commands.query_async(&mut (*connection).clone())).await;
+        answer.map_err(|_| RequestError::TimedOut)?.map_err(|error| {
+            log::debug!("Redis has refused: {error}");
+            RequestError::Failed
+        })
     }
 
-    /// A connection to be told things on; it ends with the Redis it leads to.
+    /// A connection for subscriptions; it ends with the Redis it leads to.
     ///
     /// # Errors
-    /// [`Trouble`] if there is none.
-    pub async fn subscribe(&self) -> Result<PubSub, Trouble> {
+    /// [`RequestError`] if there is none in time.
+    pub async fn subscribe(&self) -> Result<PubSub, RequestError> {
         self.0.pool.target.subscribe().await.map_err(|error| match error {
-            NoConnection::Late(_) => Trouble::Slow,
-            NoConnection::Refused(_) => Trouble::Failed,
+            ConnectError::TimedOut(_) => RequestError::TimedOut,
+            ConnectError::Refused(_) => RequestError::Failed,
         })
     }
 
@@ -213,241 +157,133 @@ impl Redis {
         let check = if self.is_up() {
             Check::healthy()
         } else {
-            let trouble = pool.trouble();
-            Check::degraded(format!("Redis is of no use, this server goes on by itself: {trouble}"))
+            Check::degraded(format!("Redis is down, this server goes on by itself: {}", pool.down_reason()))
         };
-        check.with("connections", pool.lanes().len())
+        check.with("connections", pool.connections().len())
     }
 }
 
-async fn run(
-    connection: &mut MultiplexedConnection,
+/// Runs a script by its hash, or by its text if Redis does not know the hash.
+pub(super) async fn run(
+    connection: &MultiplexedConnection,
     by_hash: &Cmd,
-    whole: impl FnOnce() -> Cmd + Send,
+    by_text: impl FnOnce() -> Cmd + Send,
 ) -> Result<Value, ClientError> {
-    match connection.send_packed_command(by_hash).await.and_then(Value::extract_error) {
-        Err(error) if error.code() == Some("NOSCRIPT") => connection.send_packed_command(&whole()).await,
+    let mut connection = connection.clone();
+    let answer = connection.send_packed_command(by_hash).await.and_then(Value::extract_error);
+    match answer {
+        Err(error) if error.code() == Some("NOSCRIPT") => {
+            connection.send_packed_command(&by_text()).await.and_then(Value::extract_error)
+        }
         answer => answer,
     }
 }
 
-/// How long to wait before Redis is tried again.
-struct Pause(Duration);
-
-impl Pause {
-    /// The next one, after Redis was up for so long.
-    fn after(&mut self, up: Duration) -> Duration {
-        if up >= STAYS {
-            self.0 = FIRST_PAUSE;
-        }
-        let pause = self.0;
-        self.0 = (pause * 2).min(LAST_PAUSE);
-        pause
-    }
-}
-
 impl Pool {
-    fn lanes(&self) -> std::sync::RwLockReadGuard<'_, Vec<Arc<Lane>>> {
-        self.lanes.read().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn connections(&self) -> RwLockReadGuard<'_, Vec<Arc<MultiplexedConnection>>> {
+        self.connections.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place on the emptiest lane.
-    fn board(&self) -> Option<Passenger> {
-        let lane = {
-            let lanes = self.lanes();
-            let lane = lanes.iter().min_by_key(|lane| lane.under_way.load(Ordering::Relaxed))?;
-            if lane.under_way.load(Ordering::Relaxed) >= BUSY && lanes.len() < self.options.pool_max {
-                self.crowded.notify_one();
-            }
-            Arc::clone(lane)
-        };
-        lane.under_way.fetch_add(1, Ordering::Relaxed);
-        Some(Passenger(lane))
+    /// The connection with the fewest requests in flight; hold it until the answer is there.
+    fn connection(&self) -> Result<Arc<MultiplexedConnection>, RequestError> {
+        let connections = self.connections();
+        let least = connections.iter().min_by_key(|connection| Arc::strong_count(connection));
+        let least = least.ok_or(RequestError::Down)?;
+        if Arc::strong_count(least) > SATURATED && connections.len() < self.options.pool_max {
+            self.saturated.notify_one();
+        }
+        Ok(Arc::clone(least))
     }
 
-    /// Looks at an answer, and takes note if it is none.
-    fn judge(&self, answer: Result<Result<Value, ClientError>, tokio::time::error::Elapsed>) -> Result<Value, Trouble> {
+    /// Counts an answer, or its absence, for the breaker.
+    fn record(&self, answer: Result<Result<Value, ClientError>, Elapsed>) -> Result<Value, RequestError> {
         match answer {
-            Ok(Ok(Value::ServerError(error))) => self.failed(&ClientError::from(error)),
             Ok(Ok(value)) => {
-                // Written only if it changes, so that threads do not fight for it.
-                if self.failures.load(Ordering::Relaxed) > 0 {
-                    self.failures.store(0, Ordering::Relaxed);
-                }
+                self.reset_failures();
                 Ok(value)
             }
-            Ok(Err(error)) => self.failed(&error),
+            Ok(Err(error)) => {
+                self.count_error(&error);
+                Err(RequestError::Failed)
+            }
             Err(_) => {
                 self.count_failure(|| "no answer in time".to_owned());
-                Err(Trouble::Slow)
+                Err(RequestError::TimedOut)
             }
         }
     }
 
-    fn failed(&self, error: &ClientError) -> Result<Value, Trouble> {
+    pub(super) fn reset_failures(&self) {
+        // Written only if it changes, so that threads do not contend for it.
+        if self.failures.load(Ordering::Relaxed) > 0 {
+            self.failures.store(0, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn count_error(&self, error: &ClientError) {
         if error.is_unrecoverable_error() || error.is_io_error() {
             self.go_down(|| error.to_string());
         } else {
             self.count_failure(|| error.to_string());
         }
-        Err(Trouble::Failed)
     }
 
-    fn count_failure(&self, reason: impl FnOnce() -> String) {
-        if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES {
+    pub(super) fn count_failure(&self, reason: impl FnOnce() -> String) {
+        if self.failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_MAX {
             self.go_down(reason);
         }
     }
 
-    /// From now on nobody waits.
+    /// From now on every request fails at once.
     fn go_down(&self, reason: impl FnOnce() -> String) {
         if self.is_up.send_if_modified(std::mem::take) {
-            let level = self.loudly(Level::Warn);
-            self.falls.fetch_add(1, Ordering::Relaxed);
-            self.set_lanes(Vec::new());
+            let level = self.log_level(Level::Warn);
+            self.outages.fetch_add(1, Ordering::Relaxed);
+            self.set_connections(Vec::new());
             let reason = reason();
-            log::log!(level, "Redis is gone, this server goes on by itself: {reason}");
-            *self.trouble() = reason;
+            log::log!(level, "Redis is down, this server goes on by itself: {reason}");
+            *self.down_reason() = reason;
         }
     }
 
-    fn trouble(&self) -> MutexGuard<'_, String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    /// From now on requests go to these connections. Returns whether that was logged for the operator.
+    pub(super) fn go_up(&self, connections: Vec<Arc<MultiplexedConnection>>) -> bool {
+        self.reset_failures();
+        self.set_connections(connections);
+        let level = self.log_level(Level::Info);
+        self.is_up.send_replace(true);
+        log::log!(level, "Redis answers at {}", self.options.url);
+        level == Level::Info
     }
 
-    /// At what level something is said of its coming and going, which by itself has this one.
-    fn loudly(&self, level: Level) -> Level {
-        if self.falls.load(Ordering::Relaxed) < SAID { level } else { Level::Debug }
-    }
-
-    /// Says so if nothing was said of it when it came.
-    fn stays(&self) {
-        if self.falls.swap(0, Ordering::Relaxed) >= SAID {
-            log::info!("Redis answers at {}, and goes on to", self.options.url);
+    /// Redis has stayed up. Logs that if its return was not logged.
+    pub(super) fn stay_up(&self) {
+        if self.outages.swap(0, Ordering::Relaxed) >= OUTAGES_LOGGED {
+            log::info!("Redis answers at {} and stays up", self.options.url);
         }
     }
 
-    fn set_lanes(&self, lanes: Vec<Arc<Lane>>) {
-        self.metrics.redis_connections.set(i64::try_from(lanes.len()).unwrap_or(i64::MAX));
-        self.metrics.redis_up.set(i64::from(!lanes.is_empty()));
-        *self.lanes.write().unwrap_or_else(PoisonError::into_inner) = lanes;
+    pub(super) fn down_reason(&self) -> MutexGuard<'_, String> {
+        self.down_reason.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps connections while Redis is there, and tries to reach it while it is not.
-    async fn keep(self: Arc<Self>) {
-        let mut pause = Pause(FIRST_PAUSE);
-        let mut is_told = false;
-        loop {
-            let mut up = Duration::ZERO;
-            match self.connect(self.options.pool_min.max(1)).await {
-                Ok(lanes) => {
-                    self.failures.store(0, Ordering::Relaxed);
-                    self.set_lanes(lanes);
-                    let level = self.loudly(Level::Info);
-                    self.is_up.send_replace(true);
-                    log::log!(level, "Redis answers at {}", self.options.url);
-                    // Whoever hears no more of it has heard last that it is gone.
-                    is_told = level != Level::Info;
-                    let since = Instant::now();
-                    self.look_after(since).await;
-                    up = since.elapsed();
-                }
-                Err(error) => {
-                    let level = if is_told { Level::Debug } else { Level::Warn };
-                    is_told = true;
-                    log::log!(level, "Redis does not answer at {}: {error}", self.options.url);
-                    *self.trouble() = error.to_string();
-                }
-            }
-            let pause = pause.after(up);
-            // Spread, so that several servers do not all come at once to a Redis that has just come back.
-            sleep(pause / 2 + pause.mul_f64(f64::from(getrandom::u32().unwrap_or(0)) / f64::from(u32::MAX) / 2.0))
-                .await;
-        }
+    /// The level at which its coming and going is logged.
+    fn log_level(&self, level: Level) -> Level {
+        if self.outages.load(Ordering::Relaxed) < OUTAGES_LOGGED { level } else { Level::Debug }
     }
 
-    /// So many connections, the first of which has proved that Redis is fit for use.
-    async fn connect(&self, count: usize) -> Result<Vec<Arc<Lane>>, NoConnection> {
-        let mut lanes = Vec::with_capacity(count);
-        for _ in 0..count {
-            let lane = self.open_lane().await?;
-            if lanes.is_empty() {
-                self.probe(&lane).await?;
-            }
-            lanes.push(lane);
-        }
-        Ok(lanes)
+    fn set_connections(&self, connections: Vec<Arc<MultiplexedConnection>>) {
+        self.metrics.redis_connections.set(i64::try_from(connections.len()).unwrap_or(i64::MAX));
+        self.metrics.redis_up.set(i64::from(!connections.is_empty()));
+        *self.connections.write().unwrap_or_else(PoisonError::into_inner) = connections;
     }
 
-    async fn open_lane(&self) -> Result<Arc<Lane>, NoConnection> {
-        Ok(Arc::new(Lane { connection: self.target.connect().await?, under_way: AtomicUsize::new(0) }))
-    }
-
-    async fn probe(&self, lane: &Lane) -> Result<(), NoConnection> {
-        let mut connection = lane.connection.clone();
-        let patience = self.options.patience;
-        for key in PROBE_KEYS {
-            let command = |what, script| {
-                let mut command = redis::cmd(what);
-                command.arg(script).arg(1).arg(key).arg(PROBE_MS);
-                command
-            };
-            let by_hash = command("EVALSHA", self.probe.get_hash());
-            let asked = timeout(patience, run(&mut connection, &by_hash, || command("EVAL", PROBE))).await;
-            asked.map_err(|_| NoConnection::Late(patience))??.extract_error()?;
-        }
-        Ok(())
-    }
-
-    /// Looks after the connections until Redis, which is up since then, is gone.
-    async fn look_after(&self, since: Instant) {
-        let mut is_up = self.is_up.subscribe();
-        let mut last_crowded = Instant::now();
-        let mut looks = interval(LOOK_EVERY);
-        loop {
-            // Nobody is left to tell if the handle is gone.
-            let gone = async { drop(is_up.wait_for(|is_up| !is_up).await) };
-            tokio::select! {
-                () = gone => return,
-                () = self.crowded.notified() => {
-                    last_crowded = Instant::now();
-                    // It may have been asked for while the last one was on its way.
-                    let is_full = self.lanes().len() >= self.options.pool_max;
-                    if !is_full {
-                        // None more is no harm, those there are go on; but it is not tried again at once.
-                        match self.open_lane().await {
-                            Ok(lane) => self.change_lanes(|lanes| lanes.push(lane)),
-                            Err(_) => sleep(FIRST_PAUSE).await,
-                        }
-                    }
-                }
-                _ = looks.tick() => {
-                    let lanes = self.lanes().clone();
-                    for lane in lanes {
-                        match self.probe(&lane).await {
-                            Ok(()) => self.failures.store(0, Ordering::Relaxed),
-                            Err(NoConnection::Refused(error)) => drop(self.failed(&error)),
-                            Err(late) => self.count_failure(|| late.to_string()),
-                        }
-                    }
-                    if since.elapsed() >= STAYS && *self.is_up.borrow() {
-                        self.stays();
-                    }
-                    if last_crowded.elapsed() > IDLE {
-                        let least = self.options.pool_min.max(1);
-                        self.change_lanes(|lanes| lanes.truncate(least.max(lanes.len() - 1)));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Changes the lanes, unless Redis has gone meanwhile.
-    fn change_lanes(&self, change: impl FnOnce(&mut Vec<Arc<Lane>>)) {
-        let mut lanes = self.lanes().clone();
-        if !lanes.is_empty() {
-            change(&mut lanes);
-            self.set_lanes(lanes);
+    /// Changes the connections, unless Redis has gone down meanwhile.
+    pub(super) fn change_connections(&self, change: impl FnOnce(&mut Vec<Arc<MultiplexedConnection>>)) {
+        let mut connections = self.connections().clone();
+        if !connections.is_empty() {
+            change(&mut connections);
+            self.set_connections(connections);
         }
     }
 }
@@ -459,8 +295,8 @@ mod tests {
 
     use super::*;
 
-    /// Takes all there is to a command and says so, over and over; tells how many there were.
-    async fn agree(stream: TcpStream, commands: watch::Sender<usize>) {
+    /// Answers every command with OK, and counts them.
+    async fn answer_ok(stream: TcpStream, commands: watch::Sender<usize>) {
         let (reader, mut writer) = stream.into_split();
         let mut lines = BufReader::new(reader).lines();
         while let Ok(Some(line)) = lines.next_line().await {
@@ -473,39 +309,30 @@ mod tests {
         }
     }
 
-    #[test]
-    fn pauses_grow_until_redis_has_stayed() {
-        let mut pause = Pause(FIRST_PAUSE);
-        let mut after = |up| pause.after(Duration::from_millis(up)).as_millis();
-        assert_eq!([0, 0, 0].map(&mut after), [50, 100, 200]);
-        assert_eq!([5, 9_999, 0, 5].map(&mut after), [400, 800, 1_000, 1_000], "being up for a moment changes nothing");
-        assert_eq!([10_000, 0].map(&mut after), [50, 100]);
-    }
-
     #[tokio::test]
-    async fn a_connection_asked_for_twice_is_opened_once() {
+    async fn a_saturated_pool_opens_one_more_connection() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("redis://{}", listener.local_addr().unwrap()).parse().unwrap();
-        let options = Options { url, pool_max: 2, patience: Duration::from_secs(60), ..Options::default() };
+        let options = Options { url, pool_max: 2, timeout: Duration::from_secs(60), ..Options::default() };
         let redis = Redis::open(&options, &Arc::new(Metrics::new("test", "test", false))).unwrap();
         let pool = &redis.0.pool;
         let (first, _) = listener.accept().await.unwrap();
-        tokio::spawn(agree(first, watch::Sender::new(0)));
+        tokio::spawn(answer_ok(first, watch::Sender::new(0)));
         redis.watch().wait_for(|is_up| *is_up).await.unwrap();
 
-        // A place too many, and another while the second connection is on its way.
-        let mut passengers: Vec<Passenger> = (0..=BUSY).filter_map(|_| pool.board()).collect();
+        // One request too many, and another while the second connection is being opened.
+        let mut in_flight: Vec<_> = (0..=SATURATED).map(|_| pool.connection().unwrap()).collect();
         let (second, _) = listener.accept().await.unwrap();
-        passengers.extend(pool.board());
-        assert_eq!((passengers.len(), pool.lanes().len()), (BUSY + 2, 1));
+        in_flight.push(pool.connection().unwrap());
+        assert_eq!((in_flight.len(), pool.connections().len()), (SATURATED + 2, 1));
         let commands = watch::Sender::new(0);
-        let mut asked = commands.subscribe();
-        tokio::spawn(agree(second, commands));
-        // Nobody else comes; the second connection is looked after meanwhile, and not for the first time.
+        let mut answered = commands.subscribe();
+        tokio::spawn(answer_ok(second, commands));
+        // No third connection comes while the second one is probed, and not for the first time.
         tokio::select! {
             _ = listener.accept() => panic!("more than the bound"),
-            looked = asked.wait_for(|commands| *commands >= 5) => drop(looked.unwrap()),
+            probed = answered.wait_for(|commands| *commands >= 5) => drop(probed.unwrap()),
         }
-        assert_eq!(pool.lanes().len(), 2);
+        assert_eq!(pool.connections().len(), 2);
     }
 }

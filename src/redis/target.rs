@@ -9,27 +9,27 @@ use redis::{
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::url::Place;
+use super::url::Address;
 use super::{Options, RedisError, Url};
 
 /// The longest wait for a connection: the way there, TLS and the password.
-const CONNECT_WITHIN: Duration = Duration::from_secs(1);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The longest wait for Sentinels to say where the server is.
-const FIND_WITHIN: Duration = Duration::from_secs(3);
+const SENTINEL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Where connections go.
 pub(super) enum Target {
     /// One server.
     Server(Box<Client>),
-    /// Whichever server Sentinels call the master at the moment.
+    /// The server that Sentinels call the master at the moment.
     Master(Box<Mutex<SentinelClient>>),
 }
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NoConnection {
+pub(super) enum ConnectError {
     #[error("no answer within {} ms", .0.as_millis())]
-    Late(Duration),
+    TimedOut(Duration),
     #[error("{0}")]
     Refused(#[from] ClientError),
 }
@@ -37,54 +37,56 @@ pub(super) enum NoConnection {
 impl Target {
     pub(super) fn new(options: &Options) -> Result<Self, RedisError> {
         let refused = |error: ClientError| RedisError::Address(error.to_string());
-        let Url(Some(place)) = &options.url else {
+        let Url(Some(address)) = &options.url else {
             return Err(RedisError::Address("there is none".to_owned()));
         };
         let certificates = certificates(options)?;
-        match &place.master {
-            None => server(place, certificates).map(|client| Self::Server(Box::new(client))),
-            Some(name) => sentinels(place, name, certificates).map(|client| Self::Master(Box::new(Mutex::new(client)))),
+        match &address.master {
+            None => server(address, certificates).map(|client| Self::Server(Box::new(client))),
+            Some(name) => {
+                sentinels(address, name, certificates).map(|client| Self::Master(Box::new(Mutex::new(client))))
+            }
         }
         .map_err(refused)
     }
 
-    async fn client(&self) -> Result<Client, NoConnection> {
+    async fn client(&self) -> Result<Client, ConnectError> {
         match self {
             Self::Server(client) => Ok((**client).clone()),
             Self::Master(sentinels) => {
                 let mut sentinels = sentinels.lock().await;
-                within(FIND_WITHIN, sentinels.async_get_client()).await
+                within(SENTINEL_TIMEOUT, sentinels.async_get_client()).await
             }
         }
     }
 
-    /// A connection for questions and answers.
-    pub(super) async fn connect(&self) -> Result<MultiplexedConnection, NoConnection> {
-        // Whoever asks has a deadline of his own, shorter than any of the client's.
+    /// A connection for commands.
+    pub(super) async fn connect(&self) -> Result<MultiplexedConnection, ConnectError> {
+        // Every request has a shorter timeout of its own.
         let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
         let client = self.client().await?;
-        within(CONNECT_WITHIN, client.get_multiplexed_async_connection_with_config(&config)).await
+        within(CONNECT_TIMEOUT, client.get_multiplexed_async_connection_with_config(&config)).await
     }
 
-    /// A connection to be told things on.
-    pub(super) async fn subscribe(&self) -> Result<PubSub, NoConnection> {
+    /// A connection for subscriptions.
+    pub(super) async fn subscribe(&self) -> Result<PubSub, ConnectError> {
         let client = self.client().await?;
-        within(CONNECT_WITHIN, client.get_async_pubsub()).await
+        within(CONNECT_TIMEOUT, client.get_async_pubsub()).await
     }
 }
 
-async fn within<T>(patience: Duration, asked: impl Future<Output = Result<T, ClientError>>) -> Result<T, NoConnection> {
-    Ok(timeout(patience, asked).await.map_err(|_| NoConnection::Late(patience))??)
+async fn within<T>(limit: Duration, request: impl Future<Output = Result<T, ClientError>>) -> Result<T, ConnectError> {
+    Ok(timeout(limit, request).await.map_err(|_| ConnectError::TimedOut(limit))??)
 }
 
-fn server(place: &Place, certificates: Option<TlsCertificates>) -> Result<Client, ClientError> {
-    let addr = place.hosts.first().map(|host| address(host, place.has_tls));
+fn server(address: &Address, certificates: Option<TlsCertificates>) -> Result<Client, ClientError> {
+    let addr = address.hosts.first().map(|host| host_address(host, address.has_tls));
     let addr = addr.ok_or((redis::ErrorKind::InvalidClientConfig, "no host"))?;
-    let mut login = RedisConnectionInfo::default().set_db(i64::from(place.database));
-    if let Some(user) = &place.user {
+    let mut login = RedisConnectionInfo::default().set_db(i64::from(address.database));
+    if let Some(user) = &address.user {
         login = login.set_username(user);
     }
-    if let Some(password) = &place.password {
+    if let Some(password) = &address.password {
         login = login.set_password(password);
     }
     let info: ConnectionInfo = addr.into_connection_info()?.set_redis_settings(login);
@@ -94,17 +96,21 @@ fn server(place: &Place, certificates: Option<TlsCertificates>) -> Result<Client
     }
 }
 
-fn sentinels(place: &Place, name: &str, certificates: Option<TlsCertificates>) -> Result<SentinelClient, ClientError> {
-    let hosts: Vec<ConnectionAddr> = place.hosts.iter().map(|host| address(host, place.has_tls)).collect();
+fn sentinels(
+    address: &Address,
+    name: &str,
+    certificates: Option<TlsCertificates>,
+) -> Result<SentinelClient, ClientError> {
+    let hosts: Vec<ConnectionAddr> = address.hosts.iter().map(|host| host_address(host, address.has_tls)).collect();
     let mut builder = SentinelClientBuilder::new(hosts, name, SentinelServerType::Master)?
-        .set_client_to_redis_db(i64::from(place.database));
-    if let Some(user) = &place.user {
+        .set_client_to_redis_db(i64::from(address.database));
+    if let Some(user) = &address.user {
         builder = builder.set_client_to_redis_username(user);
     }
-    if let Some(password) = &place.password {
+    if let Some(password) = &address.password {
         builder = builder.set_client_to_redis_password(password);
     }
-    if place.has_tls {
+    if address.has_tls {
         builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);
         if let Some(certificates) = certificates {
             builder = builder
@@ -115,7 +121,7 @@ fn sentinels(place: &Place, name: &str, certificates: Option<TlsCertificates>) -
     builder.build()
 }
 
-fn address((host, port): &(String, u16), has_tls: bool) -> ConnectionAddr {
+fn host_address((host, port): &(String, u16), has_tls: bool) -> ConnectionAddr {
     let (host, port) = (host.clone(), *port);
     if has_tls {
         ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }

@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use percent_encoding::percent_decode_str;
 
-/// Where Redis is, or nothing:
+/// The address of Redis, or nothing:
 ///
 /// - `redis://[user:password@]host[:port][/database]`
 /// - `rediss://…`: the same with TLS
@@ -12,11 +12,11 @@ use percent_encoding::percent_decode_str;
 ///
 /// Shows no password.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Url(pub(super) Option<Place>);
+pub struct Url(pub(super) Option<Address>);
 
 /// The parts of an address.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Address {
     pub(super) has_tls: bool,
     pub(super) user: Option<String>,
     pub(super) password: Option<String>,
@@ -27,14 +27,14 @@ pub(super) struct Place {
     pub(super) database: u16,
 }
 
-/// The text is no address of Redis.
+/// The text is not an address of Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no address of Redis")]
+#[error("not an address of Redis")]
 pub struct NotARedisUrl;
 
 const PORT: u16 = 6_379;
 const SENTINEL_PORT: u16 = 26_379;
-/// More Sentinels than anybody has; each is asked in turn.
+/// More Sentinels than any installation has; each is asked in turn.
 const MOST_HOSTS: usize = 16;
 
 impl Url {
@@ -44,16 +44,16 @@ impl Url {
         self.0.is_some()
     }
 
-    /// Whether the way there is encrypted.
+    /// Whether connections are encrypted.
     #[must_use]
     pub fn has_tls(&self) -> bool {
-        self.0.as_ref().is_some_and(|place| place.has_tls)
+        self.0.as_ref().is_some_and(|address| address.has_tls)
     }
 
-    /// The number of the database there.
+    /// The number of the database.
     #[must_use]
     pub fn database(&self) -> u16 {
-        self.0.as_ref().map_or(0, |place| place.database)
+        self.0.as_ref().map_or(0, |address| address.database)
     }
 }
 
@@ -75,7 +75,7 @@ impl FromStr for Url {
         if rest.contains(['?', '#']) {
             return Err(NotARedisUrl);
         }
-        // A password may hold an @ that nobody has escaped; a host never does.
+        // A password may hold an @ that is not escaped; a host never does.
         let (login, rest) = rest.rsplit_once('@').map_or((None, rest), |(login, rest)| (Some(login), rest));
         let (user, password) = login.map_or(Ok((None, None)), credentials)?;
         let mut path = rest.split('/');
@@ -94,7 +94,7 @@ impl FromStr for Url {
         if path.next().is_some() {
             return Err(NotARedisUrl);
         }
-        Ok(Self(Some(Place { has_tls, user, password, hosts, master, database })))
+        Ok(Self(Some(Address { has_tls, user, password, hosts, master, database })))
     }
 }
 
@@ -129,20 +129,20 @@ fn host(text: &str, port: u16) -> Result<(String, u16), NotARedisUrl> {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(place) = &self.0 else { return Ok(()) };
-        f.write_str(if place.has_tls { "rediss" } else { "redis" })?;
-        f.write_str(if place.master.is_some() { "+sentinel://" } else { "://" })?;
-        if place.user.is_some() || place.password.is_some() {
+        let Some(address) = &self.0 else { return Ok(()) };
+        f.write_str(if address.has_tls { "rediss" } else { "redis" })?;
+        f.write_str(if address.master.is_some() { "+sentinel://" } else { "://" })?;
+        if address.user.is_some() || address.password.is_some() {
             f.write_str("***@")?;
         }
-        for (number, (host, port)) in place.hosts.iter().enumerate() {
+        for (number, (host, port)) in address.hosts.iter().enumerate() {
             f.write_str(if number > 0 { "," } else { "" })?;
             if host.contains(':') { write!(f, "[{host}]:{port}")? } else { write!(f, "{host}:{port}")? }
         }
-        if let Some(master) = &place.master {
+        if let Some(master) = &address.master {
             write!(f, "/{master}")?;
         }
-        write!(f, "/{}", place.database)
+        write!(f, "/{}", address.database)
     }
 }
 
@@ -173,8 +173,8 @@ mod tests {
             assert_eq!(shown(text).as_deref(), Ok(expected), "{text}");
             assert!(!format!("{:?}", text.parse::<Url>().unwrap()).contains("hu"), "{text}");
         }
-        let Url(Some(place)) = "redis://us%65r:p%40s%3As@h".parse().unwrap() else { panic!("an address") };
-        assert_eq!((place.user.as_deref(), place.password.as_deref()), (Some("user"), Some("p@s:s")));
+        let Url(Some(address)) = "redis://us%65r:p%40s%3As@h".parse().unwrap() else { panic!("an address") };
+        assert_eq!((address.user.as_deref(), address.password.as_deref()), (Some("user"), Some("p@s:s")));
     }
 
     #[test]

@@ -62,7 +62,8 @@ pub struct JoinRequest {
 }
 
 /// Why a seat could not be taken. The texts are the protocol's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr, strum::EnumString)]
+#[strum(serialize_all = "snake_case")]
 pub enum JoinError {
     /// No such room.
     #[error("Room not found")]

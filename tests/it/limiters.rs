@@ -128,8 +128,8 @@ mod shared {
             Self { limiter, redis, metrics }
         }
 
-        fn at(url: &str, patience: Duration) -> Self {
-            Self::with(&redis::Options { url: url.parse().unwrap(), patience, ..redis::Options::default() })
+        fn at(url: &str, timeout: Duration) -> Self {
+            Self::with(&redis::Options { url: url.parse().unwrap(), timeout, ..redis::Options::default() })
         }
 
         async fn is(self, up: bool) -> Self {
@@ -138,7 +138,7 @@ mod shared {
         }
 
         async fn becomes(&self, up: bool) {
-            until_async(if up { "Redis is back" } else { "Redis is gone" }, async || {
+            until_async(if up { "Redis is back" } else { "Redis is down" }, async || {
                 // Somebody has to ask, or nobody notices soon.
                 self.limiter.check(Kind::Player, Key::from_number(1), Cost::Ordinary).await;
                 self.redis.is_up() == up
@@ -265,8 +265,8 @@ mod shared {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_redis_that_stands_still_is_waited_for_three_times_at_most() {
         let Some(server) = RedisServer::start(&[]) else { return };
-        let patience = Duration::from_millis(200);
-        let instance = Instance::at(&server.url(), patience).is(true).await;
+        let timeout = Duration::from_millis(200);
+        let instance = Instance::at(&server.url(), timeout).is(true).await;
         server.signal("STOP");
         let begun = Instant::now();
         let mut waited = 0;
@@ -274,11 +274,11 @@ mod shared {
             let asked = Instant::now();
             instance.limiter.check(Kind::Player, fresh(), Cost::Ordinary).await;
             // Never before, and not much later: a timer may be late on a busy machine.
-            assert!(asked.elapsed() < patience * 3, "{:?}", asked.elapsed());
+            assert!(asked.elapsed() < timeout * 3, "{:?}", asked.elapsed());
             waited += 1;
             assert!(waited <= 3, "waited {waited} times");
         }
-        assert!(begun.elapsed() < patience * 6, "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < timeout * 6, "{:?}", begun.elapsed());
         instance.goes_on_alone().await;
         server.signal("CONT");
         instance.comes_back().await;
@@ -429,13 +429,13 @@ mod shared {
         let liap = Server::start(&[("REDIS_URL", &url), ("REDIS_TIMEOUT_MS", "1000"), ("LOG_LEVEL", "debug")]);
         let (address, here) = (liap.address, Arc::new(()));
         let is_here = Arc::downgrade(&here);
-        // Redis is gone after three failures with no probe between, so nobody can say after how many it has gone.
+        // Redis is down after three failures with no probe between, so nobody can say after how many it has gone.
         let asking = std::thread::spawn(move || {
             while is_here.strong_count() > 0 {
                 request(address, "GET", "/api/rooms", &[]);
             }
         });
-        let told = [(); 4].map(|()| liap.logged("Redis is gone").pop().unwrap());
+        let told = [(); 4].map(|()| liap.logged("Redis is down").pop().unwrap());
         drop(here);
         asking.join().unwrap();
         let is_loud = told.each_ref().map(|line| line.contains(r#""level":"warning""#));
@@ -466,7 +466,7 @@ mod shared {
             url: server.url().parse().unwrap(),
             pool_min: 2,
             pool_max: 4,
-            patience: PATIENT,
+            timeout: PATIENT,
             ..redis::Options::default()
         };
         let instance = Instance::with(&options).is(true).await;
@@ -538,7 +538,7 @@ mod shared {
             Instance::with(&redis::Options {
                 url: format!("rediss://:hush@{host}:{port}").parse().unwrap(),
                 ca_file: authority.map(|name| folder.path().join(name)),
-                patience: PATIENT,
+                timeout: PATIENT,
                 ..redis::Options::default()
             })
         };

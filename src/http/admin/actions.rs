@@ -8,6 +8,7 @@ use super::super::RequestContext;
 use super::super::error::HttpError;
 use super::super::ops::answer;
 use super::audit;
+use crate::memory_reclaimer::MemoryReclaimer;
 use crate::observe::{EventKind, LogLevel, ServerPhase, log_level as level, set_log_level as set_level};
 
 /// The longest time a flush of the archive is waited for.
@@ -15,7 +16,7 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(10);
 
 /// `POST /admin/archive/flush`: every completed game goes to the disk now, and sinks are tried again, with what they refused.
 pub(super) async fn flush_archive(context: &RequestContext) -> Result<Response, HttpError> {
-    let archive = context.state.archive.clone().ok_or(HttpError::NotFound)?;
+    let archive = context.state.services.archive.clone().ok_or(HttpError::NotFound)?;
     // And sinks are not left to their pauses.
     archive.deliver_now();
     let flush = tokio::task::spawn_blocking(move || (archive.flush(FLUSH_PATIENCE), archive.status().pending));
@@ -27,8 +28,8 @@ pub(super) async fn flush_archive(context: &RequestContext) -> Result<Response, 
 /// `POST /admin/gc`: gives memory back.
 pub(super) async fn gc(context: &RequestContext) -> Result<Response, HttpError> {
     audit(context, "gc", json!({}));
-    let freed = context.state.admin_auth.memory_reclaimer.free().await;
-    Ok(answer(StatusCode::OK, &freed.to_json()))
+    let freed = MemoryReclaimer::new(context.state.services.clone()).free().await;
+    Ok(answer(StatusCode::OK, &json!(freed)))
 }
 
 /// `GET /admin/log-level`: the least important level that is logged.
@@ -49,7 +50,7 @@ pub(super) fn set_log_level(context: &RequestContext, body: &Map<String, Value>)
 /// `GET /admin/drain`: whether newcomers are refused, and how much still goes on.
 pub(super) fn drain_state(context: &RequestContext) -> Response {
     let phase = context.state.health.phase();
-    let rooms = context.state.rooms.count();
+    let rooms = context.state.services.rooms.count();
     let state = json!({
         "draining": phase == ServerPhase::Draining,
         "phase": phase.name(),
@@ -65,11 +66,11 @@ pub(super) fn drain(context: &RequestContext, drains: bool) -> Result<Response, 
     if !context.state.health.drain(drains) {
         return Err(HttpError::NotReady);
     }
-    context.state.rooms.refuse_new(drains);
+    context.state.services.rooms.refuse_new(drains);
     audit(context, if drains { "drain" } else { "end_drain" }, json!({}));
     if context.state.health.phase() != was {
         let kind = if drains { EventKind::DrainBegun } else { EventKind::DrainEnded };
-        context.state.admin_auth.memory_reclaimer.events.note(kind, json!({}));
+        context.state.services.events.note(kind, json!({}));
     }
     Ok(drain_state(context))
 }

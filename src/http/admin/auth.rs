@@ -13,7 +13,6 @@ use super::super::RequestContext;
 use super::super::error::HttpError;
 use super::super::options::Secret;
 use crate::limit::Key;
-use crate::memory_reclaimer::MemoryReclaimer;
 use crate::observe::EventKind;
 
 /// Wrong tokens one address (IPv6: one /64) may show within [`FORGOTTEN_AFTER`]; then none of its requests is looked at
@@ -35,18 +34,16 @@ pub struct AdminAuth {
     /// The hash of the token: hashes have one length, so comparing them tells nothing of the token's.
     token: [u8; 32],
     failures: Mutex<Failures>,
-    pub(in super::super) memory_reclaimer: MemoryReclaimer,
     pub(super) followers: Arc<Semaphore>,
 }
 
 impl AdminAuth {
     /// A desk for whoever shows this token.
     #[must_use]
-    pub fn new(token: &Secret, memory_reclaimer: MemoryReclaimer) -> Self {
+    pub fn new(token: &Secret) -> Self {
         Self {
             token: Sha256::digest(token.reveal().as_bytes()).into(),
             failures: Mutex::default(),
-            memory_reclaimer,
             followers: Arc::new(Semaphore::new(FOLLOWERS)),
         }
     }
@@ -71,7 +68,7 @@ impl AdminAuth {
         drop(failures);
         log::warn!(target: "liap::admin", "a wrong token was shown");
         log::debug!(target: "liap::admin", address:% = context.client.address; "where the wrong token came from");
-        self.memory_reclaimer.events.note_often(EventKind::AdminRefused, "token");
+        context.state.services.events.note_often(EventKind::AdminRefused, "token");
         Err(HttpError::WrongToken)
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn answer(context: &RequestContext, parameters: &Parameters) -> Resul
 }
 
 fn page(context: &RequestContext, after: Option<u64>, limit: usize) -> Response {
-    let events = &context.state.admin_auth.memory_reclaimer.events;
+    let events = &context.state.services.events;
     let found = match after {
         Some(after) => events.after(after, limit),
         None => events.last(limit),
@@ -50,9 +50,9 @@ fn page(context: &RequestContext, after: Option<u64>, limit: usize) -> Response 
 
 /// A stream of what happened after a number, or of the last `limit` events, and of what will happen.
 fn live(context: &RequestContext, after: Option<u64>, limit: usize) -> Result<Response, HttpError> {
-    let admin_auth = &context.state.admin_auth;
-    let place = Arc::clone(&admin_auth.followers).try_acquire_owned().map_err(|_| HttpError::TooManyFollowers)?;
-    let events = &admin_auth.memory_reclaimer.events;
+    let place =
+        Arc::clone(&context.state.admin_auth.followers).try_acquire_owned().map_err(|_| HttpError::TooManyFollowers)?;
+    let events = &context.state.services.events;
     let after = after.unwrap_or_else(|| match events.last(limit).first() {
         Some(first) => first.number.saturating_sub(1),
         None => events.newest(),

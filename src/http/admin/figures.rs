@@ -14,11 +14,11 @@ use crate::observe::{Labelled, Metrics, ServerPhase, log_level, resident_bytes};
 pub(super) async fn status(context: &RequestContext) -> Result<Response, HttpError> {
     let state = &context.state;
     let health = state.health.report().await;
-    let (rooms, metrics) = (state.rooms.clone(), &state.metrics);
+    let (rooms, metrics) = (state.services.rooms.clone(), &state.services.metrics);
     // Counting ten thousand rooms takes a moment that no move should wait for.
     let looked = tokio::task::spawn_blocking(move || (rooms.count(), resident_bytes()));
     let (rooms, resident) = looked.await.map_err(|_| HttpError::Internal)?;
-    let (kept, most) = state.admin_auth.memory_reclaimer.events.kept();
+    let (kept, most) = state.services.events.kept();
     let started = metrics.process_start_time_seconds.get();
     let uptime = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64() - started;
     let status = json!({
@@ -37,7 +37,7 @@ pub(super) async fn status(context: &RequestContext) -> Result<Response, HttpErr
             "most_open_files": metrics.process_max_fds.get(),
         },
         "totals": totals(metrics),
-        "events": { "newest": state.admin_auth.memory_reclaimer.events.newest(), "kept": kept, "most": most },
+        "events": { "newest": state.services.events.newest(), "kept": kept, "most": most },
         "health": health,
     });
     Ok(answer(StatusCode::OK, &status))
@@ -77,7 +77,7 @@ fn sum(counters: &Labelled<prometheus::IntCounter>) -> u64 {
 
 /// `GET /admin/archive`: how the archive of completed games is doing.
 pub(super) async fn archive(context: &RequestContext) -> Result<Response, HttpError> {
-    let Some(archive) = context.state.archive.clone() else {
+    let Some(archive) = context.state.services.archive.clone() else {
         return Ok(answer(StatusCode::OK, &json!({ "enabled": false })));
     };
     let status = tokio::task::spawn_blocking(move || archive.status()).await.map_err(|_| HttpError::Internal)?;
@@ -89,7 +89,7 @@ pub(super) async fn archive(context: &RequestContext) -> Result<Response, HttpEr
             "error": error,
         }),
     };
-    let metrics = &context.state.metrics;
+    let metrics = &context.state.services.metrics;
     let status = json!({
         "enabled": true,
         "games": store.records,

@@ -209,7 +209,7 @@ fn audit(context: &RequestContext, action: &'static str, what: Value) {
     if let (Some(fields), Value::Object(what)) = (fields.as_object_mut(), what) {
         fields.extend(what);
     }
-    context.state.admin_auth.memory_reclaimer.events.note(EventKind::AdminAction, fields);
+    context.state.services.events.note(EventKind::AdminAction, fields);
 }
 
 /// A parameter that is a number within bounds, or what it is without being given.

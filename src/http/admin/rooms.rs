@@ -32,7 +32,7 @@ pub(super) async fn list(context: &RequestContext, parameters: &Parameters) -> R
         Some("over") => Some(RoomStage::Over),
         Some(_) => return Err(HttpError::BadRequest("stage is waiting, playing or over")),
     };
-    let rooms = context.state.rooms.clone();
+    let rooms = context.state.services.rooms.clone();
     // Ten thousand summaries take a moment that no move should wait for.
     let listed = tokio::task::spawn_blocking(move || {
         let mut rooms = rooms.all();
@@ -49,7 +49,7 @@ pub(super) async fn list(context: &RequestContext, parameters: &Parameters) -> R
 /// `GET /admin/rooms/{id}`.
 pub(super) fn one(context: &RequestContext, id: &str) -> Result<Response, HttpError> {
     let id: RoomId = id.parse().map_err(|_| HttpError::NotFound)?;
-    let room = context.state.rooms.find(id).ok_or(HttpError::NotFound)?;
+    let room = context.state.services.rooms.find(id).ok_or(HttpError::NotFound)?;
     Ok(answer(StatusCode::OK, &describe(&room)))
 }
 
@@ -65,9 +65,9 @@ pub(super) async fn close(
         Some(Value::String(text)) if is_plain(text) => Some(text.trim().to_owned()),
         Some(_) => return Err(HttpError::BadRequest("message is a line of text of at most 200 characters")),
     };
-    let stage = context.state.rooms.find(id).ok_or(HttpError::NotFound)?.stage();
+    let stage = context.state.services.rooms.find(id).ok_or(HttpError::NotFound)?.stage();
     let message = message.filter(|text| !text.is_empty());
-    let closed = context.state.rooms.close(id, message, CLOSING_PATIENCE).await;
+    let closed = context.state.services.rooms.close(id, message, CLOSING_PATIENCE).await;
     audit(context, "close_room", json!({ "room": id, "stage": stage.name() }));
     Ok(answer(StatusCode::OK, &json!({ "room_id": id, "stage": stage.name(), "closed": closed })))
 }

@@ -1,0 +1,87 @@
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::ServerError;
+use crate::archive::{self, Archive, StoreOutcome};
+use crate::config::Config;
+use crate::observe::{EventKind, Events, Metrics};
+use crate::room::Keep;
+
+/// How often the state of the archive is checked for events.
+const ARCHIVE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
+/// How long a completed game waits before it is submitted to a full archive again.
+const FULL_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Opens the archive of completed games, if it is enabled, and starts copying to its sinks.
+pub(super) fn open_archive(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Archive>, ServerError> {
+    if !config.archive.enabled {
+        return Ok(None);
+    }
+    let mut options = config.archive.clone();
+    if !config.journal.enabled {
+        // Nothing covers a game while it waits for its group, so none may wait.
+        options.flush_interval = Duration::ZERO;
+    }
+    let (archive, report) = Archive::open(&options.folder(&config.data_dir), &options, Arc::clone(metrics))?;
+    if report.is_damaged() {
+        log::error!("{report}");
+    } else {
+        log::info!("{report}");
+    }
+    let mut sinks = Vec::new();
+    for kind in options.sinks() {
+        let sink = archive::sink::open(kind, &options)?;
+        log::info!(sink = kind.name(); "completed games are copied to {}", sink.place());
+        sinks.push((kind, sink));
+    }
+    archive.deliver_to(sinks, &options)?;
+    Ok(Some(archive))
+}
+
+/// Hands completed games to the archive. While its queue is full a game waits here, covered by the journal.
+pub(super) fn keep(archive: Option<Archive>, events: Events) -> Keep {
+    Box::new(move |mut record| {
+        let (archive, events) = (archive.clone(), events.clone());
+        Box::pin(async move {
+            let Some(archive) = archive else { return };
+            let game = record.game_id.to_string();
+            loop {
+                let (sender, outcome) = oneshot::channel();
+                let report = move |outcome| {
+                    // The receiver goes away with its room.
+                    sender.send(outcome).ok();
+                };
+                if let Err(archive::QueueFull(returned)) = archive.submit(record, report) {
+                    record = *returned;
+                    tokio::time::sleep(FULL_RETRY_INTERVAL).await;
+                    continue;
+                }
+                return match outcome.await {
+                    Ok(StoreOutcome::Stored(_)) => events.note(EventKind::ArchiveStored, json!({ "game": game })),
+                    // Not on disk, and must not be forgotten: the next start, or a later version, finds it in the journal.
+                    Ok(StoreOutcome::Refused | StoreOutcome::Closed) | Err(_) => pending().await,
+                };
+            }
+        })
+    })
+}
+
+/// Notes an event when completed games cannot be stored any more, and when they can again.
+pub(super) async fn watch_archive(archive: Archive, events: Events) {
+    let mut was_failing = false;
+    let mut interval = tokio::time::interval(ARCHIVE_CHECK_INTERVAL);
+    loop {
+        interval.tick().await;
+        let status = archive.status();
+        let is_failing = matches!(status.store.health, archive::Health::Failing { .. });
+        if is_failing != was_failing {
+            let kind = if is_failing { EventKind::ArchiveFailing } else { EventKind::ArchiveRecovered };
+            events.note(kind, json!({ "pending": status.pending }));
+        }
+        was_failing = is_failing;
+    }
+}
