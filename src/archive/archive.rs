@@ -368,6 +368,13 @@ impl Archive {
 }
 
 impl Shared {
+    /// The games that began before this time, oldest first, without those that a sink is owed.
+    pub(super) fn removable(&self, before_ms: u64) -> Vec<GameId> {
+        let mut ids = self.index.read().unwrap_or_else(PoisonError::into_inner).older_than(before_ms, 0, usize::MAX);
+        ids.retain(|id| !self.is_owed(*id));
+        ids
+    }
+
     /// Removes games that began before this time.
     pub(super) fn prune(&self, before_ms: u64, owed: Undelivered) -> Result<Removed, StoreError> {
         let mut removed = Removed::default();
