@@ -213,7 +213,7 @@ pub(super) fn run(command: Command, config: &Config) -> anyhow::Result<ExitCode>
         Command::Prune { older_than, dry_run } => prune(&folder, options, older_than, dry_run),
         Command::Backup { file } => backup::backup(&snapshot(&folder)?, &file),
         Command::Restore { from: Some(sink), .. } => copies::restore(&folder, options, sink),
-        Command::Restore { file, from: None } => backup::restore(&folder, &file.unwrap_or_default()),
+        Command::Restore { file, from: None } => backup::restore(&folder, options, &file.unwrap_or_default()),
         Command::Sync { to, adopt: Some(from), .. } => copies::adopt(&folder, options, to, from),
         Command::Sync { all, to, adopt: None } => copies::sync(&folder, options, to, all),
         Command::Compare { with, deep, shared } => {
