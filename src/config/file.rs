@@ -2,36 +2,30 @@
 
 use std::path::Path;
 
-use figment::providers::{Format, Toml};
-use figment::value::{Dict, Value};
+use toml::{Table, Value};
 
-use super::load::LayerData;
+use super::load::Given;
 use super::suggest::unknown;
 use super::{Layer, Mistake, SETTINGS};
 use crate::archive::sink::ArchiveUrl;
 
 /// Reads a file of settings. Unknown keys are mistakes.
-pub(super) fn file_layer(path: &Path, mistakes: &mut Vec<Mistake>) -> LayerData {
+pub(super) fn read_file(path: &Path, given: &mut Given, mistakes: &mut Vec<Mistake>) {
     let layer = Layer::File(path.to_owned());
-    let mut data = LayerData::new(layer.clone());
     let mut wrong = |setting: &str, problem| mistakes.push(Mistake::new(setting, layer.clone(), problem));
-    let groups: Dict = match read(path) {
+    let groups = match parse(path) {
         Ok(groups) => groups,
-        Err(problem) => {
-            wrong("--config", problem);
-            return data;
-        }
+        Err(problem) => return wrong("--config", problem),
     };
-    let paths = || SETTINGS.iter().map(|s| format!("{}.{}", s.group.name(), s.key()));
+    let paths = || SETTINGS.iter().map(|setting| format!("{}.{}", setting.group.name(), setting.key()));
     for (group, keys) in groups {
-        let Value::Dict(_, keys) = keys else {
+        let Value::Table(keys) = keys else {
             wrong(&group, unknown(&group.to_ascii_lowercase(), paths()));
             continue;
         };
         for (key, value) in keys {
-            let known = SETTINGS.iter().find(|s| s.group.name() == group && s.key() == key);
-            match known {
-                Some(setting) => data.insert(setting, value),
+            match SETTINGS.iter().find(|setting| setting.group.name() == group && setting.key() == key) {
+                Some(setting) => drop(given.insert(setting.name, (layer.clone(), value))),
                 None => {
                     let path = format!("{group}.{key}");
                     wrong(&path, unknown(&path.to_ascii_lowercase(), paths()));
@@ -39,16 +33,15 @@ pub(super) fn file_layer(path: &Path, mistakes: &mut Vec<Mistake>) -> LayerData 
             }
         }
     }
-    data
 }
 
-fn read(path: &Path) -> Result<Dict, String> {
+fn parse(path: &Path) -> Result<Table, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
-    Toml::from_str(&text).map_err(|error| describe(&text, &error))
+    text.parse().map_err(|error| describe(&text, &error))
 }
 
 /// Describes why the text is not TOML. The error itself would quote the line, which may hold a secret.
-fn describe(text: &str, error: &<Toml as Format>::Error) -> String {
+fn describe(text: &str, error: &toml::de::Error) -> String {
     let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
@@ -59,17 +52,12 @@ fn describe(text: &str, error: &<Toml as Format>::Error) -> String {
 /// The text of a value from a file. Numbers and flags may be written bare, lists as arrays.
 pub(super) fn text_of(value: &Value) -> Option<String> {
     match value {
-        Value::String(_, text) => Some(text.clone()),
-        Value::Bool(_, flag) => Some(flag.to_string()),
-        Value::Num(_, number) => number
-            .to_i128()
-            .map(|number| number.to_string())
-            .or_else(|| number.to_f64().map(|number| number.to_string())),
-        Value::Array(_, words) => {
-            let words: Option<Vec<String>> = words.iter().map(text_of).collect();
-            words.map(|words| words.join(","))
-        }
-        _ => None,
+        Value::String(text) => Some(text.clone()),
+        Value::Boolean(flag) => Some(flag.to_string()),
+        Value::Integer(number) => Some(number.to_string()),
+        Value::Float(number) => Some(number.to_string()),
+        Value::Array(words) => words.iter().map(text_of).collect::<Option<Vec<_>>>().map(|words| words.join(",")),
+        Value::Datetime(_) | Value::Table(_) => None,
     }
 }
 
