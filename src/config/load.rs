@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use toml::Value;
+use figment::value::{Dict, Map, Value};
+use figment::{Figment, Metadata, Profile, Provider};
 
-use super::file::{read_file, shown, text_of};
+use super::file::{file_layer, shown, text_of};
 use super::suggest::{misspelt, unknown};
 use super::{Config, ConfigError, Mistake, SETTINGS, Setting};
 use crate::archive::sink::{ArchiveUrl, SinkKind};
@@ -35,10 +36,6 @@ impl fmt::Debug for Sources {
             .finish()
     }
 }
-
-/// The settings that some source gives. A later source replaces the value of an earlier one. Values keep their text: to
-/// guess a type would turn a token `0012` into the number 12.
-pub(super) type Given = BTreeMap<&'static str, (Layer, Value)>;
 
 impl Sources {
     /// The environment of this process, and no other source.
@@ -73,18 +70,23 @@ impl Sources {
         let not_text = |name: &String| Mistake::new(name, Layer::Environment, "must be text in UTF-8");
         let mut mistakes: Vec<Mistake> = self.unreadable.iter().map(not_text).collect();
 
-        let mut given = Given::new();
+        let mut figment = Figment::new();
         if let Some(path) = &self.file {
-            read_file(path, &mut given, &mut mistakes);
+            figment = figment.merge(file_layer(path, &mut mistakes));
         }
-        self.read_environment(&mut given);
-        self.read_secret_files(&mut given, &mut mistakes);
-        self.read_flags(&mut given, &mut mistakes);
+        figment = figment.merge(self.environment_layer());
+        figment = figment.merge(self.secret_files_layer(&mut mistakes));
+        figment = figment.merge(self.flags_layer(&mut mistakes));
 
         let mut config = Config::default();
         let mut layers = BTreeMap::new();
         for setting in SETTINGS {
-            let Some((layer, value)) = given.remove(setting.name) else { continue };
+            let path = format!("{}.{}", setting.group.name(), setting.key());
+            let Ok(value) = figment.find_value(&path) else {
+                continue;
+            };
+            let layer =
+                figment.get_metadata(value.tag()).map_or(Layer::Default, |metadata| Layer::from_name(&metadata.name));
             let put = text_of(&value).and_then(|text| (setting.field)(&mut config).put(&text).ok());
             if put.is_none() {
                 let mistake = Mistake::new(setting.name, layer.clone(), format!("must be {}", setting.allowed()));
@@ -102,16 +104,21 @@ impl Sources {
         (Loaded { config, layers, warnings }, mistakes)
     }
 
-    fn read_environment(&self, given: &mut Given) {
+    fn environment_layer(&self) -> LayerData {
+        let mut data = LayerData::new(Layer::Environment);
         for setting in SETTINGS {
-            if let Some(value) = self.environment.get(setting.name).filter(|value| !value.trim().is_empty()) {
-                given.insert(setting.name, (Layer::Environment, value.as_str().into()));
+            if let Some(value) = self.environment.get(setting.name)
+                && !value.trim().is_empty()
+            {
+                data.insert(setting, value.as_str());
             }
         }
+        data
     }
 
     /// Secrets from the files that `NAME_FILE` names, as container platforms hand them out.
-    fn read_secret_files(&self, given: &mut Given, mistakes: &mut Vec<Mistake>) {
+    fn secret_files_layer(&self, mistakes: &mut Vec<Mistake>) -> LayerData {
+        let mut data = LayerData::new(Layer::SecretFile);
         for setting in SETTINGS.iter().filter(|setting| setting.secret) {
             let name = format!("{}_FILE", setting.name);
             let Some(path) = self.environment.get(&name).filter(|path| !path.trim().is_empty()) else {
@@ -127,25 +134,28 @@ impl Sources {
                     "holds no URL; a folder is no secret, so name it in ARCHIVE_URL itself".to_owned()
                 }
                 Ok(text) => {
-                    given.insert(setting.name, (Layer::SecretFile, text.trim().into()));
+                    data.insert(setting, text.trim());
                     continue;
                 }
                 Err(error) => format!("cannot be read: {error}"),
             };
             mistakes.push(Mistake::new(name, Layer::Environment, problem).with_value(path));
         }
+        data
     }
 
-    fn read_flags(&self, given: &mut Given, mistakes: &mut Vec<Mistake>) {
+    fn flags_layer(&self, mistakes: &mut Vec<Mistake>) -> LayerData {
+        let mut data = LayerData::new(Layer::Flag);
         for (name, value) in &self.flags {
             match Setting::find(name) {
-                Some(setting) => drop(given.insert(setting.name, (Layer::Flag, value.as_str().into()))),
+                Some(setting) => data.insert(setting, value.as_str()),
                 None => {
                     let problem = unknown(&name.to_ascii_uppercase(), SETTINGS.iter().map(|s| s.name.to_owned()));
                     mistakes.push(Mistake::new(name, Layer::Flag, problem));
                 }
             }
         }
+        data
     }
 }
 
@@ -213,6 +223,18 @@ pub enum Layer {
     Flag,
 }
 
+impl Layer {
+    /// The layer whose data carries this name; the inverse of `Display`.
+    fn from_name(name: &str) -> Self {
+        match name {
+            "environment" => Self::Environment,
+            "secret file" => Self::SecretFile,
+            "command line" => Self::Flag,
+            _ => name.strip_prefix("file ").map_or(Self::Default, |path| Self::File(PathBuf::from(path))),
+        }
+    }
+}
+
 impl fmt::Display for Layer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -222,5 +244,35 @@ impl fmt::Display for Layer {
             Self::SecretFile => f.write_str("secret file"),
             Self::Flag => f.write_str("command line"),
         }
+    }
+}
+
+/// The data of one layer, in the shape of a file of settings. Values keep their text: guessing types would turn
+/// a token `0012` into the number 12.
+pub(super) struct LayerData {
+    layer: Layer,
+    groups: Dict,
+}
+
+impl LayerData {
+    pub(super) fn new(layer: Layer) -> Self {
+        Self { layer, groups: Dict::new() }
+    }
+
+    pub(super) fn insert(&mut self, setting: &Setting, value: impl Into<Value>) {
+        let group = self.groups.entry(setting.group.name().to_owned()).or_insert_with(|| Value::from(Dict::new()));
+        if let Value::Dict(_, keys) = group {
+            keys.insert(setting.key(), value.into());
+        }
+    }
+}
+
+impl Provider for LayerData {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.layer.to_string())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Profile::Default.collect(self.groups.clone()))
     }
 }

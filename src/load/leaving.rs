@@ -320,7 +320,7 @@ impl Socket {
         Self::over(stream, server, room).await
     }
 
-    /// Drops the connection with a reset, so that no port stays in TIME_WAIT.
+    /// Drops the connection with a reset, so that no port stays in `TIME_WAIT`.
     fn vanish(self) -> Result<(), LoadError> {
         self.stream.get_ref().set_zero_linger()?;
         Ok(())
