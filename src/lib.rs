@@ -9,6 +9,8 @@
 //! [`room`] is the live tables: a room turns inputs into effects, one task carries them out, a journal lets them survive.
 //! No table touches a file or waits for one.
 //!
+//! `disk` is what is written: files that appear whole, frames that are found again, locks. It knows not what for.
+//!
 //! [`archive`] keeps completed games and finds them again. It is never on the path of a move.
 //!
 //! [`redis`] is the client of a Redis that several servers share; none of them needs it.
@@ -32,6 +34,7 @@ pub mod archive;
 pub mod cli;
 pub mod config;
 pub mod directory;
+mod disk;
 pub mod game;
 pub mod http;
 mod insecure_tls;

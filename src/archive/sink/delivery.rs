@@ -18,8 +18,7 @@ use tokio::task;
 use super::outbox::{Outbox, Progress};
 use super::{Delivery, Installation, Origin, Refusal, RemovalPass, Sink, SinkError, SinkKind};
 use crate::archive::archive::{Shared, now_ms};
-use crate::archive::store::{Kept, Numbered, Unreadable};
-use crate::archive::{GameId, Options, StoreError};
+use crate::archive::{GameId, Kept, Numbered, Options, StoreError, Unreadable};
 use crate::observe::{Check, Metrics, lower_priority};
 
 /// Games of one group at most, whatever the settings say: all their forms are in memory.
