@@ -67,8 +67,8 @@ fn every_outage_ends_with_every_game_there_once() {
     let mut outage = |break_it: &mut dyn FnMut(), mend_it: &mut dyn FnMut()| {
         break_it();
         store(&archive, parts.next().unwrap());
-        let failing = until(&archive, "failing", |status| status.failing.is_some());
-        assert!(failing.pending > 0);
+        // Whatever was asked first may have failed before the games were counted.
+        until(&archive, "failing", |status| status.failing.is_some() && status.pending > 0);
         assert_eq!(archive.check_sink(SinkKind::S3).status, HealthStatus::Degraded);
         assert_eq!(archive.check().status, HealthStatus::Healthy, "the archive itself is well");
         mend_it();

@@ -268,7 +268,7 @@ impl Postgres {
 
     async fn count_before(&self, before: GameId, limit: NonZeroUsize) -> Result<usize, SinkError> {
         let count = format!(
-            "SELECT count(*) FROM (SELECT 1 FROM archive.completed_games WHERE game_id < $1 AND {LIAP_IDS} LIMIT $2) some"
+            "SELECT count(*) FROM (SELECT 1 FROM archive.completed_games WHERE game_id < $1 AND {LIAP_IDS} LIMIT $2) counted"
         );
         let before = before.to_string();
         let limit = i64::try_from(limit.get()).unwrap_or(i64::MAX);
