@@ -277,12 +277,12 @@ mod tests {
         let reasons = [JoinError::NotFound, JoinError::Full, JoinError::Started, JoinError::NameTaken];
         let more = [JoinError::Busy, JoinError::Stopping, JoinError::Unreachable];
         for outcome in [Ok(Seat::Two)].into_iter().chain(reasons.into_iter().chain(more).map(Err)) {
-            let Some(Incoming::Answer { call: 7, outcome: heard }) =
+            let Some(Incoming::Answer { call: 7, outcome: received }) =
                 Envelope::read(&Envelope::answer(7, outcome).text())
             else {
                 panic!("{outcome:?}")
             };
-            assert_eq!(heard, outcome);
+            assert_eq!(received, outcome);
         }
     }
 }
