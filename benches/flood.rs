@@ -1,10 +1,10 @@
-//! What players notice of a flood: the time from a message to its answer while somebody sends ten thousand messages a
+//! What players notice of a flood: the time from a message to its answer while a client sends ten thousand messages a
 //! second, or opens a thousand sockets a second. Default limits; one server, clients and flood on the same cores, each in
 //! a process of its own.
 //!
 //! The flood stands for machines elsewhere, whose own work takes nothing from the server's cores: its process gives way to
 //! the others. The floor is the same flood against a bare warp server beside it, in the same run: what players notice of
-//! it is what the system does for a thousand connections, whoever serves them.
+//! it is the cost of a thousand connections in the system, with any server.
 //!
 //! `cargo bench --bench flood`; `FLOOD_TABLES` (900) and `FLOOD_SECONDS` (20, of each kind) change the load. With
 //! `FLOOD_NICENESS=0` (19) the flood takes its share of the cores from players and servers alike.
@@ -14,7 +14,7 @@
     clippy::print_stdout,
     clippy::print_stderr,
     clippy::indexing_slicing,
-    reason = "a bench tells and stops at errors"
+    reason = "a bench prints, and stops where it fails"
 )]
 
 use std::env;
@@ -43,7 +43,7 @@ use server::Server;
 
 type Socket = WebSocketStream<TcpStream>;
 
-/// What somebody does to which server.
+/// What kind of flood hits which server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flood {
     Nothing,
@@ -74,7 +74,7 @@ const SLICE: Duration = Duration::from_secs(1);
 /// Set for the processes that are not the bench itself, to what they are.
 const ROLE: &str = "FLOOD_ROLE";
 const BARE: &str = "bare";
-/// The flood's niceness, the most there is: it has the time that nobody else wants, enough for its full rate.
+/// The flood's niceness, the highest: it gets the time that is left, which is enough for its full rate.
 const GIVES_WAY: i32 = 19;
 /// The pause before each, in which what the one before has left behind goes away: up to a thousand sockets at once.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -82,7 +82,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 const PAUSING: usize = KINDS.len();
 const QUIET: usize = 0;
 /// A player asks so often what his table looks like: within the limit of messages a minute.
-const SAYS_EVERY: Duration = Duration::from_millis(1_100);
+const MESSAGE_INTERVAL: Duration = Duration::from_millis(1_100);
 /// Numbers of the flood's two addresses, beyond those of all players.
 const FLOOD_ADDRESS: u32 = 10_000;
 /// A beat of the flood: ten messages, or one socket.
@@ -163,7 +163,7 @@ async fn measure() {
     attacker.wait().unwrap();
 }
 
-/// The flood's own process, and where it is told which kind comes next.
+/// The process of the flood, and the pipe that tells it which kind comes next.
 fn start_attacker([bare, ours]: [SocketAddr; 2]) -> (Child, ChildStdin) {
     let mut command = Command::new(env::current_exe().unwrap());
     let mut child = command.env(ROLE, format!("{bare} {ours}")).stdin(Stdio::piped()).spawn().unwrap();
@@ -171,14 +171,14 @@ fn start_attacker([bare, ours]: [SocketAddr; 2]) -> (Child, ChildStdin) {
     (child, orders)
 }
 
-/// Says something at a table and measures the answer, over and over.
+/// Sends a message at a table and measures the time to its answer, again and again.
 async fn play(mut socket: Socket, kind: Arc<AtomicUsize>, times: mpsc::UnboundedSender<(usize, Duration)>) {
-    let mut says = interval(SAYS_EVERY);
-    says.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = interval(MESSAGE_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        says.tick().await;
+        ticks.tick().await;
         let (kind, sent) = (kind.load(Ordering::Relaxed), Instant::now());
-        // A table says that by itself only when somebody comes or goes, and nobody does.
+        // A table sends that by itself only when a player comes or goes, which happens to none.
         socket.send(Message::text(r#"{"event":"get_room_state","data":{}}"#)).await.expect("a player is let alone");
         hear(&mut socket, "room_update").await;
         if times.send((kind, sent.elapsed())).is_err() {
@@ -187,7 +187,7 @@ async fn play(mut socket: Socket, kind: Arc<AtomicUsize>, times: mpsc::Unbounded
     }
 }
 
-/// Floods as it is told to, and counts how the floods of our server fared.
+/// Runs the floods, and counts what became of those against our server.
 #[derive(Debug)]
 struct Attacker {
     bare: SocketAddr,

@@ -1,5 +1,5 @@
-//! Gives memory back: every minute what nobody uses any more; when memory gets tight, or an administrator asks for it,
-//! everything that can be forgotten.
+//! Gives memory back: every minute what is unused; when memory gets tight, or an administrator asks for it, everything
+//! that can be forgotten.
 //!
 //! Finished games go first, then caches. Running games are never harmed.
 

@@ -167,7 +167,7 @@ impl Field<'_> {
     }
 }
 
-/// Whether the text can be sent in an HTTP header; with any other token nobody could log in.
+/// Whether the text can be sent in an HTTP header; no client could send any other token.
 fn fits_a_header(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t'))
 }

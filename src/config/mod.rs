@@ -37,9 +37,9 @@ pub use settings::{Group, SETTINGS, Setting};
 pub struct Config {
     /// What the installation is for; shown in metrics and logs.
     pub environment: Environment,
-    /// The folder below which everything is kept that must survive a restart.
+    /// The folder for everything that must survive a restart.
     pub data_dir: PathBuf,
-    /// The longest time stopping may take, after which the process leaves anyway.
+    /// The longest time stopping may take; then the process ends anyway.
     pub shutdown_timeout: Duration,
     /// Where the server listens and what a connection may use.
     pub http: http::Options,
@@ -49,9 +49,9 @@ pub struct Config {
     pub journal: room::JournalOptions,
     /// How completed games are kept.
     pub archive: archive::Options,
-    /// How fast anybody may go.
+    /// Rate limits.
     pub limit: limit::Options,
-    /// How this one of several servers is known.
+    /// The public address of this server among several.
     pub directory: directory::Options,
     /// Where Redis is, if several servers share one.
     pub redis: redis::Options,
@@ -90,10 +90,10 @@ impl Default for Config {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Display, EnumString)]
 #[strum(serialize_all = "snake_case")]
 pub enum Environment {
-    /// Somebody tries things.
+    /// For experiments.
     Development,
     /// A rehearsal of production.
     Staging,
-    /// People play.
+    /// For players.
     Production,
 }

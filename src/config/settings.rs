@@ -1,5 +1,5 @@
-//! The one table of all settings. Flags, the environment, files of settings, `liap config`, the example files
-//! and the table of docs/settings.md are all made from it, or held against it by a test.
+//! The one table of all settings. Flags, the environment, files of settings, `liap config`, the example files and the
+//! table of docs/settings.md are made from it, or a test compares them with it.
 
 use strum::{EnumIter, IntoStaticStr};
 
@@ -8,7 +8,11 @@ use super::field::{Field, Unit};
 
 use Unit::{Milliseconds, Seconds};
 
-/// One setting: its name, what it is for, and its place in the options.
+/// Finds the field of a setting in the options.
+type FieldOf = for<'a> fn(&'a mut Config) -> Field<'a>;
+
+/// One setting: its name, its purpose, and its field in the options.
+#[derive(Debug)]
 pub struct Setting {
     /// The name in the environment. In a file it is written in lower case, below its group.
     pub name: &'static str,
@@ -16,17 +20,11 @@ pub struct Setting {
     pub group: Group,
     /// What it does, in one line.
     pub help: &'static str,
-    /// Whether its value is, or holds, what must never be shown. It is also read from the file that `NAME_FILE` names.
+    /// Whether its value is or holds a secret. It may also come from the file that `NAME_FILE` names.
     pub secret: bool,
-    /// The value that stands in the example file where it is not the built-in one: an operator chooses it.
+    /// The value in the example file where it differs from the built-in one: the operator chooses it.
     pub example: Option<&'static str>,
-    pub(super) field: for<'a> fn(&'a mut Config) -> Field<'a>,
-}
-
-impl std::fmt::Debug for Setting {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Setting").field("name", &self.name).finish_non_exhaustive()
-    }
+    pub(super) field: FieldOf,
 }
 
 impl Setting {
@@ -83,21 +81,11 @@ impl Group {
     }
 }
 
-const fn plain(
-    group: Group,
-    name: &'static str,
-    help: &'static str,
-    field: for<'a> fn(&'a mut Config) -> Field<'a>,
-) -> Setting {
+const fn plain(group: Group, name: &'static str, help: &'static str, field: FieldOf) -> Setting {
     Setting { name, group, help, secret: false, example: None, field }
 }
 
-const fn secret(
-    group: Group,
-    name: &'static str,
-    help: &'static str,
-    field: for<'a> fn(&'a mut Config) -> Field<'a>,
-) -> Setting {
+const fn secret(group: Group, name: &'static str, help: &'static str, field: FieldOf) -> Setting {
     Setting { name, group, help, secret: true, example: None, field }
 }
 

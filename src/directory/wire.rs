@@ -286,7 +286,9 @@ mod tests {
         // A server of an older version says nothing of bots' seats.
         let older = text.replace(",\"take_bot_seat\":true", "");
         assert!(matches!(Envelope::read(&older), Some(Incoming::Join { choice: SeatChoice::Free, .. })), "{older}");
-        let Some(Incoming::Join { call, from, room, who: arrived, choice }) = Envelope::read(&text) else { panic!("{text}") };
+        let Some(Incoming::Join { call, from, room, who: arrived, choice }) = Envelope::read(&text) else {
+            panic!("{text}")
+        };
         assert_eq!(choice, SeatChoice::FreeOrBot);
         assert_eq!((call, from.to_string(), room.to_string()), (u64::MAX, "0".to_owned(), "F00001".to_owned()));
         assert_eq!((arrived.session, arrived.token, arrived.name), (who.session, who.token, who.name));
@@ -294,12 +296,12 @@ mod tests {
         let reasons = [JoinError::NotFound, JoinError::Full, JoinError::Started, JoinError::NameTaken];
         let more = [JoinError::Busy, JoinError::Stopping, JoinError::Unreachable];
         for outcome in [Ok(Seat::Two)].into_iter().chain(reasons.into_iter().chain(more).map(Err)) {
-            let Some(Incoming::Answer { call: 7, outcome: heard }) =
+            let Some(Incoming::Answer { call: 7, outcome: received }) =
                 Envelope::read(&Envelope::answer(7, outcome).text())
             else {
                 panic!("{outcome:?}")
             };
-            assert_eq!(heard, outcome);
+            assert_eq!(received, outcome);
         }
     }
 }

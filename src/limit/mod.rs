@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn switched_off_it_allows_everything_and_remembers_nobody() {
+    async fn without_limits_everything_is_allowed_and_no_bucket_is_kept() {
         let metrics = Arc::new(Metrics::new("test", "test", false));
         let limiter = open(&Options { enabled: false, ..Options::default() }, None, &metrics);
         for _ in 0..10_000 {

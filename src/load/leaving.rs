@@ -14,7 +14,9 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-use super::{LoadError, Socket, is_state, question, text_field};
+use super::LoadError;
+use super::socket::{Socket, is_state, text_field};
+use super::table::Next;
 
 /// What to do.
 #[derive(Debug, Clone)]
@@ -298,8 +300,8 @@ async fn play_until(socket: &mut Socket, phase: &str) -> Result<(), LoadError> {
         if text_field(&text, "\"phase\":") == Some(phase) {
             return Ok(());
         }
-        if let Some((_, answer)) = question(&names, &text) {
-            socket.send(answer).await?;
+        if let Some(Next::Act { message, .. }) = Next::in_state(&names, &text) {
+            socket.send(message).await?;
         }
     }
 }

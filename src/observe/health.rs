@@ -120,7 +120,7 @@ impl fmt::Debug for Health {
 #[strum(serialize_all = "snake_case")]
 #[repr(u8)]
 pub enum ServerPhase {
-    /// It restores live games and accepts nobody.
+    /// It restores live games and accepts no connections.
     Starting,
     /// It accepts everybody.
     Ready,
