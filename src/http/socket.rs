@@ -317,7 +317,7 @@ impl Table {
             ClientMessage::Ping { timestamp } => ("accepted", Some(pong(&timestamp, Some(self.id)))),
             message => match self.meanwhile(link, limits.said(self.id, speaker, &message)).await? {
                 Err(refused) => ("refused", Some(refused)),
-                Ok(()) => match self.room.send(Input::Said(self.number, message)) {
+                Ok(()) => match self.room.send(Input::Message(self.number, message)) {
                     Ok(()) => {
                         self.said += 1;
                         ("accepted", None)
@@ -667,7 +667,7 @@ mod tests {
     async fn the_task_of_a_socket_is_small() {
         let metrics = Arc::new(Metrics::new("test", "test", false));
         let health = Arc::new(Health::new(&HealthOptions::default(), Arc::clone(&metrics)));
-        let (events, keep) = (Events::new(0), Box::new(|_| Box::pin(async {}) as room::Kept));
+        let (events, keep) = (Events::new(0), Box::new(|_| Box::pin(async {}) as room::Archived));
         let rooms = Rooms::new(room::Options::default(), Journal::off(), keep, Arc::clone(&metrics), events.clone());
         let services = Services {
             limiter: limit::open(&limit::Options::default(), None, &metrics),

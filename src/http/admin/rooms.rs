@@ -36,7 +36,7 @@ pub(super) async fn list(context: &RequestContext, parameters: &Parameters) -> R
     // Ten thousand summaries take a moment that no move should wait for.
     let listed = tokio::task::spawn_blocking(move || {
         let mut rooms = rooms.all();
-        rooms.retain(|room| stage.is_none_or(|stage| room.stage() == stage));
+        rooms.retain(|room| stage.is_none_or(|stage| room.stats().stage() == stage));
         let total = rooms.len();
         let mut rooms: Vec<_> = rooms.into_iter().map(|room| (room.summary().created_at, room)).collect();
         rooms.sort_by(|(a, _), (b, _)| b.cmp(a));
@@ -65,7 +65,7 @@ pub(super) async fn close(
         Some(Value::String(text)) if is_plain(text) => Some(text.trim().to_owned()),
         Some(_) => return Err(HttpError::BadRequest("message is a line of text of at most 200 characters")),
     };
-    let stage = context.state.services.rooms.find(id).ok_or(HttpError::NotFound)?.stage();
+    let stage = context.state.services.rooms.find(id).ok_or(HttpError::NotFound)?.stats().stage();
     let message = message.filter(|text| !text.is_empty());
     let closed = context.state.services.rooms.close(id, message, CLOSING_PATIENCE).await;
     audit(context, "close_room", json!({ "room": id, "stage": stage.name() }));
@@ -88,11 +88,11 @@ fn describe(room: &RoomHandle) -> Value {
         .collect();
     json!({
         "room_id": summary.room_id,
-        "stage": room.stage().name(),
-        "round": room.round(),
-        "sockets": room.sockets(),
+        "stage": room.stats().stage().name(),
+        "round": room.stats().round(),
+        "sockets": room.stats().sockets(),
         "players": players,
         "created_at": summary.created_at,
-        "last_activity": room.last_activity().to_rfc3339(),
+        "last_activity": room.stats().last_activity().to_rfc3339(),
     })
 }

@@ -101,7 +101,7 @@ impl Table {
 
     fn say(&mut self, id: ConnectionId, event: &str, data: Value) {
         let message = decode(&json!({ "event": event, "data": data }).to_string()).unwrap();
-        self.input(Input::Said(id, message));
+        self.input(Input::Message(id, message));
     }
 
     /// A page of this player's opens and says who it is.
