@@ -17,7 +17,7 @@
 //!
 //! [`directory`] knows on which of several servers a room is.
 //!
-//! [`http`] is the door: connections, routes, sockets, the page. It decides nothing about games.
+//! [`http`] serves connections, routes, sockets and the page. It decides nothing about games.
 //!
 //! [`services`] is one value with a handle on each of these; what follows takes it.
 //!
