@@ -21,7 +21,7 @@ pub(super) fn to_origin_form<B>(request: &mut Request<B>) -> Result<(), HttpErro
     };
     let Some(authority) = uri.authority() else { return Ok(()) };
     if !matches!(uri.scheme_str(), Some("http" | "https")) || authority.as_str().contains('@') {
-        return Err(HttpError::BadRequest("a request asks by http or https, and for nobody in particular"));
+        return Err(HttpError::BadRequest("the target of a request is http or https and has no user name"));
     }
     let host = HeaderValue::try_from(authority.as_str()).map_err(|_| HttpError::BadRequest("no such host"))?;
     request.headers_mut().insert(HOST, host);

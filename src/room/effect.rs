@@ -15,7 +15,7 @@ pub enum Input {
     Message(ConnectionId, ClientMessage),
     /// A socket was closed.
     Disconnected(ConnectionId, DisconnectKind),
-    /// Somebody in the lobby asks for a seat.
+    /// A player in the lobby asks for a seat.
     Join {
         /// Name, session and token of the player.
         who: JoinRequest,
