@@ -47,7 +47,7 @@ fn room(number: u32) -> Room {
         },
         ClientMessage::StartGame,
     ] {
-        room.handle(Input::Said(host.id, message), now);
+        room.handle(Input::Message(host.id, message), now);
     }
     // Whoever does nothing is played for. A game of ten rounds has about this many events twice.
     let mut events = 0;
@@ -89,7 +89,7 @@ fn main() {
     let metrics = Arc::new(Metrics::new("bench", "bench", false));
     let (journal, _) = Journal::open(folder.path(), &JournalOptions::default(), metrics).unwrap();
     for number in 0..rooms {
-        assert!(journal.retell(&room(number)));
+        assert!(journal.resync(&room(number)));
         if number % 1_000 == 0 {
             journal.flush();
         }

@@ -71,7 +71,7 @@ fn say_a_line_below_the_level() {
 /// So many games that have begun, at a pace at which they stay where they are.
 async fn games(count: usize, metrics: Arc<Metrics>) -> Rooms {
     let options = Options { game_pace: 1_000.0, max_active_games: count, ..Options::default() };
-    let keep: room::Keep = Box::new(|_| Box::pin(async {}));
+    let keep: room::ArchiveGame = Box::new(|_| Box::pin(async {}));
     let rooms = Rooms::new(options, Journal::off(), keep, metrics, Events::new(0));
     for _ in 0..count {
         let seated = rooms.create(None, "Mira".parse().unwrap(), OtherSeats::Bots).unwrap();
@@ -86,8 +86,8 @@ async fn games(count: usize, metrics: Arc<Metrics>) -> Rooms {
             entropy: None,
             on_close: OnClose::Leave,
         };
-        handle.deliver(Input::Said(id, ready)).await.unwrap();
-        handle.deliver(Input::Said(id, ClientMessage::StartGame)).await.unwrap();
+        handle.deliver(Input::Message(id, ready)).await.unwrap();
+        handle.deliver(Input::Message(id, ClientMessage::StartGame)).await.unwrap();
     }
     while rooms.count().playing < count {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -112,13 +112,13 @@ fn share_of_an_action() {
         let seat_token = Some(token.reveal().into());
         let ready =
             ClientMessage::ClientReady { player_name: None, seat_token, entropy: None, on_close: OnClose::Leave };
-        table.handle(Input::Said(connection.id, ready), now);
-        table.handle(Input::Said(connection.id, ClientMessage::GetRoomState), now);
+        table.handle(Input::Message(connection.id, ready), now);
+        table.handle(Input::Message(connection.id, ClientMessage::GetRoomState), now);
     }
     // The last of them took the seat over; the others listen again.
     let host = members.last().map(|(connection, _)| connection.id).unwrap();
     for (connection, _) in &members {
-        table.handle(Input::Said(connection.id, ClientMessage::GetRoomState), now);
+        table.handle(Input::Message(connection.id, ClientMessage::GetRoomState), now);
     }
     let texts = ["easy", "hard"].map(|level| {
         format!(
@@ -128,7 +128,7 @@ fn share_of_an_action() {
     let mut texts = texts.iter().cycle();
     let mut act = || {
         let message = decode(black_box(texts.next().unwrap())).unwrap();
-        let effects = table.handle(Input::Said(host, message), now);
+        let effects = table.handle(Input::Message(host, message), now);
         let frames = effects.iter().filter(|effect| matches!(effect, Effect::Send(..))).count();
         assert_eq!(frames, RECEIVERS);
         black_box(effects);

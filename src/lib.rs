@@ -19,7 +19,7 @@
 //!
 //! [`directory`] finds the server that a room lives on.
 //!
-//! [`http`] is connections, routes, sockets and the page. It decides nothing about games.
+//! [`http`] serves connections, routes, sockets and the page. It decides nothing about games.
 //!
 //! [`services`] is one value with a handle on each of these; what follows takes it.
 //!

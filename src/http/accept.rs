@@ -22,49 +22,48 @@ use super::error::HttpError;
 use super::headers;
 use super::middleware::{Middleware, redirect};
 use super::target::to_origin_form;
-use super::tls::{Greeting, Tls};
+use super::tls::{Accepted, Tls};
 use super::transport::Transport;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4_096;
-/// What the system holds for a peer that does not read; left to itself it takes up to some MiB. A page and a few moves of
-/// a game fit in, so nobody honest waits for it.
+/// The system's send buffer for a peer that does not read; its default is up to some MiB. A page and a few moves of a game
+/// fit in.
 const SEND_BUFFER_BYTES: usize = 128 * 1024;
-/// The longest time the system tries to deliver what a peer does not take.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
-/// Pause after an error that is the machine's and not the peer's, such as too many open files.
-const BREATH: Duration = Duration::from_millis(100);
+/// How long the system waits for a peer to acknowledge data.
+const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(60);
+/// Pause after an error of this machine, such as too many open files.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// The longest head of a request, in bytes.
 const HEAD_MAX_BYTES: usize = 32 * 1024;
 const HEADERS_MAX: usize = 64;
 
-/// Opens the listening socket. What is set here, accepted sockets inherit.
+/// Opens the listening socket. Accepted sockets inherit its options.
 ///
 /// # Errors
 /// If the address is in use or cannot be listened on.
 pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
-        // `::` hears IPv4 as well, whatever the system's default is.
+        // `::` accepts IPv4 as well, whatever the system's default is.
         socket.set_only_v6(false)?;
     }
-    // A server that comes back must not wait for the last packets of the one before.
+    // A restarted server must not wait for the last packets of the previous one.
     socket.set_reuse_address(true)?;
-    // Broadcasts follow each other: without this the second one waits for the acknowledgement of the first, 40 ms.
+    // Without this a second broadcast would wait up to 40 ms for the acknowledgement of the first.
     socket.set_tcp_nodelay(true)?;
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     #[cfg(target_os = "linux")]
-    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT))?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
 }
 
-/// Accepts connections and serves them until the door is shut.
+/// Accepts and serves connections until shutdown.
 ///
-/// warp's own server has no deadline for the head of a request, so a client that sends none would hold its connection
-/// for ever. Hence this loop, over warp's routes.
+/// warp's own server has no deadline for request headers, so a client that sends none would hold its connection for ever.
 pub(super) async fn accept(listener: TcpListener, tls: Option<Arc<Tls>>, middleware: Middleware) {
     let mut shutdown = middleware.state().shutdown();
     loop {
@@ -73,75 +72,75 @@ pub(super) async fn accept(listener: TcpListener, tls: Option<Arc<Tls>>, middlew
             () = shutdown.refusing() => return,
         };
         match accepted {
-            Ok((stream, peer)) => match place(&middleware, peer) {
-                Ok(place) => {
-                    tokio::spawn(welcome(stream, peer, tls.clone(), middleware.clone(), place));
+            Ok((stream, peer)) => match permit(&middleware, peer) {
+                Ok(permit) => {
+                    tokio::spawn(serve(stream, peer, tls.clone(), middleware.clone(), permit));
                 }
-                // Closing is the answer: whoever floods us is not worth a page.
-                Err(full) => {
-                    middleware.state().services.metrics.sockets_refused.with(full.name()).inc();
-                    log::debug!("a connection was refused: {full}");
+                // Closing is answer enough for a flood.
+                Err(limit) => {
+                    middleware.state().services.metrics.sockets_refused.with(limit.into()).inc();
+                    log::debug!("a connection was refused: {limit}");
                 }
             },
-            Err(error) if is_the_peers(&error) => {}
+            Err(error) if is_peer_error(&error) => {}
             Err(error) => {
                 log::warn!("no connection can be accepted: {error}");
-                tokio::time::sleep(BREATH).await;
+                tokio::time::sleep(RETRY_AFTER).await;
             }
         }
     }
 }
 
-/// A place for the connection. A trusted proxy brings many clients; those are counted when their sockets open.
-fn place(middleware: &Middleware, peer: SocketAddr) -> Result<ConnectionPermit, LimitReached> {
+/// A permit for the connection. A trusted proxy brings many clients, which are counted when their sockets open.
+fn permit(middleware: &Middleware, peer: SocketAddr) -> Result<ConnectionPermit, LimitReached> {
     let state = middleware.state();
     let is_proxy = state.options.trusted_proxies.iter().any(|network| network.contains(peer.ip()));
-    if is_proxy { state.connections.take_for_many() } else { state.connections.take(peer.ip()) }
+    if is_proxy { state.connections.acquire_for_proxy() } else { state.connections.acquire(peer.ip()) }
 }
 
-/// Whether the connection failed before it was accepted; the next one is not worse for it.
-fn is_the_peers(error: &io::Error) -> bool {
+/// Whether only this connection failed, before it was accepted.
+fn is_peer_error(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
     )
 }
 
-/// Serves one connection until it ends or becomes a WebSocket. It holds its place from the first moment on.
-async fn welcome(
+/// Serves one connection until it ends or becomes a WebSocket. It holds its permit from the start.
+async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<Arc<Tls>>,
     middleware: Middleware,
-    place: ConnectionPermit,
+    permit: ConnectionPermit,
 ) {
     let address = peer;
     match tls {
-        None => converse(Transport::Plain(stream), Peer { address, is_secure: false }, middleware).await,
-        Some(tls) => match shake_hands(stream, &tls, &middleware).await {
-            Some(Greeting::Tls(stream)) => {
-                converse(Transport::Secure(stream), Peer { address, is_secure: true }, middleware).await;
+        None => serve_requests(Transport::Plain(stream), Peer { address, is_secure: false }, middleware).await,
+        Some(tls) => match handshake(stream, &tls, &middleware).await {
+            Some(Accepted::Tls(stream)) => {
+                serve_requests(Transport::Secure(stream), Peer { address, is_secure: true }, middleware).await;
             }
-            Some(Greeting::Plain(stream)) => send_to_https(stream, &middleware).await,
+            Some(Accepted::Plain(stream)) => send_to_https(stream, &middleware).await,
             None => {}
         },
     }
-    drop(place);
+    drop(permit);
 }
 
-/// Finds out what somebody speaks; `None` if it is nothing, or takes too long.
-async fn shake_hands(stream: TcpStream, tls: &Tls, middleware: &Middleware) -> Option<Greeting> {
+/// Performs the TLS handshake; `None` if it fails or takes too long.
+async fn handshake(stream: TcpStream, tls: &Tls, middleware: &Middleware) -> Option<Accepted> {
     let state = middleware.state();
     let mut shutdown = state.shutdown();
-    // On the heap, so that a connection does not go on holding what only the handshake needs.
-    let greeting = Box::pin(timeout(state.options.header_timeout, tls.greet(stream)));
-    let greeting = tokio::select! {
-        greeting = greeting => greeting,
+    // On the heap, so that a connection does not keep the memory of its handshake.
+    let accepted = Box::pin(timeout(state.options.header_timeout, tls.accept(stream)));
+    let accepted = tokio::select! {
+        accepted = accepted => accepted,
         () = shutdown.refusing() => return None,
     };
-    let (outcome, greeting) = match greeting {
-        Ok(Ok(greeting @ Greeting::Tls(_))) => ("accepted", Some(greeting)),
-        Ok(Ok(greeting @ Greeting::Plain(_))) => ("plain", Some(greeting)),
+    let (outcome, accepted) = match accepted {
+        Ok(Ok(accepted @ Accepted::Tls(_))) => ("accepted", Some(accepted)),
+        Ok(Ok(accepted @ Accepted::Plain(_))) => ("plain", Some(accepted)),
         Ok(Err(error)) => {
             log::debug!("no handshake: {error}");
             ("failed", None)
@@ -149,11 +148,11 @@ async fn shake_hands(stream: TcpStream, tls: &Tls, middleware: &Middleware) -> O
         Err(_) => ("late", None),
     };
     state.services.metrics.tls_handshakes.with(outcome).inc();
-    greeting
+    accepted
 }
 
 /// Serves requests one after the other.
-async fn converse(stream: Transport, peer: Peer, middleware: Middleware) {
+async fn serve_requests(stream: Transport, peer: Peer, middleware: Middleware) {
     let mut shutdown = middleware.state().shutdown();
     let connection = http1(&middleware)
         .serve_connection(TokioIo::new(stream), service_fn(|request| middleware.clone().answer(peer, request)))
@@ -162,7 +161,7 @@ async fn converse(stream: Transport, peer: Peer, middleware: Middleware) {
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = shutdown.refusing() => {
-            // The request under way is answered, and no other.
+            // Answers the request under way and no other.
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -172,7 +171,7 @@ async fn converse(stream: Transport, peer: Peer, middleware: Middleware) {
     }
 }
 
-/// Answers a request that came unencrypted to a port of TLS: with the address it should have been sent to.
+/// Answers an unencrypted request to a TLS port with its https address.
 async fn send_to_https(stream: TcpStream, middleware: &Middleware) {
     let answer = service_fn(async |request| Ok::<_, Infallible>(to_https(request)));
     let connection = http1(middleware).keep_alive(false).serve_connection(TokioIo::new(stream), answer);
@@ -195,7 +194,7 @@ fn to_https(mut request: Request<Incoming>) -> Response {
     response
 }
 
-/// How requests are read, whoever sends them.
+/// How requests are read.
 fn http1(middleware: &Middleware) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder

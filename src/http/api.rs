@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-use super::RequestContext;
+use super::context::RequestContext;
 use super::ops::answer;
 use crate::protocol::server_message::RoomSummary;
 

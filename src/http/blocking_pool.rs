@@ -1,34 +1,35 @@
-//! Reading what is on disk, for whoever asks.
+//! Work that may wait for a disk.
 
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, spawn_blocking};
 
-/// Threads that may wait for a disk: fewer than there are, or a slow one would hold up whoever asks how the server is.
+/// Bounds work that may wait for a disk, so that a slow disk cannot take the blocking threads that health checks need.
 #[derive(Debug)]
 pub(super) struct BlockingPool(Arc<Semaphore>);
 
-/// How many read at once. Others wait for their turn.
-const AT_ONCE: usize = 8;
+/// How many calls run at once. Others wait for a permit.
+const PERMITS: usize = 8;
 
 impl BlockingPool {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(AT_ONCE)))
+        Self(Arc::new(Semaphore::new(PERMITS)))
     }
 
-    /// Reads when it has its turn. The turn goes with the thread: who hangs up meanwhile gives none back.
+    /// Runs `read` once there is a permit. The permit belongs to the thread: a cancelled request does not release it while
+    /// its read goes on.
     ///
     /// # Errors
-    /// [`JoinError`] if it has panicked.
+    /// [`JoinError`] if `read` has panicked.
     pub(super) async fn run<T: Send + 'static>(
         &self,
         read: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, JoinError> {
-        // Refused only when the semaphore is closed, which nobody does.
-        let turn = Arc::clone(&self.0).acquire_owned().await.ok();
+        // It fails only for a closed semaphore, and this one stays open.
+        let permit = Arc::clone(&self.0).acquire_owned().await.ok();
         let read = move || {
-            let _turn = turn;
+            let _permit = permit;
             read()
         };
         spawn_blocking(read).await
@@ -44,12 +45,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn who_hangs_up_gives_no_turn_back_while_his_read_goes_on() {
+    async fn a_cancelled_request_keeps_its_permit_while_its_read_goes_on() {
         let blocking = Arc::new(BlockingPool::new());
         // The disk hangs until the sender is gone.
         let (disk, hangs) = sync_channel::<()>(0);
         let hangs = Arc::new(std::sync::Mutex::new(hangs));
-        for _ in 0..AT_ONCE {
+        for _ in 0..PERMITS {
             let (blocking, hangs) = (Arc::clone(&blocking), Arc::clone(&hangs));
             let context =
                 tokio::spawn(async move { blocking.run(move || hangs.lock().unwrap().recv().is_err()).await });
@@ -59,13 +60,13 @@ mod tests {
         }
         assert_eq!(blocking.0.available_permits(), 0);
         drop(disk);
-        assert!(blocking.run(|| true).await.unwrap(), "and the turns come back with the threads");
+        assert!(blocking.run(|| true).await.unwrap(), "the permits return with the threads");
     }
 
     #[tokio::test]
-    async fn a_read_that_panics_gives_its_turn_back() {
+    async fn a_read_that_panics_releases_its_permit() {
         let blocking = BlockingPool::new();
         assert!(blocking.run(|| panic!("on purpose")).await.unwrap_err().is_panic());
-        assert_eq!(blocking.0.available_permits(), AT_ONCE);
+        assert_eq!(blocking.0.available_permits(), PERMITS);
     }
 }

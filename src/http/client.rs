@@ -13,19 +13,19 @@ pub(super) struct Peer {
     pub(super) is_secure: bool,
 }
 
-/// Who asks: the other end of the connection or, behind a trusted proxy, whom that proxy speaks for.
+/// The client of a request: the other end of the connection or, behind a trusted proxy, the client of that proxy.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     /// The client's own address.
     pub(super) address: IpAddr,
     /// Whether it came by https.
     pub(super) secure: bool,
-    /// The hosts under which it may have asked: the one of the request, and the one a trusted proxy passes on.
+    /// The hosts the request may be for: that of the request, and that forwarded by a trusted proxy.
     hosts: [Option<Box<str>>; 2],
 }
 
 impl Client {
-    /// Reads the headers of a request that came from `peer`. Forwarded ones count only if the peer is trusted.
+    /// Reads the headers of a request from `peer`. Forwarded headers count only if the peer is trusted.
     pub(super) fn of(peer: Peer, headers: &HeaderMap, trusted: &[Network]) -> Self {
         let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
         let Peer { address: peer, is_secure } = peer;
@@ -34,8 +34,8 @@ impl Client {
         if !is_trusted(peer) {
             return Self { address: peer, secure: is_secure, hosts: [host, None] };
         }
-        // Each proxy adds the address it was asked from on the right: the first one from there that is not ours is
-        // the client. What stands left of it was written by the client himself.
+        // Each proxy appends its client's address on the right. The first untrusted address from the right is the client;
+        // everything left of it was written by the client.
         let mut address = peer;
         for hop in list(headers, "x-forwarded-for").rev() {
             let Some(hop) = parse_hop(hop) else { break };
@@ -63,7 +63,7 @@ impl Client {
             (None, None) => return false,
         };
         if self.secure && default_port != ":443" {
-            // What was sent unencrypted may have been changed on its way, so it is not a page of ours.
+            // A page sent unencrypted may have been changed on the way, so it does not count as ours.
             return false;
         }
         let bare = |host: &str| host.strip_suffix(default_port).unwrap_or(host).to_ascii_lowercase();
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn only_trusted_proxies_are_believed() {
+    fn only_trusted_proxies_count() {
         assert_eq!(address("192.0.2.1", "198.51.100.7"), "192.0.2.1");
         assert_eq!(address("10.0.0.1", "198.51.100.7"), "198.51.100.7");
         assert_eq!(address("::1", "[2001:db8::7]:4711"), "2001:db8::7");
@@ -116,18 +116,18 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_wrote_himself_does_not_count() {
+    fn addresses_written_by_the_client_do_not_count() {
         assert_eq!(address("10.0.0.1", "203.0.113.5, 198.51.100.7"), "198.51.100.7");
         assert_eq!(address("10.0.0.1", "203.0.113.5, 198.51.100.7, 10.9.9.9"), "198.51.100.7");
         assert_eq!(address("10.0.0.1", "203.0.113.5, nonsense"), "10.0.0.1");
-        assert_eq!(address("10.0.0.1", "10.1.1.1"), "10.1.1.1", "the farthest of ours");
+        assert_eq!(address("10.0.0.1", "10.1.1.1"), "10.1.1.1", "the farthest trusted one");
         assert_eq!(address("10.0.0.1", ""), "10.0.0.1");
         let lines = client("10.0.0.1", &[("x-forwarded-for", "203.0.113.5"), ("x-forwarded-for", "198.51.100.7")]);
         assert_eq!(lines.address.to_string(), "198.51.100.7");
     }
 
     #[test]
-    fn https_is_what_a_trusted_proxy_says() {
+    fn only_a_trusted_proxy_can_say_https() {
         assert!(client("10.0.0.1", &[("x-forwarded-proto", "https")]).secure);
         assert!(!client("10.0.0.1", &[("x-forwarded-proto", "http")]).secure);
         assert!(!client("192.0.2.1", &[("x-forwarded-proto", "https")]).secure);
@@ -137,9 +137,9 @@ mod tests {
             Client::of(peer, headers, &["10.0.0.1".parse().unwrap()])
         };
         assert!(encrypted(&HeaderMap::new()).secure, "by the connection itself");
-        let said =
+        let forwarded =
             HeaderMap::from_iter([(HeaderName::from_static("x-forwarded-proto"), HeaderValue::from_static("http"))]);
-        assert!(!encrypted(&said).secure, "the client's own connection was not");
+        assert!(!encrypted(&forwarded).secure, "the client's own connection was not");
     }
 
     #[test]
@@ -165,7 +165,7 @@ mod tests {
         }
         let forwarded = [("host", "127.0.0.1:8000"), ("x-forwarded-host", "liap.example")];
         assert!(may("10.0.0.1", &forwarded, "https://liap.example"));
-        assert!(!may("192.0.2.1", &forwarded, "https://liap.example"), "from nobody we trust");
+        assert!(!may("192.0.2.1", &forwarded, "https://liap.example"), "not from a trusted proxy");
         assert!(!may("192.0.2.1", &[], "http://liap.example"), "no host at all");
     }
 }

@@ -13,63 +13,63 @@ use crate::limit::Quota;
 /// Why a request is refused. Answered as `application/problem+json` (RFC 9457); the text is its `detail`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum HttpError {
-    /// Nothing is there.
+    /// Nothing is at this path.
     #[error("there is nothing here")]
     NotFound,
-    /// Something is there, but not for this method.
+    /// The path can only be read.
     #[error("this can only be read: use GET or HEAD")]
     ReadOnly,
-    /// Something is there, but only for these methods.
+    /// The path takes these methods only.
     #[error("this cannot be done here: use {0}")]
     WrongMethod(String),
-    /// The request's body is longer than anything there is to say.
+    /// The body is longer than any valid one.
     #[error("the body is too large")]
     TooLarge,
-    /// An administrator must show a token.
+    /// The request needs the administrator's token.
     #[error("this needs the administrator's token: Authorization: Bearer TOKEN")]
     NoToken,
-    /// It is not the right one.
+    /// The token is wrong.
     #[error("this is not the administrator's token")]
     WrongToken,
-    /// It was not the right one too often.
+    /// The address has sent too many wrong tokens.
     #[error("too many wrong tokens from this address")]
     TooManyTokens {
-        /// How long until the next one is looked at.
+        /// How long until the next token is checked.
         retry_after: Duration,
     },
-    /// No place for another administrator who follows the events.
+    /// The bound of event streams is reached.
     #[error("too many follow the events already")]
     TooManyFollowers,
-    /// The request's parameters make no sense.
+    /// The request or one of its parameters is invalid.
     #[error("{0}")]
     BadRequest(&'static str),
-    /// The request would open a WebSocket, but does not ask for one of the version there is.
+    /// The path is a WebSocket, and the request does not ask for an upgrade to version 13.
     #[error("this is a WebSocket: ask for an upgrade to version 13 of its protocol")]
     NotAnUpgrade,
-    /// A page of a foreign origin wants to open a socket here.
+    /// Pages of this origin may not open sockets here.
     #[error("pages of this origin may not open sockets here")]
     ForeignOrigin,
-    /// Too much from one address.
+    /// The address is over its rate limit.
     #[error("too many requests from this address")]
     TooMany {
-        /// The limit that is met.
+        /// The limit.
         quota: Quota,
         /// How long until the same would be allowed.
         retry_after: Duration,
     },
-    /// No place for another socket.
+    /// The bound of connections is reached.
     #[error(transparent)]
     LimitReached(#[from] LimitReached),
     /// The room is on another server.
     #[error("this room is on another server; the reverse proxy should have asked that one")]
     Elsewhere {
-        /// Whether that one is alive.
+        /// Whether that server is alive.
         is_alive: bool,
     },
     /// The server stops, or has not finished starting.
     #[error("the server is not ready")]
     NotReady,
-    /// Our own fault.
+    /// An error of the server.
     #[error("something went wrong here")]
     Internal,
 }
@@ -87,7 +87,7 @@ impl HttpError {
             Self::ForeignOrigin => StatusCode::FORBIDDEN,
             Self::TooMany { .. } | Self::LimitReached(LimitReached::ForAddress) => StatusCode::TOO_MANY_REQUESTS,
             Self::Elsewhere { is_alive: true } => StatusCode::MISDIRECTED_REQUEST,
-            Self::LimitReached(LimitReached::InAll)
+            Self::LimitReached(LimitReached::Total)
             | Self::Elsewhere { is_alive: false }
             | Self::NotReady
             | Self::TooManyFollowers => StatusCode::SERVICE_UNAVAILABLE,
@@ -97,58 +97,42 @@ impl HttpError {
 
     /// The answer to the request.
     pub(super) fn response(&self) -> Response {
-        let mut response = problem(self.status(), &self.to_string());
-        let mut set = |name: HeaderName, value: HeaderValue| response.headers_mut().insert(name, value);
-        match self {
-            Self::ReadOnly => {
-                set(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            }
-            Self::WrongMethod(allowed) => {
-                if let Ok(allowed) = HeaderValue::try_from(allowed) {
-                    set(ALLOW, allowed);
-                }
-            }
-            Self::NoToken => {
-                set(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"liap\""));
-            }
-            Self::WrongToken => {
-                set(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"liap\", error=\"invalid_token\""));
-            }
-            Self::TooManyTokens { retry_after } => {
-                set(RETRY_AFTER, ceil_seconds(*retry_after).into());
-            }
-            Self::NotAnUpgrade => {
-                set(UPGRADE, HeaderValue::from_static("websocket"));
-                set(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-            }
+        let seconds = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
+        let headers: Vec<(HeaderName, String)> = match self {
+            Self::ReadOnly => vec![(ALLOW, "GET, HEAD".to_owned())],
+            Self::WrongMethod(allowed) => vec![(ALLOW, allowed.clone())],
+            Self::NoToken => vec![(WWW_AUTHENTICATE, "Bearer realm=\"liap\"".to_owned())],
+            Self::WrongToken => vec![(WWW_AUTHENTICATE, "Bearer realm=\"liap\", error=\"invalid_token\"".to_owned())],
+            Self::TooManyTokens { retry_after } => vec![(RETRY_AFTER, seconds(*retry_after).to_string())],
+            Self::NotAnUpgrade => vec![(UPGRADE, "websocket".to_owned()), (SEC_WEBSOCKET_VERSION, "13".to_owned())],
             Self::TooMany { quota, retry_after } => {
-                let seconds = ceil_seconds(*retry_after);
-                set(RETRY_AFTER, seconds.into());
-                // What is left is nothing: that is why.
-                if let Ok(value) = HeaderValue::try_from(format!("\"default\";r=0;t={seconds}")) {
-                    set(HeaderName::from_static("ratelimit"), value);
-                }
-                let policy = format!("\"default\";q={};w={}", quota.burst, quota.window.as_secs());
-                if let Ok(value) = HeaderValue::try_from(policy) {
-                    set(HeaderName::from_static("ratelimit-policy"), value);
-                }
+                let (seconds, window) = (seconds(*retry_after), quota.window.as_secs());
+                vec![
+                    (RETRY_AFTER, seconds.to_string()),
+                    // Nothing is left of the quota: that is why the request is refused.
+                    (HeaderName::from_static("ratelimit"), format!("\"default\";r=0;t={seconds}")),
+                    (HeaderName::from_static("ratelimit-policy"), format!("\"default\";q={};w={window}", quota.burst)),
+                ]
             }
             Self::LimitReached(_) | Self::Elsewhere { is_alive: false } | Self::NotReady | Self::TooManyFollowers => {
-                set(RETRY_AFTER, HeaderValue::from_static("5"));
+                vec![(RETRY_AFTER, "5".to_owned())]
             }
             Self::NotFound
             | Self::TooLarge
             | Self::BadRequest(_)
             | Self::ForeignOrigin
             | Self::Elsewhere { is_alive: true }
-            | Self::Internal => {}
+            | Self::Internal => Vec::new(),
+        };
+        let mut response = problem(self.status(), &self.to_string());
+        for (name, value) in headers {
+            // All values are plain ASCII.
+            if let Ok(value) = HeaderValue::try_from(value) {
+                response.headers_mut().insert(name, value);
+            }
         }
         response
     }
-}
-
-fn ceil_seconds(time: Duration) -> u64 {
-    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 /// An answer in the form of RFC 9457.
@@ -161,7 +145,7 @@ pub(super) fn problem(status: StatusCode, detail: &str) -> Response {
     response
 }
 
-/// Turns what no route wanted into an answer.
+/// Answers a request that no route has accepted.
 pub(super) async fn recover(rejection: Rejection) -> Result<Response, Infallible> {
     let refusal = if rejection.is_not_found() {
         HttpError::NotFound
@@ -186,7 +170,7 @@ mod tests {
     use std::num::NonZeroU32;
 
     #[test]
-    fn too_many_says_when_to_come_back() {
+    fn too_many_says_when_to_retry() {
         let quota = Quota { burst: NonZeroU32::new(600).unwrap(), window: Duration::from_secs(60) };
         let response = HttpError::TooMany { quota, retry_after: Duration::from_millis(1_200) }.response();
         assert_eq!(response.status(), 429);
@@ -197,7 +181,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_rejection_has_a_status_of_its_own() {
+    async fn a_rejection_gets_its_own_status() {
         assert_eq!(recover(reject::not_found()).await.unwrap().status(), 404);
     }
 }

@@ -1,4 +1,4 @@
-//! Completed games as JSON: found, read whole, told as events, and summed up by player.
+//! Completed games as JSON: search, whole games, events, and totals by player.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use warp::http::StatusCode;
 use warp::reply::Response;
 
-use super::RequestContext;
+use super::context::RequestContext;
 use super::error::HttpError;
 use super::ops::answer;
 use crate::archive::{
@@ -41,7 +41,7 @@ pub(super) async fn find(parameters: Parameters, context: RequestContext) -> Res
     .await
 }
 
-/// `GET /api/games/{id}`: the whole game, dealt and played again from its record.
+/// `GET /api/games/{id}`: the whole game, replayed from its record.
 pub(super) async fn game(id: String, context: RequestContext) -> Response {
     read(context, Cost::Ordinary, move |archive| Ok(whole(archive, &id)?.map(|game| json!(game)))).await
 }
@@ -57,9 +57,9 @@ pub(super) async fn events(id: String, context: RequestContext) -> Response {
     .await
 }
 
-/// `GET /api/players/{name}`: what somebody has done in the games kept.
+/// `GET /api/players/{name}`: a player's totals in the archived games.
 pub(super) async fn player(name: String, context: RequestContext) -> Response {
-    // A path's parts come as they were sent.
+    // Segments of a path are not decoded yet.
     let Ok(name) = percent_decode_str(&name).decode_utf8().map(String::from) else {
         return HttpError::NotFound.response();
     };
@@ -79,7 +79,7 @@ pub(super) async fn player(name: String, context: RequestContext) -> Response {
     .await
 }
 
-/// `GET /api/leaderboard`: the best players, by what they are rated at least.
+/// `GET /api/leaderboard`: the best players, by the lower bound of their rating.
 pub(super) async fn leaderboard(context: RequestContext) -> Response {
     read(context, Cost::Query, |archive| {
         let leaders = archive.leaders(LEADERS);
@@ -89,11 +89,11 @@ pub(super) async fn leaderboard(context: RequestContext) -> Response {
     .await
 }
 
-/// Reads the archive, and answers with what was found.
+/// Reads the archive and answers with the result.
 async fn read(
     context: RequestContext,
     cost: Cost,
-    look: impl FnOnce(&Archive) -> Result<Option<Value>, ReadError> + Send + 'static,
+    query: impl FnOnce(&Archive) -> Result<Option<Value>, ReadError> + Send + 'static,
 ) -> Response {
     let Some(archive) = context.state.services.archive.clone() else {
         return HttpError::NotFound.response();
@@ -103,11 +103,11 @@ async fn read(
     {
         return refusal.response();
     }
-    let look = move || {
+    let read = move || {
         archive.catch_up();
-        look(&archive)
+        query(&archive)
     };
-    match context.state.blocking.run(look).await {
+    match context.state.blocking.run(read).await {
         Ok(Ok(Some(found))) => answer(StatusCode::OK, &found),
         Ok(Ok(None)) => HttpError::NotFound.response(),
         Ok(Err(error)) => {
@@ -136,7 +136,7 @@ fn read_query(parameters: &Parameters) -> Result<(Query, NonZeroUsize), HttpErro
             "to" => query.to_ms = Some(time_until(value).ok_or(NO_TIME)?),
             "cursor" => {
                 let id = value.parse::<GameId>();
-                query.before = Some(id.map_err(|_| HttpError::BadRequest("cursor is not one that was given out"))?);
+                query.before = Some(id.map_err(|_| HttpError::BadRequest("cursor is not one from an earlier answer"))?);
             }
             "limit" => {
                 let number = value.parse().ok().filter(|number| (1..=PAGE_GAMES_MAX).contains(number));

@@ -18,20 +18,20 @@ pub(super) const COMPATIBLE_POLICY: HeaderValue = HeaderValue::from_static(
      object-src 'none'; base-uri 'self'; frame-ancestors 'none'",
 );
 
-/// What is neither page nor client renders nothing.
+/// Answers that are not pages render nothing.
 const BARE_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");
 
-/// A game needs no device of its player's.
+/// The game needs no devices.
 const NO_DEVICES: &str = "accelerometer=(), bluetooth=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), \
                           hid=(), magnetometer=(), microphone=(), midi=(), payment=(), serial=(), usb=()";
 
-/// Whoever came by https shall do so for half a year, also where somebody in between would rather have it otherwise.
+/// Browsers that came by https use it for half a year, whatever a proxy in between wants.
 const HTTPS_ONLY: HeaderValue = HeaderValue::from_static("max-age=15552000");
 
-/// Nobody between us and the browser may keep an answer that does not say so.
+/// Caches may keep only answers that allow it.
 const NOT_KEPT: HeaderValue = HeaderValue::from_static("no-store");
 
-/// Sets what every answer carries. A route's own policies stay.
+/// Sets the headers of every answer. A route's own policies stay.
 pub(super) fn protect(headers: &mut HeaderMap, is_secure: bool) {
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(BARE_POLICY);
     headers.entry(CACHE_CONTROL).or_insert(NOT_KEPT);

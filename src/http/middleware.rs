@@ -22,8 +22,7 @@ use crate::directory::Location;
 use crate::limit::{Cost, Kind};
 use crate::observe::CorrelationId;
 
-/// What every request passes on its way to the routes: who asks, how often, under which path, and what every answer
-/// carries.
+/// What every request passes before the routes: client address, rate limit and base path; and the headers of every answer.
 #[derive(Clone)]
 pub(super) struct Middleware {
     state: Arc<AppState>,
@@ -51,10 +50,10 @@ impl Middleware {
         let client = Client::of(peer, request.headers(), &self.state.options.trusted_proxies);
         let is_secure = client.secure;
         let (part, mut response) = match target {
-            Ok(()) => id.clone().scope(Box::pin(unless_it_panics(self.route(client, request)))).await,
+            Ok(()) => id.clone().scope(Box::pin(catch_panic(self.route(client, request)))).await,
             Err(refusal) => {
                 let mut response = refusal.response();
-                // What seems to follow it may be a part of it.
+                // The bytes after this request may belong to it.
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 ("other", response)
             }
@@ -82,8 +81,8 @@ impl Middleware {
             *request.uri_mut() = path;
         }
         let part = part(request.uri().path());
-        // Sockets have a limit of their own, as have wrong tokens of administrators; who asks after our health must never be
-        // sent away; and a school behind one address may load our page thirty times at once, each time with all its files.
+        // Sockets and wrong tokens of administrators have limits of their own. Health checks are never limited. And a school
+        // behind one address may load our page thirty times at once, with all its files.
         let is_file_of_ours = options.static_dir.is_none() && request.uri().path().starts_with("/assets/");
         let is_free = matches!(part, "socket" | "health" | "admin") || is_file_of_ours;
         if !is_free && let Err(refusal) = self.state.admit(Kind::Http, client.address, Cost::Ordinary).await {
@@ -99,24 +98,24 @@ impl Middleware {
         }
     }
 
-    /// Where the page of a room is that is on another server with an address of its own.
+    /// The address of a room's page on another server, if that server has its own address.
     fn elsewhere(&self, path: &str) -> Option<String> {
-        let (place, id) = path.strip_prefix('/')?.split_once('/')?;
-        let id = id.parse().ok().filter(|_| matches!(place, "room" | "game"))?;
+        let (page, id) = path.strip_prefix('/')?.split_once('/')?;
+        let id = id.parse().ok().filter(|_| matches!(page, "room" | "game"))?;
         match self.state.services.directory.location(id) {
-            Location::Elsewhere { url: Some(url), .. } => Some(format!("{url}/{place}/{id}")),
+            Location::Elsewhere { url: Some(url), .. } => Some(format!("{url}/{page}/{id}")),
             Location::Elsewhere { url: None, .. } | Location::Here => None,
         }
     }
 }
 
-/// The answer of a handler, or that of a server error if the handler panics. The log counts the panic and tells where it was.
-async fn unless_it_panics(answer: impl Future<Output = (&'static str, Response)>) -> (&'static str, Response) {
-    // What a handler shares with others is behind locks that do not care whether their last owner panicked.
+/// A handler's answer, or a server error if the handler panics. The panic hook has logged where it was.
+async fn catch_panic(answer: impl Future<Output = (&'static str, Response)>) -> (&'static str, Response) {
+    // Handlers share state only behind locks that ignore poisoning.
     AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| ("other", HttpError::Internal.response()))
 }
 
-/// An answer that sends the browser elsewhere.
+/// A redirect.
 pub(super) fn redirect(status: StatusCode, to: &str) -> Response {
     let mut response = Response::default();
     *response.status_mut() = status;
@@ -128,11 +127,11 @@ pub(super) fn redirect(status: StatusCode, to: &str) -> Response {
 }
 
 enum Stripped {
-    /// The path did not begin with the base path: the proxy has taken it off already.
+    /// The path does not begin with the base path: the proxy has removed it.
     Not,
-    /// The path behind the base path.
+    /// The path after the base path.
     To(Uri),
-    /// Nothing but the base path itself, without the slash that relative addresses need.
+    /// The base path itself, without the slash that relative addresses need.
     Bare,
 }
 
@@ -149,7 +148,7 @@ fn strip(base: &str, uri: &Uri) -> Stripped {
     }
 }
 
-/// The part of the door a path belongs to, by its name in the metrics.
+/// The part of the server that a path belongs to, by its name in the metrics.
 fn part(path: &str) -> &'static str {
     let (first, rest) = path.strip_prefix('/').unwrap_or(path).split_once('/').unwrap_or((path, ""));
     match (first.trim_start_matches('/'), rest) {
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_base_path_is_taken_off_if_the_proxy_has_left_it() {
+    fn the_base_path_is_stripped_if_the_proxy_has_left_it() {
         assert_eq!(stripped("/liap", "/liap/api/rooms?x=1").as_deref(), Some("/api/rooms?x=1"));
         assert_eq!(stripped("/liap", "/liap/").as_deref(), Some("/"));
         assert_eq!(stripped("/liap", "/liap").as_deref(), Some("bare"));
@@ -197,8 +196,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_handler_that_panics_is_answered_for() {
-        let (part, response) = unless_it_panics(async { panic!("on purpose") }).await;
+    async fn a_handler_that_panics_answers_with_a_server_error() {
+        let (part, response) = catch_panic(async { panic!("on purpose") }).await;
         assert_eq!((part, response.status()), ("other", StatusCode::INTERNAL_SERVER_ERROR));
     }
 

@@ -1,18 +1,22 @@
-//! The door: one listener for the page, the interface of JSON, and WebSockets.
+//! The HTTP server: one listener for the page, the HTTP API, and WebSockets.
 //!
-//! A connection is accepted in `accept.rs`, each request passes `middleware.rs` and finds its route in the table below. What
-//! becomes a WebSocket is checked in `upgrade.rs` and lives in `socket.rs`.
+//! `accept.rs` accepts connections. Each request passes `middleware.rs` and is routed by the table below. `upgrade.rs`
+//! checks requests for WebSockets, and `socket.rs` serves the sockets.
 
 mod accept;
 mod admin;
+mod admin_auth;
 mod api;
 mod api_docs;
 mod blocking_pool;
 mod client;
 mod connection_limit;
+mod context;
 mod error;
 mod games;
 mod headers;
+mod link;
+mod lobby_socket;
 mod middleware;
 mod ops;
 mod options;
@@ -20,10 +24,12 @@ mod outgoing;
 mod page;
 mod scrape;
 mod session;
+mod shutdown;
 mod socket;
 mod socket_limits;
 mod state;
 mod static_dir;
+mod table_socket;
 mod target;
 mod tls;
 mod transport;
@@ -34,13 +40,12 @@ use std::sync::Arc;
 use hyper::upgrade::OnUpgrade;
 use tokio::net::TcpListener;
 use warp::filters::BoxedFilter;
-use warp::http::HeaderMap;
 use warp::path::tail;
 use warp::reply::Response;
 use warp::{Filter, any, path};
 
 pub use accept::listen;
-pub use admin::AdminAuth;
+pub use admin_auth::AdminAuth;
 pub use connection_limit::ConnectionLimit;
 pub use options::{BasePath, Network, NotABasePath, NotANetwork, NotAnOrigin, Options, Origin, Secret};
 pub use scrape::serve_metrics;
@@ -49,15 +54,14 @@ pub use static_dir::StaticDirError;
 pub use tls::{Identity, Tls, TlsError};
 
 use api_docs::ApiDocs;
-use client::Client;
+use context::RequestContext;
 use middleware::Middleware;
 use static_dir::StaticDir;
 
-/// Serves whoever comes, until the door is shut; with TLS, if there is a certificate. What becomes a WebSocket leaves for the
-/// runtime of the door.
+/// Serves connections until shutdown, with TLS if there is a certificate. WebSockets run on the runtime of `state`.
 ///
 /// # Errors
-/// [`StaticDirError`] if another web client is to be served and is not there.
+/// [`StaticDirError`] if another web client is configured and cannot be served.
 pub fn serve(
     listener: TcpListener,
     tls: Option<Arc<Tls>>,
@@ -68,19 +72,19 @@ pub fn serve(
     Ok(accept::accept(listener, tls, Middleware::new(state, routes)))
 }
 
-/// The table of all routes. The first that fits answers.
+/// The table of all routes. The first match answers.
 #[rustfmt::skip]
 fn routes(state: &Arc<AppState>, static_dir: Option<Arc<StaticDir>>) -> BoxedFilter<(Response,)> {
     let get = warp::get().or(warp::head()).unify();
-    let context = context(state);
+    let context = RequestContext::filter(state);
     let api_docs = Arc::new(ApiDocs::new(&state.options.base_path));
     let api_docs = any().map(move || Arc::clone(&api_docs));
 
     let mut table = vec![
-        // Where the game is played: `/ws/lobby`, and `/ws/{id}` for each room.
+        // The game: `/ws/lobby`, and `/ws/{id}` for each room.
         path!("ws" / String).and(warp::get()).and(warp::ext::optional::<OnUpgrade>()).and(context.clone())
             .then(upgrade::upgrade).boxed(),
-        // What programs ask for.
+        // For programs.
         path!("api" / "rooms").and(get).and(context.clone()).map(api::rooms).boxed(),
         path!("api" / "games").and(get).and(warp::query()).and(context.clone()).then(games::find).boxed(),
         path!("api" / "games" / String).and(get).and(context.clone()).then(games::game).boxed(),
@@ -89,18 +93,18 @@ fn routes(state: &Arc<AppState>, static_dir: Option<Arc<StaticDir>>) -> BoxedFil
         path!("api" / "leaderboard").and(get).and(context.clone()).then(games::leaderboard).boxed(),
         path!("openapi.json").and(get).and(api_docs.clone()).and(context.clone()).map(api_docs::http).boxed(),
         path!("asyncapi.json").and(get).and(api_docs).and(context.clone()).map(api_docs::sockets).boxed(),
-        // How the server is.
+        // Health.
         path!("health").and(get).and(context.clone()).then(ops::health).boxed(),
         path!("health" / "live").and(get).map(ops::live).boxed(),
         path!("health" / "ready").and(get).and(context.clone()).map(ops::ready).boxed(),
         path!("api" / "health").and(get).and(context.clone()).then(ops::health).boxed(),
-        // What whoever runs it does about that: the table is `admin::ROUTES`.
+        // Administration: the table is `admin::ROUTES`.
         admin::routes(context.clone()),
     ];
-    // What people look at: our page, or another client, which has all paths that are left.
+    // For people: our page, or another client, which gets all remaining paths.
     match static_dir {
         None => table.extend([
-            page::place().and(get).and(context.clone()).map(page::index).boxed(),
+            page::address().and(get).and(context.clone()).map(page::index).boxed(),
             path!("assets" / ..).and(tail()).and(get).and(context.clone()).map(page::asset).boxed(),
             path!("favicon.ico").and(get).and(context).map(page::favicon).boxed(),
         ]),
@@ -110,22 +114,6 @@ fn routes(state: &Arc<AppState>, static_dir: Option<Arc<StaticDir>>) -> BoxedFil
         }
     }
     let nothing = any().and_then(async || Err(warp::reject::not_found())).boxed();
-    let any_of_them = table.into_iter().rfold(nothing, |rest, route| route.or(rest).unify().boxed());
-    any_of_them.recover(error::recover).unify().boxed()
-}
-
-/// What handlers know of a request beside its path.
-#[derive(Debug)]
-struct RequestContext {
-    state: Arc<AppState>,
-    client: Client,
-    headers: HeaderMap,
-}
-
-fn context(state: &Arc<AppState>) -> BoxedFilter<(RequestContext,)> {
-    let state = Arc::clone(state);
-    warp::ext::get::<Client>()
-        .and(warp::header::headers_cloned())
-        .map(move |client, headers| RequestContext { state: Arc::clone(&state), client, headers })
-        .boxed()
+    let first_match = table.into_iter().rfold(nothing, |rest, route| route.or(rest).unify().boxed());
+    first_match.recover(error::recover).unify().boxed()
 }

@@ -2,11 +2,12 @@ use serde_json::{Value, json};
 use warp::http::StatusCode;
 use warp::reply::{Reply as _, Response};
 
-use super::RequestContext;
+use super::context::RequestContext;
+use super::error::HttpError;
 use crate::observe::{HealthStatus, ServerPhase};
 
-/// `/health` and `/api/health`: everything that can be unwell, each with its figures. 503 when games cannot go on
-/// or would be lost. Anybody may ask, so of files only the names are told; the log and `/admin/status` have the paths.
+/// `/health` and `/api/health`: all checks with their figures. 503 when games cannot go on or would be lost. Anyone may
+/// ask, so the answer has names of files only; the log and `/admin/status` have the paths.
 pub(super) async fn health(context: RequestContext) -> Response {
     let mut report = context.state.health.report().await;
     report.checks.values_mut().for_each(hide_paths);
@@ -17,7 +18,7 @@ pub(super) async fn health(context: RequestContext) -> Response {
     answer(status, &report)
 }
 
-/// Leaves of each path in a value its last part.
+/// Shortens each path in a value to its last part.
 fn hide_paths(value: &mut Value) {
     match value {
         Value::String(text) if text.contains('/') => {
@@ -30,22 +31,27 @@ fn hide_paths(value: &mut Value) {
     }
 }
 
-/// `/health/live`: the process answers. Whoever restarts on failure asks this.
+/// `/health/live`: the process answers. For supervisors that restart on failure.
 pub(super) fn live() -> Response {
     answer(StatusCode::OK, &json!({ "status": "alive" }))
 }
 
-/// `/health/ready`: newcomers are welcome. Whoever balances load asks this.
+/// `/health/ready`: the server takes new players. For load balancers.
 pub(super) fn ready(context: RequestContext) -> Response {
     let phase = context.state.health.phase();
     let status = if phase == ServerPhase::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     answer(status, &json!({ "status": phase.name() }))
 }
 
-/// JSON that is true now and must not be kept.
+/// A JSON answer that must not be cached.
 pub(super) fn answer(status: StatusCode, body: &impl serde::Serialize) -> Response {
     let reply = warp::reply::with_status(warp::reply::json(body), status);
     warp::reply::with_header(reply, "cache-control", "no-store").into_response()
+}
+
+/// A JSON answer with status 200 that must not be cached.
+pub(super) fn ok(body: &impl serde::Serialize) -> Result<Response, HttpError> {
+    Ok(answer(StatusCode::OK, body))
 }
 
 #[cfg(test)]
@@ -53,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_path_the_name_is_told() {
+    fn a_path_is_shortened_to_its_name() {
         let mut checks = json!({
             "archive": { "message": "kept in /var/lib/liap/damaged-1; see /srv/b: it is full", "games": 7, "ok": "a disk" },
             "journal": { "set_aside": ["/var/lib/liap/journal/0001.aside", "b"], "enabled": true },

@@ -20,13 +20,13 @@ pub struct Options {
     pub static_dir: Option<PathBuf>,
     /// Origins, besides the page's own, whose pages may open sockets here.
     pub allowed_origins: Vec<Origin>,
-    /// Reverse proxies whose forwarded headers are believed.
+    /// Reverse proxies whose forwarded headers count.
     pub trusted_proxies: Vec<Network>,
-    /// The certificate, with those that vouch for it, in PEM; together with `tls_key`. `None`: plain HTTP.
+    /// The certificate with its chain, in PEM; together with `tls_key`. `None`: plain HTTP.
     pub tls_cert: Option<PathBuf>,
     /// The certificate's private key, in PEM.
     pub tls_key: Option<PathBuf>,
-    /// How long a client may take to send the headers of a request, and as long before that for the handshake of TLS.
+    /// How long a client may take for the headers of a request, and for the TLS handshake before them.
     pub header_timeout: Duration,
     /// How many WebSockets may be open at once.
     pub max_sockets: usize,
@@ -34,13 +34,13 @@ pub struct Options {
     pub max_sockets_per_address: usize,
     /// The longest frame a client may send, in bytes; a longer one closes the socket with 1009.
     pub max_frame_bytes: usize,
-    /// How many frames may wait for a reader that is slow; beyond that it is closed with 1013.
+    /// How many frames may wait for a slow reader; beyond that its socket is closed with 1013.
     pub send_queue_frames: usize,
     /// How often the server pings every socket.
     pub ping_interval: Duration,
-    /// How long a socket may be silent before it counts as gone; longer than the ping interval.
+    /// How long a socket may be silent before it is closed; longer than the ping interval.
     pub peer_timeout: Duration,
-    /// What an administrator must show. `None`: a random one is made and printed once at start.
+    /// The administrators' token. `None`: a random one is made and printed once at the start.
     pub admin_token: Option<Secret>,
 }
 
@@ -103,7 +103,7 @@ impl fmt::Display for BasePath {
     }
 }
 
-/// The text is no path like `/liap`.
+/// The text is not a path like `/liap`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a path like /liap")]
 pub struct NotABasePath;
@@ -129,7 +129,7 @@ impl FromStr for Origin {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-.:[]".contains(&byte);
         let is_plain = authority.bytes().all(plain);
         let authority: Authority = authority.parse().map_err(|_| NotAnOrigin)?;
-        // A colon without a number behind it is often a name and a password, whose `@` is missing.
+        // A colon without a port is often a name and password whose `@` is missing.
         let has_good_port = authority.host() == authority.as_str() || authority.port_u16().is_some();
         if authority.host().is_empty() || !is_plain || !has_good_port {
             return Err(NotAnOrigin);
@@ -144,7 +144,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// The text is no origin like `https://play.example.org`.
+/// The text is not an origin like `https://play.example.org`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not an origin like https://play.example.org")]
 pub struct NotAnOrigin;
@@ -184,7 +184,7 @@ pub struct NotANetwork;
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes charge of a secret.
+    /// Wraps a secret.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }

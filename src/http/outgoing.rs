@@ -11,8 +11,8 @@ use crate::protocol::Frame;
 /// How many messages go to a socket in one system call.
 const BATCH: usize = 8;
 
-/// Messages on their way to one socket: gathered, then written together and straight from the bytes they share with all
-/// other receivers. Nothing is copied, and an idle socket holds no buffer for writing.
+/// Messages for one socket: gathered, then written together, straight from the bytes they share with all other receivers.
+/// Nothing is copied, and an idle socket holds no write buffer.
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
     texts: ArrayVec<Utf8Bytes, BATCH>,
@@ -40,8 +40,8 @@ impl Outgoing {
         (self.texts.len(), self.texts.iter().map(|text| text.len()).sum())
     }
 
-    /// Drops every message of which nothing has been written: the client is about to be told that we close.
-    pub(super) fn cut(&mut self) {
+    /// Drops messages of which nothing has been written, before a close frame is sent.
+    pub(super) fn drop_unwritten(&mut self) {
         self.texts.truncate(usize::from(self.written > 0));
     }
 
@@ -169,14 +169,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_cut_ends_with_a_whole_message() {
+    async fn dropping_unwritten_messages_leaves_a_whole_one() {
         let (mut client, mut server) = tokio::io::duplex(10);
         let mut outgoing = Outgoing::default();
         outgoing.push(frame(100));
         outgoing.push(frame(100));
         let begun = outgoing.poll_write(&mut server, &mut Context::from_waker(std::task::Waker::noop()));
         assert!(begun.is_pending());
-        outgoing.cut();
+        outgoing.drop_unwritten();
         let writing = async {
             std::future::poll_fn(|cx| outgoing.poll_write(&mut server, cx)).await.unwrap();
             drop(server);
@@ -187,7 +187,7 @@ mod tests {
 
         let mut unbegun = Outgoing::default();
         unbegun.push(frame(1));
-        unbegun.cut();
+        unbegun.drop_unwritten();
         assert!(unbegun.is_empty());
     }
 }

@@ -15,7 +15,7 @@ use warp::path::{Peek, Tail};
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
-use super::RequestContext;
+use super::context::RequestContext;
 use super::error::HttpError;
 use super::headers::STRICT_POLICY;
 use super::session::Session;
@@ -47,9 +47,9 @@ pub(super) fn shared(name: &str) -> Option<EmbeddedFile> {
     Files::get(name)
 }
 
-/// The addresses of the page's places. It finds out by itself which of them it is.
-pub(super) fn place() -> impl Filter<Extract = (), Error = Rejection> + Clone {
-    let is_place = |path: Peek| async move {
+/// The page's own addresses. The page finds out by itself what to show.
+pub(super) fn address() -> impl Filter<Extract = (), Error = Rejection> + Clone {
+    let is_address = |path: Peek| async move {
         let mut segments = path.segments();
         match (segments.next(), segments.next(), segments.next()) {
             (None | Some("lobby" | "tutorial" | "history" | "leaderboard"), None, None)
@@ -57,19 +57,19 @@ pub(super) fn place() -> impl Filter<Extract = (), Error = Rejection> + Clone {
             _ => Err(warp::reject::not_found()),
         }
     };
-    warp::path::peek().and_then(is_place).untuple_one()
+    warp::path::peek().and_then(is_address).untuple_one()
 }
 
-/// The page itself, whatever place in it the address names: it finds that by itself.
+/// The page itself.
 pub(super) fn index(context: RequestContext) -> Response {
     keep_session(PAGE.index(context.state.options.base_path.as_str()), &context)
 }
 
-/// The same answer; a browser without a session is told to keep one, and one that has it, to keep it for longer.
+/// Adds the session's cookies to an answer.
 pub(super) fn keep_session(mut response: Response, context: &RequestContext) -> Response {
     match Session::of(&context.headers, &context.client, &context.state.options.base_path) {
         Ok(session) => session.keep(response.headers_mut()),
-        // The page works without, and the socket will ask for a session again.
+        // The page works without one, and the socket will set it later.
         Err(error) => log::error!("no randomness for a session: {error}"),
     }
     response
@@ -100,8 +100,7 @@ impl Folder {
     pub(super) fn file(&self, path: &str, headers: &HeaderMap) -> Response {
         let (name, lasting) = match path.split_once('/') {
             Some((folder, name)) if folder == self.version() => (name, true),
-            // A page from before an update asks for files of its own time; it gets those of today, but must not keep
-            // them.
+            // A page from before an update requests its old files. It gets the present ones, but must not cache them.
             Some((folder, name)) if is_version(folder) => (name, false),
             _ => (path, false),
         };
@@ -123,7 +122,7 @@ impl Folder {
             digits.truncate(VERSION_DIGITS);
             digits
         };
-        // While somebody works on the page its files change under us.
+        // Debug builds read the files from disk, where they may change.
         if cfg!(debug_assertions) { compute().into() } else { self.version.get_or_init(compute).clone().into() }
     }
 }
@@ -163,7 +162,7 @@ pub(super) fn favicon(context: RequestContext) -> Response {
 }
 
 fn set(response: &mut Response, name: warp::http::HeaderName, value: &str) {
-    // All values here are plain ASCII of our own.
+    // All values are plain ASCII.
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }
@@ -184,7 +183,7 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Whether the client has this very thing already.
+/// Whether the client already has this version.
 pub(super) fn matches(headers: &HeaderMap, etag: &str) -> bool {
     let lines = headers.get_all(IF_NONE_MATCH).into_iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).map(str::trim).any(|known| known.trim_start_matches("W/") == etag)
@@ -222,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_packed_when_the_browser_can_unpack_them() {
+    fn files_are_compressed_for_browsers_that_accept_it() {
         let plain = Files::get("main.js").unwrap();
         let hash = hex::encode(plain.metadata.sha256_hash());
         let packed = gzip("main.js", &hash, &plain).unwrap();
@@ -241,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_browser_has_is_not_sent_again() {
+    fn a_file_the_browser_has_is_not_sent_again() {
         let first = PAGE.file("main.js", &HeaderMap::new());
         let etag = first.headers()[ETAG].to_str().unwrap();
         assert_eq!(first.headers()[CONTENT_TYPE], "text/javascript; charset=utf-8");
@@ -251,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn only_files_of_this_version_are_kept_for_ever() {
+    fn only_files_of_this_version_are_cached_for_ever() {
         let cache = |path: &str| PAGE.file(path, &HeaderMap::new()).headers().get(CACHE_CONTROL).cloned();
         let lasting = "public, max-age=31536000, immutable";
         assert_eq!(cache(&format!("{}/main.js", PAGE.version())).unwrap(), lasting);
@@ -260,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_nothing_beside_the_page() {
+    fn only_files_of_the_page_are_served() {
         for path in
             ["", "../page.rs", "%2e%2e/page.rs", "index.html", "/etc/passwd", "nothing.js", "0123456789ab/../page.rs"]
         {

@@ -16,27 +16,28 @@ use warp::reply::Response;
 use super::error::HttpError;
 use super::target::to_origin_form;
 
-/// Whoever scrapes needs one connection, and there are few of them.
+/// How many connections may be open; each scraper needs one.
 const CONNECTIONS: usize = 16;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-const BREATH: Duration = Duration::from_millis(100);
+/// Pause after an error of this machine, such as too many open files.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// The text form of Prometheus.
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
-/// Serves `/metrics`, and nothing else, on a listener of its own: players have no business there, and whoever scrapes
-/// gets an answer when the door is crowded.
+/// Serves `/metrics`, and nothing else, on its own listener. It is not for players, and it answers when the main listener is
+/// overloaded.
 pub async fn serve_metrics(listener: TcpListener, scrape: impl Fn() -> String + Send + Sync + 'static) {
     let scrape = Arc::new(scrape);
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        // Closed only when the semaphore is, which nobody does.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        // It fails only for a closed semaphore, and this one stays open.
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
             Err(error) => {
                 log::warn!("no scrape can be accepted: {error}");
-                tokio::time::sleep(BREATH).await;
+                tokio::time::sleep(RETRY_AFTER).await;
                 continue;
             }
         };
@@ -46,9 +47,9 @@ pub async fn serve_metrics(listener: TcpListener, scrape: impl Fn() -> String + 
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
                 .serve_connection(TokioIo::new(stream), service_fn(|request| answer(request, Arc::clone(&scrape))));
-            // A scraper that goes away needs nothing more.
+            // A scraper that disconnects needs no answer.
             drop(connection.await);
-            drop(place);
+            drop(permit);
         });
     }
 }
@@ -62,7 +63,7 @@ async fn answer(
     }
     Ok(match (request.uri().path(), request.method()) {
         ("/metrics", &Method::GET | &Method::HEAD) => {
-            // With thousands of rooms this takes a millisecond or two; moves do not wait for it.
+            // With thousands of rooms this takes a millisecond or two.
             match tokio::task::spawn_blocking(move || scrape()).await {
                 Ok(text) => {
                     let mut response = Response::new(text.into());

@@ -8,48 +8,47 @@ use super::client::Client;
 use super::options::BasePath;
 use crate::protocol::{SeatToken, SessionKey};
 
-/// The browser session of a request. A seat belongs to it, so that its holder finds it again after a reload and
-/// nobody else can take it.
+/// The browser session of a request. A seat belongs to it, so that its player finds the seat again after a reload and no one
+/// else can take it.
 #[derive(Debug)]
 pub(super) struct Session {
-    /// What rooms know of it.
+    /// Its key in rooms.
     pub(super) key: SessionKey,
-    /// What the browser is told to keep or to forget. Empty if it has the session as it should be, given today.
+    /// Cookies to set or to remove. Empty if the browser's cookie is valid and from today.
     set_cookies: ArrayVec<HeaderValue, 2>,
 }
 
 const NAME: &str = "liap_session";
-/// The name where the whole of a host is ours and the client came by https: browsers take such a cookie from this host by
-/// https only, so neither a neighbour's subdomain nor somebody on an unencrypted way can plant one.
+/// The name for https without a base path. Browsers take such a cookie from this host by https only, so neither another
+/// subdomain nor an unencrypted connection can plant one.
 const HOST_NAME: &str = "__Host-liap_session";
 const DIGITS: usize = 32;
-/// A month: long enough for a seat to be found again after the computer was off. Each day's first visit begins it anew.
+/// A month, renewed by each day's first visit.
 const MAX_AGE_SECONDS: u32 = 30 * 24 * 60 * 60;
 const DAY_SECONDS: u64 = 24 * 60 * 60;
 
-/// A session as a browser shows it: its secret and, behind a dot, when and how it was given. Nothing hangs on the latter but
-/// whether it is given again.
+/// A session cookie: its secret and, after a dot, when and how it was set. The latter only decides whether it is set again.
 struct Presented<'a> {
     secret: &'a str,
-    /// The day it was given, counted from 1970. Cookies of earlier versions do not say.
+    /// The day it was set, counted from 1970. Cookies of earlier versions have none.
     day: Option<u64>,
-    /// Whether it was given by https.
+    /// Whether it was set by https.
     is_secure: bool,
     /// Whether it is bound to this host.
     is_host_bound: bool,
 }
 
 impl Session {
-    /// The session the request came with or, if it has none, one it gets now.
+    /// The session of the request, or a new one.
     ///
     /// # Errors
-    /// When the operating system has no randomness to give.
+    /// If the operating system gives no randomness.
     pub(super) fn of(headers: &HeaderMap, client: &Client, base: &BasePath) -> Result<Self, getrandom::Error> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self::on(now.as_secs() / DAY_SECONDS, headers, client, base)
     }
 
-    /// The same on this day.
+    /// The session as of this day.
     fn on(day: u64, headers: &HeaderMap, client: &Client, base: &BasePath) -> Result<Self, getrandom::Error> {
         let is_host_bound = client.secure && base.as_str().is_empty();
         let mut set_cookies = ArrayVec::new();
@@ -60,13 +59,12 @@ impl Session {
             set_cookies.extend(cookie(token.reveal(), day, client, base));
             return Ok(Self { key: token.key(), set_cookies });
         };
-        // A session of https that seems to come by http has passed a proxy that we do not trust to say so: it is not given
-        // again without `Secure`.
+        // A session set by https that comes by http has passed an untrusted proxy. It is not set again without `Secure`.
         let is_downgrade = shown.is_secure && !client.secure;
         let is_upgrade = client.secure && !shown.is_secure || is_host_bound && !shown.is_host_bound;
         if !is_downgrade && (is_upgrade || shown.day != Some(day)) {
             if is_host_bound && !shown.is_host_bound {
-                // The one before would still travel unencrypted.
+                // The old cookie would still be sent unencrypted.
                 set_cookies.push(HeaderValue::from_static("liap_session=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax"));
             }
             set_cookies.extend(cookie(shown.secret, day, client, base));
@@ -74,7 +72,7 @@ impl Session {
         Ok(Self { key: SessionKey::of(shown.secret), set_cookies })
     }
 
-    /// Adds to an answer what the browser is to keep.
+    /// Adds the cookies to an answer.
     pub(super) fn keep(self, headers: &mut HeaderMap) {
         for cookie in self.set_cookies {
             headers.append(SET_COOKIE, cookie);
@@ -82,7 +80,7 @@ impl Session {
     }
 }
 
-/// The header that tells a browser to keep a session given on this day.
+/// The header that sets a session cookie on this day.
 fn cookie(secret: &str, day: u64, client: &Client, base: &BasePath) -> Option<HeaderValue> {
     let (name, path) = match base.as_str() {
         "" if client.secure => (HOST_NAME, "/"),
@@ -94,7 +92,7 @@ fn cookie(secret: &str, day: u64, client: &Client, base: &BasePath) -> Option<He
     HeaderValue::try_from(format!("{name}={secret}.{day}{mark}; {attributes}")).ok()
 }
 
-/// The session the request shows, if it has our form. One that is bound to the host counts more than one that is not.
+/// The request's session cookie, if it has our form. A cookie bound to the host takes precedence.
 fn presented(headers: &HeaderMap) -> Option<Presented<'_>> {
     let lines = headers.get_all(COOKIE).into_iter().filter_map(|line| line.to_str().ok());
     let cookies = lines.flat_map(|line| line.split(';')).filter_map(|cookie| cookie.trim().split_once('='));
@@ -109,7 +107,7 @@ fn presented(headers: &HeaderMap) -> Option<Presented<'_>> {
         let is_secure = is_host_bound || given.ends_with('s');
         is_ours.then(|| Presented { secret, day: given.trim_end_matches('s').parse().ok(), is_secure, is_host_bound })
     });
-    // Of several that count alike, the first.
+    // Of several equal ones, the first.
     sessions.reduce(|best, other| if other.is_host_bound && !best.is_host_bound { other } else { best })
 }
 
@@ -129,7 +127,7 @@ mod tests {
         Client::of(peer, &headers, &["127.0.0.1".parse().unwrap()])
     }
 
-    /// The session of a request on day 100 with these cookies, and what the browser is told.
+    /// The session of a request on day 100 with these cookies, and the cookies it sets.
     fn session(cookies: &str, secure: bool, base: &str) -> (SessionKey, Vec<String>) {
         let mut headers = HeaderMap::new();
         headers.insert(COOKIE, cookies.parse().unwrap());
@@ -140,27 +138,27 @@ mod tests {
         (key, answer.get_all(SET_COOKIE).iter().map(|cookie| cookie.to_str().unwrap().to_owned()).collect())
     }
 
-    /// What a browser that has SECRET is told, which must be its session.
-    fn told(cookies: &str, secure: bool, base: &str) -> Vec<String> {
-        let (key, told) = session(cookies, secure, base);
+    /// The cookies set for a browser with SECRET, which must stay its session.
+    fn set_cookies(cookies: &str, secure: bool, base: &str) -> Vec<String> {
+        let (key, set) = session(cookies, secure, base);
         assert_eq!(key, SessionKey::of(SECRET), "{cookies}");
-        told
+        set
     }
 
     #[test]
     fn a_session_is_recognised_among_other_cookies() {
-        assert_eq!(told(&format!("a=b; liap_session={SECRET}.100; c=d"), false, ""), [""; 0]);
+        assert_eq!(set_cookies(&format!("a=b; liap_session={SECRET}.100; c=d"), false, ""), [""; 0]);
         let other = "f".repeat(32);
         for cookies in [
             format!("liap_session={other}.100; __Host-liap_session={SECRET}.100s"),
             format!("__Host-liap_session={SECRET}.100s; liap_session={other}.100"),
         ] {
-            assert_eq!(told(&cookies, true, ""), [""; 0], "a planted one does not count");
+            assert_eq!(set_cookies(&cookies, true, ""), [""; 0], "a planted one does not count");
         }
     }
 
     #[test]
-    fn whoever_has_none_gets_one() {
+    fn a_request_without_a_session_gets_one() {
         let odd = "0123456789abcdef0123456789abcdeg";
         for cookies in ["", "liap_session=", "liap_session=short", &format!("liap_session={odd}")] {
             for (secure, base, name, attributes) in [
@@ -168,42 +166,46 @@ mod tests {
                 (true, "", HOST_NAME, "Path=/; Max-Age=2592000; HttpOnly; SameSite=Lax; Secure"),
                 (true, "/liap", NAME, "Path=/liap; Max-Age=2592000; HttpOnly; SameSite=Lax; Secure"),
             ] {
-                let (key, told) = session(cookies, secure, base);
-                let (pair, rest) = told[0].split_once("; ").unwrap();
+                let (key, cookies_set) = session(cookies, secure, base);
+                let (pair, rest) = cookies_set[0].split_once("; ").unwrap();
                 let (set, value) = pair.split_once('=').unwrap();
                 assert_eq!((set, rest), (name, attributes));
                 assert_eq!(key, SessionKey::of(value.split_once('.').unwrap().0));
-                assert_eq!(session(pair, secure, base), (key, Vec::new()), "and shows it next time");
+                assert_eq!(session(pair, secure, base), (key, Vec::new()), "and sends it next time");
             }
         }
     }
 
     #[test]
-    fn a_session_is_given_anew_once_a_day() {
+    fn a_session_is_renewed_once_a_day() {
         let attributes = "Path=/; Max-Age=2592000; HttpOnly; SameSite=Lax";
         // Without a day: from an earlier version.
         for given in ["", ".99", ".101", ".", ".x"] {
             let renewed = format!("liap_session={SECRET}.100; {attributes}");
-            assert_eq!(told(&format!("liap_session={SECRET}{given}"), false, ""), [renewed], "{given}");
+            assert_eq!(set_cookies(&format!("liap_session={SECRET}{given}"), false, ""), [renewed], "{given}");
         }
         let renewed = format!("__Host-liap_session={SECRET}.100s; {attributes}; Secure");
-        assert_eq!(told(&format!("__Host-liap_session={SECRET}.99s"), true, ""), [renewed]);
+        assert_eq!(set_cookies(&format!("__Host-liap_session={SECRET}.99s"), true, ""), [renewed]);
     }
 
     #[test]
-    fn a_session_given_by_http_becomes_secure_by_https() {
+    fn a_session_set_by_http_becomes_secure_by_https() {
         let attributes = "Max-Age=2592000; HttpOnly; SameSite=Lax; Secure";
         let forgotten = "liap_session=; Path=/; Max-Age=0; HttpOnly; SameSite=Lax".to_owned();
         for given in ["", ".100", ".99", ".100s"] {
             let bound = format!("__Host-liap_session={SECRET}.100s; Path=/; {attributes}");
-            assert_eq!(told(&format!("liap_session={SECRET}{given}"), true, ""), [forgotten.clone(), bound], "{given}");
+            assert_eq!(
+                set_cookies(&format!("liap_session={SECRET}{given}"), true, ""),
+                [forgotten.clone(), bound],
+                "{given}"
+            );
         }
         let secure = format!("liap_session={SECRET}.100s; Path=/liap; {attributes}");
-        assert_eq!(told(&format!("liap_session={SECRET}.100"), true, "/liap"), [secure]);
-        assert_eq!(told(&format!("liap_session={SECRET}.100s"), true, "/liap"), [""; 0]);
+        assert_eq!(set_cookies(&format!("liap_session={SECRET}.100"), true, "/liap"), [secure]);
+        assert_eq!(set_cookies(&format!("liap_session={SECRET}.100s"), true, "/liap"), [""; 0]);
         // And never the other way round.
         for cookies in [format!("liap_session={SECRET}.99s"), format!("__Host-liap_session={SECRET}.99s")] {
-            assert_eq!(told(&cookies, false, ""), [""; 0]);
+            assert_eq!(set_cookies(&cookies, false, ""), [""; 0]);
         }
     }
 }

@@ -6,28 +6,28 @@ use super::state::AppState;
 use crate::limit::{Cost, Key, Kind, Verdict};
 use crate::protocol::{ClientMessage, Frame, RoomId, SessionKey, server_message};
 
-/// A socket that was closed for abuse costs its address so many new ones. Otherwise the next flood would begin at once, and
-/// each begins with a full bucket.
+/// How many new sockets a socket closed for abuse costs its address. Otherwise the next flood could begin at once, with a
+/// full bucket.
 const SOCKETS_FOR_ABUSE: u32 = 30;
 
-/// Beside the number of a room, which has 32 bits: the bucket of those who watch there.
+/// Added to a room's number, which has 32 bits: the bucket of its watchers.
 const WATCHERS: u64 = 1 << 32;
 
-/// Who speaks to a room: no crowd that watches it stops those who play there.
+/// Whose limit a message to a room counts against, so that watchers cannot block players.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Speaker {
-    /// Somebody whose page opens. His greeting comes first: before it nobody knows whether it is a player or one more of
-    /// a crowd. What he says now is paid for with the socket.
+pub(super) enum Sender {
+    /// A client whose page opens. Before its `client_ready` it is unknown whether it is a player. These few messages are
+    /// covered by the limit for new sockets.
     Unidentified,
-    /// Somebody with a seat.
+    /// A client with a seat.
     Player,
-    /// Somebody without one.
+    /// A client without a seat.
     Watcher,
 }
 
-/// How much the client of one socket may say. What is over the limit has an answer for the client.
+/// The rate limits of one socket's client. A refusal is the frame that answers it.
 ///
-/// Apart from the socket itself, so that a decision can be waited for while the socket goes on writing.
+/// Separate from the socket, so that the socket can go on writing while a decision is awaited.
 #[derive(Debug)]
 pub(super) struct SocketLimits {
     state: Arc<AppState>,
@@ -37,7 +37,7 @@ pub(super) struct SocketLimits {
 }
 
 impl SocketLimits {
-    /// The scales of a new socket.
+    /// The limits of a new socket.
     pub(super) fn new(state: Arc<AppState>, session: SessionKey, address: Key) -> Self {
         /// Numbers sockets for as long as the process lives.
         static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -49,7 +49,7 @@ impl SocketLimits {
         }
     }
 
-    /// Whether the client may send one frame more.
+    /// Checks the limit for one more frame.
     pub(super) async fn frame(&self) -> Result<(), Frame> {
         let profile = self.state.services.metrics.step_seconds.as_ref().map(|steps| (steps, Instant::now()));
         self.check(Kind::Socket, self.socket, Cost::Ordinary).await?;
@@ -60,36 +60,35 @@ impl SocketLimits {
         Ok(())
     }
 
-    /// Whether the player may have a list.
+    /// Checks the limit for a list.
     pub(super) async fn query(&self) -> Result<(), Frame> {
         self.check(Kind::Player, self.player, Cost::Query).await
     }
 
-    /// Whether another room may be opened. The address counts as well: a player is easily invented.
+    /// Checks the limit for a new room. The address counts as well, because new players are easily made up.
     pub(super) async fn new_room(&self) -> Result<(), Frame> {
         self.check(Kind::Player, self.player, Cost::CreateRoom).await?;
         self.check(Kind::Http, self.address, Cost::CreateRoom).await
     }
 
-    /// Whether the room may hear this. Looking into the past of a table is as dear as a list.
+    /// Checks the limit for a message to a room. Requesting past events costs as much as a list.
     ///
-    /// The room's bucket is asked last, so that a flood from one socket is stopped at that socket and takes nothing from
-    /// the others at the table.
-    pub(super) async fn said(&self, id: RoomId, speaker: Speaker, message: &ClientMessage) -> Result<(), Frame> {
+    /// The room's bucket comes last, so that a flood from one socket takes nothing from the others at the table.
+    pub(super) async fn table_message(&self, id: RoomId, sender: Sender, message: &ClientMessage) -> Result<(), Frame> {
         if matches!(message, ClientMessage::RequestRecovery { .. }) {
             self.query().await?;
         }
         let room = u64::from(id.number());
-        let number = match speaker {
-            Speaker::Unidentified => return Ok(()),
-            Speaker::Player => room,
-            Speaker::Watcher => room | WATCHERS,
+        let number = match sender {
+            Sender::Unidentified => return Ok(()),
+            Sender::Player => room,
+            Sender::Watcher => room | WATCHERS,
         };
         self.check(Kind::Room, Key::from_number(number), Cost::Ordinary).await
     }
 
-    /// The client was closed for abuse.
-    pub(super) async fn abused(&self) {
+    /// Charges the address for a socket that was closed for abuse.
+    pub(super) async fn charge_for_abuse(&self) {
         for _ in 0..SOCKETS_FOR_ABUSE {
             if !self.state.services.limiter.check(Kind::NewSocket, self.address, Cost::Ordinary).await.is_allowed() {
                 return;

@@ -5,56 +5,47 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::Options;
-use super::admin::AdminAuth;
+use super::admin_auth::AdminAuth;
 use super::blocking_pool::BlockingPool;
 use super::connection_limit::ConnectionLimit;
 use super::error::HttpError;
+use super::shutdown::{ShutdownPhase, ShutdownWatch};
 use crate::limit::{Cost, Key, Kind, Verdict};
 use crate::observe::{EventKind, Health};
 use crate::services::Services;
 
-/// What every request and every WebSocket shares.
+/// What all requests and WebSockets share.
 #[derive(Debug)]
 pub struct AppState {
     pub(super) options: Options,
     pub(super) services: Services,
     pub(super) health: Arc<Health>,
-    /// Who reads there.
+    /// Threads for handlers that wait for a disk.
     pub(super) blocking: BlockingPool,
-    /// Connections that speak HTTP: they have not become a WebSocket, or not yet.
+    /// Bounds HTTP connections, which may become WebSockets.
     pub(super) connections: Arc<ConnectionLimit>,
-    /// WebSockets.
+    /// Bounds WebSockets.
     pub(super) sockets: Arc<ConnectionLimit>,
-    /// Administration.
+    /// Checks administrators' tokens.
     pub(super) admin_auth: AdminAuth,
-    /// Where WebSockets live, beside the tables they talk to.
+    /// The runtime of tables, on which WebSockets run too.
     pub(super) runtime: Handle,
     shutdown: watch::Sender<ShutdownPhase>,
 }
 
-/// How open the door is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum ShutdownPhase {
-    Open,
-    /// Nobody comes in any more.
-    Refusing,
-    /// Whoever is in has to leave.
-    Closing,
-}
-
 impl AppState {
-    /// An open door, whose WebSockets live on the runtime that this is called on.
+    /// State of a running server, whose WebSockets run on the calling runtime.
     ///
     /// # Panics
     /// Outside of a runtime.
     #[must_use]
     pub fn new(options: Options, services: Services, health: Arc<Health>, admin_auth: AdminAuth) -> Arc<Self> {
-        // A connection becomes a WebSocket within moments or goes away, so the bounds of the one do for the other.
+        // A connection soon becomes a WebSocket or ends, so the bounds of WebSockets fit for connections too.
         let connection_limit = || ConnectionLimit::new(options.max_sockets, options.max_sockets_per_address);
         Arc::new(Self {
             connections: connection_limit(),
             sockets: connection_limit(),
-            shutdown: watch::channel(ShutdownPhase::Open).0,
+            shutdown: watch::channel(ShutdownPhase::Running).0,
             options,
             services,
             health,
@@ -64,7 +55,7 @@ impl AppState {
         })
     }
 
-    /// Lets nobody in any more. HTTP requests under way are answered.
+    /// Refuses new connections. Requests under way are answered.
     pub fn stop_accepting(&self) {
         self.shutdown.send_replace(ShutdownPhase::Refusing);
     }
@@ -76,7 +67,7 @@ impl AppState {
         self.connections.empty().await;
     }
 
-    /// Lets a request of this address pass that costs so much.
+    /// Checks the rate limit for a request of this address and cost.
     pub(super) async fn admit(&self, kind: Kind, address: IpAddr, cost: Cost) -> Result<(), HttpError> {
         match self.services.limiter.check(kind, Key::from_address(address), cost).await {
             Verdict::Allowed { .. } => Ok(()),
@@ -87,41 +78,20 @@ impl AppState {
         }
     }
 
-    /// Counts somebody who met a rate limit.
+    /// Counts a client over its rate limit.
     pub(super) fn count_limited(&self, kind: Kind) {
         self.services.metrics.limited.with(kind.name()).inc();
         self.services.events.note_often(EventKind::LimitHit, kind.name());
     }
 
-    /// How open the door is, to be waited for.
+    /// Waits for shutdown phases.
     pub(super) fn shutdown(&self) -> ShutdownWatch {
         ShutdownWatch(self.shutdown.subscribe())
     }
 
-    /// The places of WebSockets.
+    /// The bound of WebSockets.
     #[must_use]
     pub fn sockets(&self) -> &ConnectionLimit {
         &self.sockets
-    }
-}
-
-/// Tells how open the door is. All of it is cancel safe.
-#[derive(Debug)]
-pub(super) struct ShutdownWatch(watch::Receiver<ShutdownPhase>);
-
-impl ShutdownWatch {
-    /// Waits until nobody is let in any more.
-    pub(super) async fn refusing(&mut self) {
-        self.reached(ShutdownPhase::Refusing).await;
-    }
-
-    /// Waits until whoever is in has to leave.
-    pub(super) async fn closing(&mut self) {
-        self.reached(ShutdownPhase::Closing).await;
-    }
-
-    async fn reached(&mut self, wanted: ShutdownPhase) {
-        // Without a door nobody is in.
-        drop(self.0.wait_for(|shutdown| *shutdown >= wanted).await);
     }
 }

@@ -15,31 +15,31 @@ use warp::path::{FullPath, Peek};
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
-use super::RequestContext;
 use super::blocking_pool::BlockingPool;
+use super::context::RequestContext;
 use super::error::HttpError;
 use super::headers::COMPATIBLE_POLICY;
 use super::middleware::redirect;
 use super::page::{keep_session, matches};
 
-/// Another web client's folder. Files may change while we serve them.
+/// Another web client's folder. Its files may change while they are served.
 #[derive(Debug)]
 pub(super) struct StaticDir {
     root: PathBuf,
-    /// Files on their way from disk.
+    /// Threads that read files.
     blocking: BlockingPool,
-    /// What is on its way to somebody, however slowly he reads: whoever wants the same file gets the same bytes.
+    /// Files that are being sent. All clients that read the same file share its bytes, however slowly they read.
     sending: Mutex<HashMap<PathBuf, Sending>>,
 }
 
-/// A file as it was when it was read.
+/// The bytes of a file, and when it was modified.
 #[derive(Debug)]
 struct Sending {
     bytes: Weak<[u8]>,
     modified: SystemTime,
 }
 
-/// No file of a web client is longer, in bytes.
+/// The longest file, in bytes.
 const FILE_MAX_BYTES: u64 = 32 * 1024 * 1024;
 
 /// The folder cannot be served.
@@ -57,10 +57,10 @@ struct File {
 }
 
 impl StaticDir {
-    /// The folder, if there is one with an index page in it.
+    /// Opens a folder that holds an index page.
     ///
     /// # Errors
-    /// [`StaticDirError`] if there is none.
+    /// [`StaticDirError`] if the folder or its index page cannot be read.
     pub(super) fn open(path: &Path) -> Result<Self, StaticDirError> {
         let error = |error| StaticDirError { path: path.to_owned(), error };
         let root = fs::canonicalize(path).map_err(error)?;
@@ -68,7 +68,7 @@ impl StaticDir {
         Ok(Self { root, blocking: BlockingPool::new(), sending: Mutex::default() })
     }
 
-    /// Reads a file below the root. Anything else, a link that leads out included, is not found.
+    /// Reads a file below the root. Anything else is not found, including a symlink to a file outside.
     fn read(&self, name: &Path) -> io::Result<File> {
         let path = fs::canonicalize(self.root.join(name)).map_err(absent_if_no_file)?;
         let below = path.strip_prefix(&self.root).map_err(|_| absent())?;
@@ -82,12 +82,12 @@ impl StaticDir {
         }
         let modified = metadata.modified()?;
         let bytes = self.bytes(&path, file, metadata.len(), modified)?;
-        // A clock that was wrong when the file was written is no reason not to serve it.
+        // A file with an impossible time is served all the same.
         let modified = jiff::Timestamp::try_from(modified).unwrap_or_default();
         Ok(File { name: name.to_owned(), bytes, modified })
     }
 
-    /// The bytes of a file, from memory while they are being sent to anybody: a crowd that reads slowly keeps each file once.
+    /// The bytes of a file, from memory while any client still gets them. So many slow readers hold each file once.
     fn bytes(&self, path: &Path, file: fs::File, length: u64, modified: SystemTime) -> io::Result<Arc<[u8]>> {
         let sending = || self.sending.lock().unwrap_or_else(PoisonError::into_inner);
         let is_same = |known: &Sending| known.modified == modified;
@@ -96,11 +96,11 @@ impl StaticDir {
             return Ok(bytes);
         }
         let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
-        // It may have grown since it was looked at.
+        // The file may have grown meanwhile.
         file.take(FILE_MAX_BYTES).read_to_end(&mut bytes)?;
         let bytes: Arc<[u8]> = bytes.into();
         let mut sending = sending();
-        // Somebody else may have read it meanwhile.
+        // Another request may have read it meanwhile.
         let held = sending.get(path).filter(|known| is_same(known)).and_then(|known| known.bytes.upgrade());
         if let Some(held) = held.filter(|held| held.len() == bytes.len()) {
             return Ok(held);
@@ -115,17 +115,17 @@ fn absent() -> io::Error {
     io::ErrorKind::NotFound.into()
 }
 
-/// The same error, or "not found" if it says that no file can have this name: it leads through a file or round in circles,
-/// is longer than the system takes, or belongs to something that is no file.
+/// The same error, or "not found" if no file can have this name: it passes through a file, is a loop of symlinks, is too
+/// long, or belongs to a device.
 fn absent_if_no_file(error: io::Error) -> io::Error {
     let no_file = [Errno::NOTDIR, Errno::LOOP, Errno::NAMETOOLONG, Errno::NXIO];
     if no_file.iter().any(|no_file| error.raw_os_error() == Some(no_file.raw_os_error())) { absent() } else { error }
 }
 
-/// Opens a file below `root` whose path holds no link. Whoever puts a link there after that was found out is not followed:
-/// each folder is opened by itself, in the one before.
+/// Opens a file below `root` whose path holds no symlink. Each folder is opened relative to the one before, so a symlink that
+/// is created meanwhile is not followed.
 fn open_without_links(root: &Path, below: &Path) -> io::Result<fs::File> {
-    // A pipe must not hold up the thread until somebody writes into it.
+    // Opening a pipe must not block the thread.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let mut opened = openat(CWD, root, flags | OFlags::DIRECTORY, Mode::empty())?;
     for component in below.components() {
@@ -135,7 +135,7 @@ fn open_without_links(root: &Path, below: &Path) -> io::Result<fs::File> {
     Ok(opened.into())
 }
 
-/// Paths that are not the server's own, whatever client it serves.
+/// Paths that another client may use.
 pub(super) fn free_path() -> impl Filter<Extract = (FullPath,), Error = Rejection> + Clone {
     let is_free = |path: Peek| async move {
         match path.segments().next() {
@@ -148,8 +148,8 @@ pub(super) fn free_path() -> impl Filter<Extract = (FullPath,), Error = Rejectio
 
 /// Answers a GET of any free path.
 ///
-/// The client's own routes exist in the browser only. A reload asks us for them: it is sent to `/`, where the client
-/// resumes what it was doing; its relative addresses would not work anywhere else.
+/// The client's own routes exist in the browser only. A reload of one is redirected to `/`, where the client resumes; its
+/// relative addresses would not work elsewhere.
 pub(super) async fn answer(path: FullPath, folder: Arc<StaticDir>, context: RequestContext) -> Response {
     let Some(relative) = plain(path.as_str()) else { return HttpError::NotFound.response() };
     let is_index = relative.as_os_str().is_empty();
@@ -176,7 +176,7 @@ pub(super) async fn answer(path: FullPath, folder: Arc<StaticDir>, context: Requ
     }
 }
 
-/// The path below the root that a request means; `None` if it could mean anything but a visible file there.
+/// The path below the root; `None` unless it names a visible file there.
 fn plain(path: &str) -> Option<PathBuf> {
     let decoded = percent_decode_str(path.trim_start_matches('/')).decode_utf8().ok()?;
     let segments = decoded.split('/').filter(|segment| !segment.is_empty());
@@ -191,7 +191,7 @@ fn plain(path: &str) -> Option<PathBuf> {
 
 impl File {
     fn response(self, headers: &HeaderMap) -> Response {
-        // When and how long: enough to notice that a client was built anew.
+        // Time and length are enough to notice a new build of the client.
         let etag = format!("\"{:x}-{:x}\"", self.modified.as_microsecond(), self.bytes.len());
         let mime = mime_guess::from_path(&self.name).first_or_octet_stream();
         let is_text = mime.type_() == "text" || mime.subtype() == "javascript" || mime.subtype() == "json";
@@ -203,7 +203,7 @@ impl File {
             Response::new(Bytes::from_owner(self.bytes).into())
         };
         let content_type = if is_text { format!("{mime}; charset=utf-8") } else { mime.to_string() };
-        // A bundle keeps its name when it changes; so does the page that names it.
+        // A bundle and the page that names it keep their names when they change.
         let cache = match mime.subtype().as_str() {
             "javascript" | "css" | "html" => "no-cache, no-store, must-revalidate",
             _ => "no-cache",
@@ -212,7 +212,7 @@ impl File {
         for (name, value) in
             [(CONTENT_TYPE, content_type.as_str()), (CACHE_CONTROL, cache), (ETAG, &etag), (LAST_MODIFIED, &modified)]
         {
-            // All of them are plain ASCII.
+            // All values are plain ASCII.
             if let Ok(value) = HeaderValue::from_str(value) {
                 response.headers_mut().insert(name, value);
             }
@@ -227,7 +227,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_plain_paths_mean_anything() {
+    fn only_plain_paths_are_valid() {
         let path = |text: &str| plain(text).map(|path| path.to_string_lossy().into_owned());
         assert_eq!(path("/").as_deref(), Some(""));
         assert_eq!(path("/a/b%20c.js").as_deref(), Some("a/b c.js"));
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn links_that_lead_out_are_not_followed() {
+    fn symlinks_to_files_outside_are_not_followed() {
         let (outside, inside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         fs::write(outside.path().join("secret.txt"), "secret").unwrap();
         fs::write(inside.path().join("index.html"), "hello").unwrap();
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_that_is_put_there_after_the_look_is_not_followed() {
+    fn a_symlink_created_after_the_check_is_not_followed() {
         let (outside, inside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         fs::write(outside.path().join("a.txt"), "secret").unwrap();
         fs::create_dir(inside.path().join("folder")).unwrap();
@@ -276,7 +276,7 @@ mod tests {
             file.and_then(io::read_to_string).map_err(|error| error.kind())
         };
         assert_eq!(read("folder/a.txt").as_deref(), Ok("hello"));
-        // What was a folder, or a file, when it was looked at.
+        // The folder and the file became symlinks after the check.
         std::os::unix::fs::symlink(outside.path(), inside.path().join("was-folder")).unwrap();
         std::os::unix::fs::symlink(outside.path().join("a.txt"), inside.path().join("folder/was-file")).unwrap();
         for raced in ["was-folder/a.txt", "folder/was-file", "../a.txt"] {
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn who_reads_slowly_shares_the_bytes_with_all_others() {
+    fn slow_readers_share_the_bytes_of_a_file() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("index.html"), "one").unwrap();
         let served = StaticDir::open(folder.path()).unwrap();
@@ -304,6 +304,6 @@ mod tests {
         drop((slow, other));
         fs::write(folder.path().join("main.js"), "other").unwrap();
         let _other = served.read(Path::new("main.js")).unwrap();
-        assert_eq!(served.sending.lock().unwrap().len(), 1, "what nobody is sent is forgotten");
+        assert_eq!(served.sending.lock().unwrap().len(), 1, "files that no client gets are dropped");
     }
 }

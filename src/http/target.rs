@@ -3,14 +3,14 @@ use warp::http::{HeaderValue, Request, Uri, Version};
 
 use super::error::HttpError;
 
-/// Brings a request into the one form that routes understand: a path, and the host it is meant for in `Host`.
+/// Brings a request into the form that routes expect: a path as target, and the host in `Host`.
 ///
-/// A request through a proxy names its host in the target as well (absolute form); that name counts, and not the header
+/// A request through a proxy has the host in its target too (absolute form); that host counts instead of the header
 /// (RFC 9112, section 3.2.2).
 ///
 /// # Errors
-/// [`HttpError::BadRequest`] if the target has no path, as in `CONNECT host:80` and `OPTIONS *`, if it is meant for another
-/// protocol, or if a proxy in front of us could take the request for one to another host.
+/// [`HttpError::BadRequest`] if the target has no path, as in `CONNECT host:80` and `OPTIONS *`, if it is of another protocol,
+/// or if a proxy could take it for a request to another host.
 pub(super) fn to_origin_form<B>(request: &mut Request<B>) -> Result<(), HttpError> {
     if is_ambiguous(request) {
         return Err(HttpError::BadRequest("a request has one Host header"));
@@ -21,7 +21,7 @@ pub(super) fn to_origin_form<B>(request: &mut Request<B>) -> Result<(), HttpErro
     };
     let Some(authority) = uri.authority() else { return Ok(()) };
     if !matches!(uri.scheme_str(), Some("http" | "https")) || authority.as_str().contains('@') {
-        return Err(HttpError::BadRequest("a request asks by http or https, and for nobody in particular"));
+        return Err(HttpError::BadRequest("the target of a request is http or https and has no user name"));
     }
     let host = HeaderValue::try_from(authority.as_str()).map_err(|_| HttpError::BadRequest("no such host"))?;
     request.headers_mut().insert(HOST, host);
@@ -29,8 +29,8 @@ pub(super) fn to_origin_form<B>(request: &mut Request<B>) -> Result<(), HttpErro
     Ok(())
 }
 
-/// Whether a proxy in front of us could take the request for one to another host (RFC 9112, section 3.2). Where it could
-/// see its end at another place, hyper itself refuses it, or reads nothing after it.
+/// Whether a proxy could take the request for one to another host (RFC 9112, section 3.2). If its end is ambiguous, hyper
+/// refuses it or reads nothing after it.
 fn is_ambiguous<B>(request: &Request<B>) -> bool {
     match request.headers().get_all(HOST).iter().count() {
         0 => request.version() >= Version::HTTP_11,

@@ -21,7 +21,7 @@ use x509_cert::der::Decode as _;
 
 use crate::observe::Metrics;
 
-/// TLS with a certificate of one's own, which is read anew when told so. Connections that are there live on.
+/// TLS with the operator's certificate, which can be renewed while the server runs. Open connections stay.
 #[derive(Debug)]
 pub struct Tls {
     certificate: PathBuf,
@@ -82,26 +82,26 @@ pub enum TlsError {
     Library(#[from] rustls::Error),
 }
 
-/// What somebody said first on a new connection.
+/// A new connection to a TLS port.
 #[derive(Debug)]
-pub(super) enum Greeting {
+pub(super) enum Accepted {
     Tls(Box<TlsStream<TcpStream>>),
-    /// Anything else; nothing of it has been read.
+    /// Not TLS; nothing has been read.
     Plain(TcpStream),
 }
 
-/// No file of certificates is longer, in bytes.
+/// The longest file of certificates, in bytes.
 const FILE_MAX_BYTES: u64 = 1024 * 1024;
-/// What may wait in a connection for a peer that does not read, in bytes. More is in the queues behind it already.
+/// How many bytes a connection buffers for a peer that does not read. The frame queue before it has its own bound.
 const BUFFER_BYTES: usize = 16 * 1024;
 /// The first byte of a handshake (RFC 8446, section 5.1).
 const HANDSHAKE: u8 = 22;
-/// So long before its end a certificate should have been renewed.
-const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
+/// How long before its end a certificate should be renewed.
+const RENEW_BEFORE_END: SignedDuration = SignedDuration::from_hours(14 * 24);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Tls {
-    /// Reads certificate and key, and says what is strange about them.
+    /// Reads certificate and key, and logs what is wrong with them.
     ///
     /// # Errors
     /// [`TlsError`] names the setting and what is wrong with its file.
@@ -114,8 +114,7 @@ impl Tls {
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // Whoever comes back resumes by a ticket that he keeps himself: a thousand clients that reconnect at once cost no
-        // signatures and no memory.
+        // Clients resume with a ticket that they keep: a thousand that reconnect at once cost no signatures and no memory.
         config.ticketer = ring::Ticketer::new()?;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         let tls = Self {
@@ -125,58 +124,53 @@ impl Tls {
             config: Arc::new(config),
             metrics,
         };
-        tls.tell();
+        tls.log_state();
         Ok(Arc::new(tls))
     }
 
-    /// Reads both files anew. If they cannot be used, the certificate in use stays.
+    /// Reads both files again. If they cannot be used, the present certificate stays.
     fn renew(&self) {
         match Identity::read(&self.certificate, &self.key) {
-            Ok(identity) => {
-                self.current.0.send_replace(Arc::new(identity));
-                self.tell();
-            }
-            Err(error) => {
-                log::error!("the certificate was not renewed, the one before stays in use: {error}");
-                self.tell();
-            }
+            Ok(identity) => drop(self.current.0.send_replace(Arc::new(identity))),
+            Err(error) => log::error!("the certificate was not renewed, the one before stays in use: {error}"),
         }
+        self.log_state();
     }
 
-    /// Says how long the certificate in use is good, the louder the worse.
-    fn tell(&self) {
+    /// Logs when the certificate ends; a problem is a warning.
+    fn log_state(&self) {
         let identity = Arc::clone(&self.current.0.borrow());
         self.metrics.tls_certificate_ends.set(identity.ends.as_second());
         match identity.trouble(Timestamp::now()) {
             None => log::info!("https with a certificate that ends on {}", identity.ends),
-            Some(trouble) => log::warn!("TLS_CERT: {trouble}"),
+            Some(problem) => log::warn!("TLS_CERT: {problem}"),
         }
         if identity.is_key_open {
             log::warn!("TLS_KEY: everybody on this machine can read the key; chmod 600 is better");
         }
     }
 
-    /// Renews the certificate on every SIGHUP, and looks at its end once a day.
+    /// Renews the certificate on every SIGHUP, and checks its end once a day.
     ///
     /// # Errors
-    /// If the signal cannot be listened to.
+    /// If the signal handler cannot be installed.
     pub fn renew_on_hangup(self: Arc<Self>) -> io::Result<impl Future<Output = ()> + Send + 'static> {
         let mut hangup = signal(SignalKind::hangup())?;
         Ok(async move {
             loop {
-                let hung_up = tokio::select! {
+                let is_hangup = tokio::select! {
                     signal = hangup.recv() => signal.is_some(),
                     () = tokio::time::sleep(DAY) => false,
                 };
                 let tls = Arc::clone(&self);
                 // A panic has been logged; the certificate in use stays.
-                drop(tokio::task::spawn_blocking(move || if hung_up { tls.renew() } else { tls.tell() }).await);
+                drop(tokio::task::spawn_blocking(move || if is_hangup { tls.renew() } else { tls.log_state() }).await);
             }
         })
     }
 
-    /// Shakes hands with whoever has connected; the caller sets the deadline.
-    pub(super) async fn greet(&self, stream: TcpStream) -> io::Result<Greeting> {
+    /// Performs the handshake with a new connection. The caller sets the deadline.
+    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<Accepted> {
         let mut first = [0];
         match stream.peek(&mut first).await? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -185,15 +179,15 @@ impl Tls {
                     connection.set_buffer_limit(Some(BUFFER_BYTES));
                 };
                 let stream = TlsAcceptor::from(Arc::clone(&self.config)).accept_with(stream, limit).await?;
-                Ok(Greeting::Tls(Box::new(stream)))
+                Ok(Accepted::Tls(Box::new(stream)))
             }
-            _ => Ok(Greeting::Plain(stream)),
+            _ => Ok(Accepted::Plain(stream)),
         }
     }
 }
 
 impl Identity {
-    /// Reads the certificate, with those that vouch for it, and its key.
+    /// Reads the certificate with its chain, and its key.
     ///
     /// # Errors
     /// [`TlsError`] names the setting and what is wrong with its file.
@@ -233,7 +227,7 @@ impl Identity {
             Some(format!("the certificate has ended on {ends}; browsers refuse it"))
         } else if now < *begins {
             Some(format!("the certificate begins on {begins} only; browsers refuse it until then"))
-        } else if ends.duration_since(now) < SOON {
+        } else if ends.duration_since(now) < RENEW_BEFORE_END {
             Some(format!("the certificate ends on {ends}; renew it and send SIGHUP"))
         } else {
             None
@@ -241,7 +235,7 @@ impl Identity {
     }
 }
 
-/// What is in a file, and its mode.
+/// A file's content and mode.
 fn read(setting: &'static str, path: &Path) -> Result<(Vec<u8>, u32), TlsError> {
     let read = || {
         let file = File::open(path)?;
@@ -259,7 +253,7 @@ fn validity(certificate: &CertificateDer<'_>) -> Result<(Timestamp, Timestamp), 
     let validity = certificate.tbs_certificate.validity;
     let timestamp = |time: x509_cert::time::Time| {
         let seconds = time.to_unix_duration().as_secs();
-        // A certificate without an end has one beyond every calendar.
+        // An end beyond the calendar means that the certificate has none.
         i64::try_from(seconds).ok().and_then(|s| Timestamp::from_second(s).ok()).unwrap_or(Timestamp::MAX)
     };
     Ok((timestamp(validity.not_before), timestamp(validity.not_after)))

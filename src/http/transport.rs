@@ -6,21 +6,21 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-/// What requests and sockets travel on.
+/// A TCP connection, plain or with TLS.
 #[derive(Debug)]
 pub(super) enum Transport {
     Plain(TcpStream),
-    /// Boxed, because it is some hundred bytes and most installations have none.
+    /// Boxed, because it is some hundred bytes and most connections are plain.
     Secure(Box<TlsStream<TcpStream>>),
 }
 
 impl Transport {
-    /// Makes the runtime that this is called on the one that waits for the connection. One with TLS stays where it is,
-    /// because it cannot be taken apart; it is only woken from there.
+    /// Registers the connection with the calling runtime. One with TLS stays registered with its first runtime, because it
+    /// cannot be taken apart.
     ///
     /// # Errors
     /// If the system refuses.
-    pub(super) fn rehome(self) -> io::Result<Self> {
+    pub(super) fn move_to_current_runtime(self) -> io::Result<Self> {
         Ok(match self {
             Self::Plain(stream) => Self::Plain(TcpStream::from_std(stream.into_std()?)?),
             Self::Secure(stream) => Self::Secure(stream),

@@ -10,8 +10,8 @@ use warp::http::header::{
 use warp::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use warp::reply::Response;
 
-use super::RequestContext;
 use super::connection_limit::ConnectionPermit;
+use super::context::RequestContext;
 use super::error::HttpError;
 use super::session::Session;
 use super::socket::{self, SocketRequest};
@@ -20,14 +20,14 @@ use crate::directory::Location;
 use crate::limit::{Cost, Key, Kind};
 use crate::observe::CorrelationId;
 
-/// Answers the request for a WebSocket, and starts its task.
+/// Answers a request for a WebSocket and starts the socket's task.
 ///
-/// We answer ourselves because warp's own upgrade has no say over the read buffer: 128 KiB for each socket, filled with
-/// zeros before every read, which is most of the memory of an idle socket and a third of the time of a busy one.
+/// warp's own upgrade does not allow a smaller read buffer than 128 KiB for each socket, zeroed before every read. That
+/// would be most of an idle socket's memory and a third of a busy one's time.
 pub(super) async fn upgrade(destination: String, upgrade: Option<OnUpgrade>, context: RequestContext) -> Response {
-    let refused = Arc::clone(&context.state);
+    let state = Arc::clone(&context.state);
     accept(destination, upgrade, context).await.unwrap_or_else(|refusal| {
-        refused.services.metrics.sockets_refused.with(reason(&refusal)).inc();
+        state.services.metrics.sockets_refused.with(reason(&refusal)).inc();
         log::debug!("a socket was refused: {refusal}");
         refusal.response()
     })
@@ -42,7 +42,7 @@ async fn accept(
     let accept_key = check_handshake(&headers)?;
     let upgrade = upgrade.ok_or(HttpError::NotAnUpgrade)?;
     if let Some(origin) = headers.get(ORIGIN) {
-        // A client that sends none is no browser, so nobody's cookies are abused by it.
+        // A client without an origin is not a browser, so no page can abuse its cookies.
         let origin = origin.to_str().map_err(|_| HttpError::ForeignOrigin)?;
         if !client.may_come_from(origin, &state.options.allowed_origins) {
             return Err(HttpError::ForeignOrigin);
@@ -57,7 +57,7 @@ async fn accept(
         return Err(HttpError::Elsewhere { is_alive });
     }
     state.admit(Kind::NewSocket, client.address, Cost::Ordinary).await?;
-    let place = state.sockets.take(client.address)?;
+    let permit = state.sockets.acquire(client.address)?;
     let session = Session::of(&headers, &client, &state.options.base_path).map_err(|error| {
         log::error!("no randomness for a session: {error}");
         HttpError::Internal
@@ -66,7 +66,7 @@ async fn accept(
     let runtime = state.runtime.clone();
     let request = SocketRequest::new(state, session.key, Key::from_address(client.address), destination);
     let id = CorrelationId::current().unwrap_or_else(CorrelationId::fresh);
-    runtime.spawn(id.scope(open(upgrade, request, place)));
+    runtime.spawn(id.scope(open(upgrade, request, permit)));
 
     let mut response = Response::default();
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -78,19 +78,19 @@ async fn accept(
     Ok(response)
 }
 
-/// Waits for the answer to be on its way, then lets the socket live. The place is given back when it has ended.
-async fn open(upgrade: OnUpgrade, request: SocketRequest, place: ConnectionPermit) {
+/// Serves the socket once the answer is sent. Releases the permit when the socket has ended.
+async fn open(upgrade: OnUpgrade, request: SocketRequest, permit: ConnectionPermit) {
     if let Some((stream, read)) = take_over(upgrade).await {
-        socket::live(stream, read, request).await;
+        socket::serve(stream, read, request).await;
     }
-    drop(place);
+    drop(permit);
 }
 
-/// Takes the connection over from the runtime of HTTP, with what came behind the request. That is copied, because it is
-/// short, and the buffer it lies in would stay as long as the socket.
+/// Takes the connection over from the HTTP runtime, with the bytes that arrived together with the request. These are copied
+/// because they are few, and their buffer would otherwise stay as long as the socket.
 async fn take_over(upgrade: OnUpgrade) -> Option<(Transport, Vec<u8>)> {
     match upgrade.await.map(|upgraded| upgraded.downcast::<TokioIo<Transport>>()) {
-        Ok(Ok(parts)) => match parts.io.into_inner().rehome() {
+        Ok(Ok(parts)) => match parts.io.into_inner().move_to_current_runtime() {
             Ok(stream) => Some((stream, parts.read_buf.to_vec())),
             Err(error) => {
                 log::error!("a socket could not be taken over: {error}");
@@ -98,7 +98,7 @@ async fn take_over(upgrade: OnUpgrade) -> Option<(Transport, Vec<u8>)> {
             }
         },
         Ok(Err(_)) => {
-            log::error!("a connection is not what it was accepted as");
+            log::error!("an upgraded connection has an unexpected type");
             None
         }
         Err(error) => {
@@ -117,7 +117,7 @@ fn check_handshake(headers: &HeaderMap) -> Result<HeaderValue, HttpError> {
         return Err(HttpError::NotAnUpgrade);
     }
     if headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0") {
-        // It would be taken for frames, by us or by somebody between.
+        // We or a proxy would take a body for frames.
         return Err(HttpError::BadRequest("a handshake has no body"));
     }
     let key = headers.get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes).filter(|key| is_key(key));
@@ -141,7 +141,7 @@ fn is_key(key: &[u8]) -> bool {
 fn reason(refusal: &HttpError) -> &'static str {
     match refusal {
         HttpError::ForeignOrigin => "origin",
-        HttpError::LimitReached(full) => full.name(),
+        HttpError::LimitReached(limit) => limit.into(),
         HttpError::TooMany { .. } => "limited",
         HttpError::NotReady => "stopping",
         HttpError::NotAnUpgrade | HttpError::BadRequest(_) => "malformed",
@@ -171,12 +171,12 @@ mod tests {
     }
 
     #[test]
-    fn the_example_of_the_rfc_is_answered_as_there() {
+    fn the_example_of_the_rfc_gets_its_answer() {
         assert_eq!(handshake(&[]).unwrap(), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     }
 
     #[test]
-    fn anything_else_is_no_handshake() {
+    fn any_other_request_is_refused() {
         for change in
             [(CONNECTION, "keep-alive"), (UPGRADE, "h2c"), (SEC_WEBSOCKET_VERSION, "8"), (SEC_WEBSOCKET_VERSION, "")]
         {

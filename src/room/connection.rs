@@ -1,4 +1,4 @@
-//! One client's end at a table: a bounded queue of frames and a way to close the socket behind it.
+//! The connection between a room and a socket: a bounded queue of frames, and a way to close the socket.
 
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -21,7 +21,7 @@ impl ConnectionId {
     }
 }
 
-/// The sending end: what a room knows of a connected client.
+/// The sending end, for the room.
 #[derive(Debug, Clone)]
 pub struct Connection {
     /// Its number.
@@ -29,14 +29,14 @@ pub struct Connection {
     /// The browser session it came with, if any.
     pub session: Option<SessionKey>,
     frames: mpsc::Sender<Frame>,
-    link: Arc<Link>,
+    shared: Arc<Shared>,
 }
 
-/// The receiving end: what the socket drains.
+/// The receiving end, for the socket.
 #[derive(Debug)]
 pub struct FrameReceiver {
     frames: mpsc::Receiver<Frame>,
-    link: Arc<Link>,
+    shared: Arc<Shared>,
 }
 
 /// What the socket has to do next.
@@ -46,34 +46,34 @@ pub enum Outgoing {
     Frame(Frame),
     /// Close the socket; nothing follows.
     Close(CloseReason),
-    /// Nothing more will come: the room is over. The socket may stay.
+    /// The room has ended and sends nothing more. The socket may stay.
     Gone,
 }
 
-/// What both ends know beside the frames.
+/// What both ends share beside the frames.
 #[derive(Debug, Default)]
-struct Link {
-    /// Why the socket is to be closed.
+struct Shared {
+    /// Why the socket is to be closed, if it is.
     reason: OnceLock<CloseReason>,
     notify: Notify,
-    /// How many of the things the client has said the room has dealt with.
+    /// How many of the client's messages the room has handled.
     handled: AtomicU64,
-    heeds: Notify,
+    handled_changed: Notify,
     is_seated: AtomicBool,
 }
 
-/// A pair of ends with room for `capacity` frames between them.
+/// Both ends of a connection whose queue holds `capacity` frames.
 #[must_use]
 pub fn connection(session: Option<SessionKey>, capacity: usize) -> (Connection, FrameReceiver) {
     let (sender, frames) = mpsc::channel(capacity);
-    let link = Arc::new(Link::default());
-    let connection = Connection { id: ConnectionId::next(), session, frames: sender, link: Arc::clone(&link) };
-    (connection, FrameReceiver { frames, link })
+    let shared = Arc::new(Shared::default());
+    let connection = Connection { id: ConnectionId::next(), session, frames: sender, shared: Arc::clone(&shared) };
+    (connection, FrameReceiver { frames, shared })
 }
 
 impl Connection {
-    /// Queues a frame. A client whose queue is full is closed with [`CloseReason::TooSlow`]: it may come back and
-    /// resume. Returns whether the frame was queued.
+    /// Queues a frame and returns whether that succeeded. A full queue closes the socket with [`CloseReason::TooSlow`]; the
+    /// client may reconnect and resume.
     pub fn send(&self, frame: Frame) -> bool {
         match self.frames.try_send(frame) {
             Ok(()) => true,
@@ -81,62 +81,61 @@ impl Connection {
                 self.close(CloseReason::TooSlow);
                 false
             }
-            // The socket is gone, and says so to the room by itself.
+            // The socket is gone and reports that to the room itself.
             Err(mpsc::error::TrySendError::Closed(_)) => false,
         }
     }
 
-    /// Closes the socket behind what is already queued; [`CloseReason::TooSlow`] and [`CloseReason::Abuse`] do not
-    /// wait for that. The first reason counts.
+    /// Closes the socket after the queued frames; [`CloseReason::TooSlow`] and [`CloseReason::Abuse`] do not wait for
+    /// those. The first reason counts.
     pub fn close(&self, reason: CloseReason) {
-        // A later reason changes nothing: the socket is closing already.
-        if self.link.reason.set(reason).is_ok() {
-            self.link.notify.notify_one();
+        if self.shared.reason.set(reason).is_ok() {
+            self.shared.notify.notify_one();
         }
     }
 
-    /// Says whether the client has a seat at the table.
+    /// Sets whether the client has a seat at the table.
     pub fn set_seated(&self, is_seated: bool) {
-        self.link.is_seated.store(is_seated, Ordering::Relaxed);
+        self.shared.is_seated.store(is_seated, Ordering::Relaxed);
     }
 
-    /// Says that the room has dealt with one thing more that the client has said: all that answers it is queued.
+    /// The room has handled one more of the client's messages, and its answers are queued.
     pub fn mark_handled(&self) {
-        self.link.handled.fetch_add(1, Ordering::Release);
-        self.link.heeds.notify_one();
+        self.shared.handled.fetch_add(1, Ordering::Release);
+        self.shared.handled_changed.notify_one();
     }
 
-    /// Whether at least half of the queue is taken: whoever produces frames by himself should wait a little.
+    /// Whether more than half of the queue is used. The table's own steps then wait a little.
     #[must_use]
     pub fn is_congested(&self) -> bool {
-        self.frames.capacity() < self.frames.max_capacity() / 2 && self.link.reason.get().is_none()
+        self.frames.capacity() < self.frames.max_capacity() / 2 && self.shared.reason.get().is_none()
     }
 }
 
 impl FrameReceiver {
-    /// Whether the client had a seat at the table when the room last heard from him.
+    /// Whether the client had a seat at the table after its last handled message.
     pub fn is_seated(&self) -> bool {
-        self.link.is_seated.load(Ordering::Relaxed)
+        self.shared.is_seated.load(Ordering::Relaxed)
     }
 
-    /// Resolves when the room has dealt with as many things as have been `said`. It never does if the room ends before,
-    /// but [`FrameReceiver::next`] says so then.
-    pub fn handled(&self, said: u64) -> impl Future<Output = ()> + use<> {
-        let link = Arc::clone(&self.link);
+    /// Resolves when the room has handled `count` messages. If the room ends before that, it never resolves, but
+    /// [`FrameReceiver::next`] returns [`Outgoing::Gone`].
+    pub fn handled(&self, count: u64) -> impl Future<Output = ()> + use<> {
+        let shared = Arc::clone(&self.shared);
         async move {
-            while link.handled.load(Ordering::Acquire) < said {
-                link.heeds.notified().await;
+            while shared.handled.load(Ordering::Acquire) < count {
+                shared.handled_changed.notified().await;
             }
         }
     }
 
-    /// Waits for the next thing to do. Cancel safe.
+    /// Waits for what the socket has to do next. Cancel safe.
     pub async fn next(&mut self) -> Outgoing {
         loop {
-            match self.link.reason.get() {
+            match self.shared.reason.get() {
                 None => {}
                 Some(&reason @ (CloseReason::TooSlow | CloseReason::Abuse)) => return Outgoing::Close(reason),
-                // What was queued before the close is still delivered.
+                // Frames that were queued before the close are still delivered.
                 Some(&reason) => {
                     return self.frames.try_recv().map_or(Outgoing::Close(reason), Outgoing::Frame);
                 }
@@ -145,23 +144,23 @@ impl FrameReceiver {
                 frame = self.frames.recv() => {
                     return frame.map_or(Outgoing::Gone, Outgoing::Frame);
                 }
-                () = self.link.notify.notified() => {}
+                () = self.shared.notify.notified() => {}
             }
         }
     }
 
-    /// A frame that is already there: several go to the socket in one flush.
+    /// The next frame, if one is queued: several frames go to the socket in one flush.
     pub fn try_next(&mut self) -> Option<Frame> {
         self.frames.try_recv().ok()
     }
 
-    /// Resolves when the client must be dropped without waiting for what is queued: used while a write is stuck.
+    /// Resolves when the socket must be closed without waiting for the queued frames. For use while a write is blocked.
     pub async fn aborted(&self) -> CloseReason {
         loop {
-            if let Some(&reason @ (CloseReason::TooSlow | CloseReason::Abuse)) = self.link.reason.get() {
+            if let Some(&reason @ (CloseReason::TooSlow | CloseReason::Abuse)) = self.shared.reason.get() {
                 return reason;
             }
-            self.link.notify.notified().await;
+            self.shared.notify.notified().await;
         }
     }
 }

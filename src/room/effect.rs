@@ -1,41 +1,41 @@
-//! What reaches a room, and what a room wants done. A [`Room`](super::Room) itself sends nothing and waits for nothing.
+//! The inputs of a room and its effects. A [`Room`](super::Room) itself sends nothing and waits for nothing.
 
 use crate::archive::GameRecord;
 use crate::game::{Action, Level, Seat, View};
-use crate::protocol::{ClientMessage, CloseReason, Frame, PlayerName, SeatChoice, SessionKey};
+use crate::protocol::{ClientMessage, CloseReason, Frame, SeatChoice};
 
-use super::{Connection, ConnectionId, Note, RoomEvent};
+use super::{Connection, ConnectionId, JoinError, JoinRequest, Note, RoomEvent};
 
 /// What reaches a room.
 #[derive(Debug)]
 pub enum Input {
     /// A socket was opened.
     Connected(Connection),
-    /// A client said something.
-    Said(ConnectionId, ClientMessage),
-    /// A socket is gone.
+    /// A client sent a message.
+    Message(ConnectionId, ClientMessage),
+    /// A socket was closed.
     Disconnected(ConnectionId, DisconnectKind),
-    /// Somebody in the lobby wants a seat.
+    /// A player in the lobby asks for a seat.
     Join {
-        /// Who it is.
+        /// Name, session and token of the player.
         who: JoinRequest,
-        /// Which seats will do.
+        /// Which seats are acceptable.
         choice: SeatChoice,
         /// Where the answer goes.
         reply: tokio::sync::oneshot::Sender<Result<Seat, JoinError>>,
     },
-    /// A bot has made up its mind.
+    /// A bot has decided.
     BotDecided {
-        /// Whose decision it is.
+        /// The bot's seat.
         seat: Seat,
-        /// The number it was asked under; an older one is out of date.
+        /// The number of the request; an answer to an older one is ignored.
         ticket: u32,
-        /// What it does.
+        /// What the bot does.
         action: Action,
     },
-    /// The operator closes the room, and may say why.
+    /// The operator closes the room, with a reason or without.
     CloseRoom(Option<Box<str>>),
-    /// Memory is wanted: a room whose game is over closes.
+    /// Memory is short: a room whose game is over closes.
     ReclaimMemory,
     /// The server stops.
     Stop,
@@ -46,72 +46,34 @@ pub enum Input {
 pub enum DisconnectKind {
     /// The client closed it with 1000: it left the page on purpose.
     Clean,
-    /// Anything else: a reload, a closed tab, a lost link.
+    /// Anything else: a reload, a closed tab, a lost connection.
     Lost,
 }
 
-/// Somebody who wants a seat.
-#[derive(Debug, Clone)]
-pub struct JoinRequest {
-    /// His browser session, if any.
-    pub session: Option<SessionKey>,
-    /// His name.
-    pub name: PlayerName,
-    /// What will prove the seat, for clients without cookies.
-    pub token: SessionKey,
-}
-
-/// Why a seat could not be taken. The texts are the protocol's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr, strum::EnumString)]
-#[strum(serialize_all = "snake_case")]
-pub enum JoinError {
-    /// No such room.
-    #[error("Room not found")]
-    NotFound,
-    /// All seats are taken.
-    #[error("Room is full")]
-    Full,
-    /// The game has begun.
-    #[error("Room has already started")]
-    Started,
-    /// Another player, or a bot to be, has this name.
-    #[error("Player name is already taken in this room")]
-    NameTaken,
-    /// The room has too much to do.
-    #[error("The room is busy, please try again")]
-    Busy,
-    /// The server takes nobody new.
-    #[error("The server is about to restart, please try again in a minute")]
-    Stopping,
-    /// It is on another server, which does not answer.
-    #[error("The room cannot be reached at the moment, please try again")]
-    Unreachable,
-}
-
-/// What a room wants done, in this order.
+/// What a room wants done. The order counts.
 #[derive(Debug)]
 pub enum Effect {
     /// Queue a frame for a client.
     Send(ConnectionId, Frame),
     /// Close a client's socket.
     Close(ConnectionId, CloseReason),
-    /// Let a bot think, off the threads that move tables, and bring back [`Input::BotDecided`].
+    /// Let a bot decide on another thread, and answer with [`Input::BotDecided`].
     Think {
-        /// Whose decision it is.
+        /// The bot's seat.
         seat: Seat,
-        /// To come back with the decision.
+        /// The number of the request, for the answer.
         ticket: u32,
-        /// How well it plays.
+        /// The bot's level.
         level: Level,
-        /// All it may know.
+        /// All the bot may know.
         view: Box<View>,
     },
-    /// The room looks different in the list of rooms.
+    /// The room's entry in the list of rooms has changed.
     Listed,
-    /// Something that a restart must not undo.
+    /// Write this to the journal.
     Journal(Note),
-    /// A game has ended: keep it.
+    /// Archive this completed game.
     Archive(Box<GameRecord>),
-    /// Tell operators.
+    /// Report this to operators and metrics.
     Report(RoomEvent),
 }

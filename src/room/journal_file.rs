@@ -1,7 +1,8 @@
-//! The files of the journal: how entries lie in them, and what is got out of them again.
+//! The files of the journal: their form, and what is recovered from them.
 //!
-//! A file is a row of frames: `LJ1\n`, length, CRC-32, entries. An entry is: room (3 bytes), kind, number of the entry
-//! within its room, length, bytes. A room whose numbers have a gap is not whole, and does not come back; all others do.
+//! A file is a sequence of frames: `LJ1\n`, length, CRC-32, entries. An entry is: room (3 bytes), kind, number of the entry
+//! within its room, length, bytes. A room whose numbers have a gap is not
+//! restored; all others are.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -14,9 +15,9 @@ use super::snapshot::RoomSnapshot;
 use crate::disk::{FolderLock, LockError, Stretch, rename_durably, stamp, walk};
 use crate::protocol::RoomId;
 
-/// No frame is larger than this; one that says so is damaged.
+/// The largest frame. A header that names a larger one is damaged.
 const FRAME_MAX_BYTES: usize = 16 * 1024 * 1024;
-/// Rooms are written in frames of about this size.
+/// The approximate size of the frames that begin a file.
 const FRAME_BYTES: usize = 256 * 1024;
 const MAGIC: [u8; 4] = *b"LJ1\n";
 const HEADER_BYTES: usize = 12;
@@ -24,20 +25,20 @@ const HEADER_BYTES: usize = 12;
 /// Why the journal cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    /// Another process has it.
+    /// Another process uses it.
     #[error("the journal in {0} is in use by another process")]
     InUse(PathBuf),
     /// The folder or a file in it cannot be used.
     #[error("the journal in {folder} cannot be used: {error}")]
     Io {
-        /// Where it lies.
+        /// The folder.
         folder: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         error: io::Error,
     },
 }
 
-/// What a room's entries come to.
+/// What a room's entries add up to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct RoomLog {
     /// Number of the next entry.
@@ -49,9 +50,9 @@ pub(super) struct RoomLog {
 /// What was found when the journal was opened.
 #[derive(Debug, Default)]
 pub struct Recovered {
-    /// Rooms whose entries are whole: image and events.
+    /// Complete rooms: snapshot and events.
     pub rooms: Vec<(RoomSnapshot, Vec<u8>)>,
-    /// Rooms that are not, and why.
+    /// Incomplete rooms, with the reason.
     pub broken: Vec<(RoomId, String)>,
     /// Bytes that could not be read: a torn end after a crash, or damage.
     pub damaged_bytes: u64,
@@ -59,7 +60,7 @@ pub struct Recovered {
     pub set_aside: Vec<PathBuf>,
 }
 
-/// The journal's files, of which the newest is written to.
+/// The journal's files. The newest is open for writing.
 #[derive(Debug)]
 pub(super) struct Log {
     folder: PathBuf,
@@ -72,14 +73,14 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Locks the folder, reads what its files hold, and begins a new one with it.
+    /// Locks the folder, reads its files, and begins a new file with their rooms.
     ///
     /// # Errors
-    /// [`JournalError`] if another process has it, or nothing can be written there.
+    /// [`JournalError`] if another process uses it, or nothing can be written there.
     pub(super) fn open(folder: &Path) -> Result<(Self, BTreeMap<RoomId, RoomLog>, Recovered), JournalError> {
         let at = |error| JournalError::Io { folder: folder.to_owned(), error };
         fs::create_dir_all(folder).map_err(at)?;
-        // What is in here tells the hands of all live games, so it is for the server's own user.
+        // The files reveal the hands of all live games, so only the server's own user may read them.
         if let Err(error) = fs::set_permissions(folder, fs::Permissions::from_mode(0o700)) {
             log::warn!("the journal of live games cannot be closed to other users of this machine: {error}");
         }
@@ -99,7 +100,7 @@ impl Log {
         self.file_bytes
     }
 
-    /// Writes entries as one frame. Gives back the file, which is still to be synced.
+    /// Writes entries as one frame. Returns the file, which is still to be synced.
     pub(super) fn append(&mut self, entries: &[u8]) -> io::Result<Arc<File>> {
         if !entries.is_empty() {
             let frame = frame(entries);
@@ -109,7 +110,7 @@ impl Log {
         Ok(Arc::clone(&self.file))
     }
 
-    /// Begins a new file that holds all rooms, and removes the older ones once it is safely there.
+    /// Begins a new file that holds all rooms, and removes the older ones once it is on disk.
     pub(super) fn begin_file(&mut self, room_logs: &BTreeMap<RoomId, RoomLog>) -> io::Result<()> {
         let number = self.number + 1;
         let (file, file_bytes) = begin_file(&self.folder, number, room_logs)?;
@@ -122,7 +123,7 @@ fn begin_file(folder: &Path, number: u64, room_logs: &BTreeMap<RoomId, RoomLog>)
     let path = folder.join(file_name(number));
     let unfinished = path.with_extension("unfinished");
     let (file, bytes) = write_rooms(&unfinished, room_logs).inspect_err(|_| {
-        // On a full disk its bytes are needed; where even that fails, the next attempt writes over it.
+        // On a full disk its space is needed. If removing fails, the next attempt overwrites the file.
         fs::remove_file(&unfinished).ok();
     })?;
     rename_durably(&unfinished, &path)?;
@@ -134,7 +135,7 @@ fn begin_file(folder: &Path, number: u64, room_logs: &BTreeMap<RoomId, RoomLog>)
     Ok((file, bytes))
 }
 
-/// A file that holds all rooms, on disk.
+/// Writes and syncs a file that holds all rooms.
 fn write_rooms(path: &Path, room_logs: &BTreeMap<RoomId, RoomLog>) -> io::Result<(File, u64)> {
     let mut file = File::create(path)?;
     let (mut entries, mut bytes) = (Vec::new(), 0);
@@ -170,8 +171,8 @@ fn frame(entries: &[u8]) -> Vec<u8> {
 
 pub(super) const SNAPSHOT: u8 = 0;
 pub(super) const EVENT: u8 = 1;
-/// Image and events together: two entries of this kind, the image first.
-const WHOLE_IMAGE: u8 = 2;
+/// A whole room is two entries: the snapshot first, then the events.
+const WHOLE_SNAPSHOT: u8 = 2;
 const WHOLE_EVENTS: u8 = 3;
 pub(super) const OVER: u8 = 4;
 
@@ -183,10 +184,10 @@ pub(super) fn push_entry(entries: &mut Vec<u8>, room: RoomId, kind: u8, number: 
     entries.extend_from_slice(bytes);
 }
 
-/// Everything about a room; the next entry's number is `room_log.next`.
+/// Writes a whole room. The next entry's number is `room_log.next`.
 pub(super) fn push_whole(entries: &mut Vec<u8>, room: RoomId, room_log: &RoomLog) {
     let number = room_log.next.wrapping_sub(1);
-    push_entry(entries, room, WHOLE_IMAGE, number, &room_log.snapshot);
+    push_entry(entries, room, WHOLE_SNAPSHOT, number, &room_log.snapshot);
     push_entry(entries, room, WHOLE_EVENTS, number, &room_log.events);
 }
 
@@ -221,13 +222,13 @@ pub(super) fn files(folder: &Path) -> io::Result<Numbered> {
 }
 
 impl Recovered {
-    /// What a journal in `folder` holds, without changing or locking anything: also while a server writes it. Then its
-    /// last bytes may be of a frame that is only half written yet.
+    /// Reads the journal in `folder` without changing or locking anything, also while a server writes it. Its last frame may
+    /// be half written then.
     ///
     /// # Errors
-    /// If it cannot be read.
+    /// If the files cannot be read.
     pub fn inspect(folder: &Path) -> io::Result<Self> {
-        // A writer that begins a new file removes the one that we are about to read.
+        // A running writer may remove a file before we open it.
         const ATTEMPTS: usize = 5;
         let mut attempt = 1;
         loop {
@@ -240,7 +241,7 @@ impl Recovered {
     }
 }
 
-/// Reads all files and sets damaged ones aside. Returns what the whole rooms come to and the last file's number.
+/// Reads all files and sets damaged ones aside. Returns the complete rooms and the last file's number.
 fn read_folder(folder: &Path) -> io::Result<(BTreeMap<RoomId, RoomLog>, Recovered, u64)> {
     let (room_logs, mut recovered, files) = read_files(folder)?;
     if recovered.damaged_bytes > 0 || !recovered.broken.is_empty() {
@@ -248,7 +249,7 @@ fn read_folder(folder: &Path) -> io::Result<(BTreeMap<RoomId, RoomLog>, Recovere
         for (_, path) in &files {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("journal");
             let aside = folder.join(format!("damaged-{stamp}-{name}.aside"));
-            // A copy: the original goes only when the new file is safely there.
+            // Copy: the original is removed only when the new file is on disk.
             fs::copy(path, &aside)?;
             recovered.set_aside.push(aside);
         }
@@ -256,13 +257,13 @@ fn read_folder(folder: &Path) -> io::Result<(BTreeMap<RoomId, RoomLog>, Recovere
     Ok((room_logs, recovered, files.last().map_or(0, |(number, _)| *number)))
 }
 
-/// Reads all files. Returns what the whole rooms come to, and which files there were.
+/// Reads all files. Returns the complete rooms and the files.
 fn read_files(folder: &Path) -> io::Result<(BTreeMap<RoomId, RoomLog>, Recovered, Numbered)> {
     let mut reading = Reading::default();
     let mut recovered = Recovered::default();
     let files = files(folder)?;
     for (_, path) in &files {
-        // Each file begins with everything. Where an older one is left, the end came before it was removed.
+        // Each file begins with all rooms. An older one is left over from a crash before its removal.
         reading.rooms.clear();
         recovered.damaged_bytes += reading.read_file(&fs::read(path)?);
     }
@@ -277,7 +278,7 @@ fn read_files(folder: &Path) -> io::Result<(BTreeMap<RoomId, RoomLog>, Recovered
                 recovered.rooms.push((snapshot, found.room_log.events.clone()));
                 room_logs.insert(room, found.room_log);
             }
-            Ok(_) => recovered.broken.push((room, "its image is of another room".to_owned())),
+            Ok(_) => recovered.broken.push((room, "its snapshot is of another room".to_owned())),
             Err(reason) => recovered.broken.push((room, reason)),
         }
     }
@@ -293,12 +294,12 @@ pub(super) struct Reading {
 #[derive(Default)]
 struct Found {
     room_log: RoomLog,
-    /// Why the room is not whole.
+    /// Why the room is incomplete.
     gap: Option<String>,
 }
 
 impl Reading {
-    /// Reads the frames of a file, searching on behind damage. Returns how many bytes were in no frame.
+    /// Reads the frames of a file and goes on after damage. Returns how many bytes were in no frame.
     pub(super) fn read_file(&mut self, bytes: &[u8]) -> u64 {
         let mut damaged = 0;
         for stretch in walk(bytes, &MAGIC, parse_frame) {
@@ -311,7 +312,7 @@ impl Reading {
     }
 
     pub(super) fn read_entries(&mut self, mut entries: &[u8]) {
-        // The checksum held, so entries break off only if we wrote them so.
+        // The checksum was right, so entries are truncated only if they were written so.
         while let Some((entry, rest)) = next_entry(entries) {
             self.read_entry(&entry);
             entries = rest;
@@ -329,7 +330,7 @@ impl Reading {
         let continues = is_known && room_log.next == entry.number;
         room_log.next = entry.number.wrapping_add(1);
         match entry.kind {
-            WHOLE_IMAGE => {
+            WHOLE_SNAPSHOT => {
                 room_log.snapshot = entry.bytes.to_vec();
                 found.gap = Some("its events are missing".to_owned());
             }
@@ -339,7 +340,7 @@ impl Reading {
             }
             SNAPSHOT => {
                 room_log.snapshot = entry.bytes.to_vec();
-                // The first image of a room begins it; any other has to continue it.
+                // Number 0 begins the room; any other snapshot has to follow the previous entry.
                 if entry.number != 0 && !continues {
                     found.gap.get_or_insert_with(|| format!("entries before number {} are missing", entry.number));
                 }
@@ -366,7 +367,7 @@ struct Entry<'a> {
     bytes: &'a [u8],
 }
 
-/// The entries of the whole frame at the beginning of `bytes`, and the frame's length.
+/// The entries of the frame at the beginning of `bytes`, if it is complete, and the frame's length.
 fn parse_frame(bytes: &[u8]) -> Option<(&[u8], usize)> {
     let (magic, rest) = bytes.split_first_chunk::<4>()?;
     let (length, rest) = rest.split_first_chunk::<4>()?;

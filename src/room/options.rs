@@ -10,12 +10,11 @@ pub struct Options {
     /// Multiplies every pause the server makes, bots' thinking included. Finite and at least 0; 0 means
     /// no pause at all.
     pub game_pace: f64,
-    /// How long a connected player may do nothing on his own move before he is played for once.
-    /// `None` waits for ever.
+    /// How long a connected player may take for a move before a bot makes it. `None` waits for ever.
     pub turn_timeout: Option<Duration>,
     /// How many rooms may exist at once; more are refused.
     pub max_active_games: usize,
-    /// How many inputs may wait at one room; at a full inbox the sender is told that the room is busy.
+    /// How many inputs may wait at one room; a full inbox answers `busy`.
     pub inbox_capacity: usize,
     /// How many connections may watch one room without a seat.
     pub max_watchers_per_room: usize,
@@ -23,7 +22,7 @@ pub struct Options {
     pub gc_completed_games_after: Duration,
     /// How many recent events of the server are kept for operators and for catching up.
     pub event_buffer_size: usize,
-    /// How many events of one game are kept in memory for catching up. The record is never cut.
+    /// How many events of one game are kept in memory for catching up. The record keeps all of them.
     pub max_events_per_game: usize,
     /// Which ids new rooms get.
     pub ids: RoomIds,
@@ -85,9 +84,9 @@ impl fmt::Display for RoomIds {
 /// Whether live games survive a restart, and how closely the journal follows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalOptions {
-    /// Keep a journal of live games and restore them at start.
+    /// Keep a journal of live games and restore them at the start.
     pub enabled: bool,
-    /// The longest time between something that happened at a table and its safe arrival on disk.
+    /// The longest time until an event at a table is safely on disk.
     pub interval: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! A running game at a table: what is shown for how long, who is waited for, and what is kept of it.
+//! A running game at a table: its stages and their pauses, pending decisions, and what is recorded of it.
 
 use std::time::Duration;
 
@@ -6,39 +6,39 @@ use crate::archive::{GameId, GameTime, Move, Takeover};
 use crate::game::{Action, ActionError, BySeat, DealProof, Event, Game, Phase, Seat, TurnResult};
 use crate::protocol::{TableEvent, WonTurn};
 
-use super::Time;
+use super::event_codec::{move_bytes, stage_passed_bytes};
 use super::event_history::EventHistory;
-use super::snapshot::{EventBytes, event_bytes, passed_bytes};
+use super::{EventBytes, Time};
 
-/// What the table shows. Players can act in `Asking`, `Declaring` and `Turning`; the others pass by themselves.
+/// What the table shows. Players act in `Asking`, `Declaring` and `Turning`; the other stages pass by themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// Tiles are on their way.
+    /// The tiles are being dealt.
     Dealing,
-    /// They lie there, and nobody is asked about them.
+    /// The tiles are dealt, and no hand is weak.
     Dealt,
-    /// Weak hands are asked.
+    /// Players with weak hands are asked about a redeal.
     Asking,
-    /// Who starts the round.
+    /// Shows who starts the round.
     RoundStart,
     Declaring,
     /// All have declared.
     Declared,
     Turning,
-    /// Four plays lie open.
+    /// All four plays are shown.
     Revealed,
-    /// Somebody has won them.
+    /// Shows who won the turn.
     TurnWon,
     Scoring,
     Over,
 }
 
 impl Stage {
-    /// How long it lasts at pace 1; `None` where players are waited for (protocol, section 7).
+    /// How long the stage lasts at pace 1; `None` where the table waits for players (protocol, section 7).
     pub(super) const fn pause(self, redealt: bool) -> Option<Duration> {
         let ms = match self {
             Self::Dealing => 2_000,
-            // Together with the dealing: time enough for the existing client's animation of 3.5 s.
+            // Together with the dealing this covers the existing client's animation of 3.5 s.
             Self::Dealt if redealt => 4_000,
             Self::Dealt => 1_600,
             Self::RoundStart => 5_000,
@@ -50,38 +50,38 @@ impl Stage {
         Some(Duration::from_millis(ms))
     }
 
-    /// Whether players' actions are taken.
+    /// Whether players can act.
     pub(super) const fn is_acting(self) -> bool {
         matches!(self, Self::Asking | Self::Declaring | Self::Turning)
     }
 }
 
-/// A bot that makes up its mind.
+/// A bot's decision, while it is awaited.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PendingDecision {
-    /// It acts no sooner.
+    /// The bot acts no sooner than this.
     pub(super) due: Time,
-    /// Tells its answer from an older one's.
+    /// Distinguishes the answer from an older one.
     pub(super) ticket: u32,
-    /// What it will do, once it knows.
+    /// What the bot will do, once it has decided.
     pub(super) action: Option<Action>,
 }
 
-/// A decision that takes this much longer than it should is not waited for any more.
-const LOST_IN_THOUGHT: Duration = Duration::from_secs(2);
+/// How long after its due time a decision is still awaited.
+const DECISION_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl PendingDecision {
-    /// When it acts, or is lost in thought.
+    /// When the bot acts, or its decision times out.
     pub(super) fn wakes_at(&self) -> Time {
         match self.action {
             Some(_) => self.due,
-            None => self.due + LOST_IN_THOUGHT,
+            None => self.due + DECISION_TIMEOUT,
         }
     }
 }
 
-/// Absences that a record tells of one by one.
-const MOST_TAKEOVERS: usize = 1_000;
+/// How many takeovers a record lists.
+const TAKEOVERS_MAX: usize = 1_000;
 
 /// A running game at a table.
 #[derive(Debug)]
@@ -91,32 +91,32 @@ pub(super) struct Playing {
     pub(super) proof: DealProof,
     pub(super) started_at: Time,
     pub(super) stage: Stage,
-    /// When the stage passes; for `Asking`, when the question ends.
+    /// When the stage passes; for `Asking`, when the redeal times out.
     pub(super) stage_ends: Option<Time>,
-    /// When the stage began: what a countdown counts from.
+    /// When the stage began.
     pub(super) stage_began: Time,
-    /// When the one whose move it is will be played for.
+    /// When a bot moves for the player who is to move.
     pub(super) turn_ends: Option<Time>,
     pub(super) thinking: BySeat<Option<PendingDecision>>,
     pub(super) last_ticket: u32,
     pub(super) last_turn: Option<TurnResult>,
     pub(super) moves: Vec<Move>,
-    /// Moves and passed stages as the journal keeps them.
+    /// Moves and passed stages in their stored form.
     pub(super) events: Vec<u8>,
     pub(super) takeovers: Vec<Takeover>,
-    /// When it found its winners. Kept, so that its record is the same whenever it is made.
+    /// When the game found its winners. Stored, so that a record made again is the same.
     pub(super) ended_at: Option<Time>,
     /// Each round's points and the totals after it.
     pub(super) scores: Vec<(BySeat<i32>, BySeat<i32>)>,
-    /// What all may know of what happened.
+    /// The public events.
     pub(super) event_history: EventHistory,
 }
 
 impl Playing {
-    /// A game that begins now, of which the last `most_told` events are told again.
-    pub(super) fn new(game_id: GameId, proof: DealProof, now: Time, most_told: usize) -> Self {
-        let mut event_history = EventHistory::new(most_told);
-        event_history.tell(GameTime::START, 1, TableEvent::Dealt { multiplier: 1 });
+    /// A game that begins now and keeps its last `history_events` public events.
+    pub(super) fn new(game_id: GameId, proof: DealProof, now: Time, history_events: usize) -> Self {
+        let mut event_history = EventHistory::new(history_events);
+        event_history.push(GameTime::START, 1, TableEvent::Dealt { multiplier: 1 });
         Self {
             game: Game::new(proof.deal_seed()),
             game_id,
@@ -138,14 +138,14 @@ impl Playing {
         }
     }
 
-    /// `now` as the record counts it. Never before the last move: the clock of a machine may have gone back while it was
-    /// off, and a game whose moves go back in time is none.
+    /// `now` in the record's time. Never before the last move: the machine's clock may have been set back while it was off,
+    /// and a record's moves must not go back in time.
     pub(super) fn game_time(&self, now: Time) -> GameTime {
         let now = GameTime::from_ms(u64::try_from(now.since(self.started_at).as_millis()).unwrap_or(u64::MAX));
         self.last_move_at().max(now)
     }
 
-    /// How long it has taken by now, in milliseconds; no less than its moves.
+    /// The game's duration until `now` in milliseconds; not less than the time of its last move.
     pub(super) fn duration_ms(&self, now: Time) -> u64 {
         let passed = u64::try_from(now.since(self.started_at).as_millis()).unwrap_or(u64::MAX);
         passed.max(u64::from(self.last_move_at().hundredths()) * 10)
@@ -155,7 +155,7 @@ impl Playing {
         self.moves.last().map_or(GameTime::START, |last| last.at)
     }
 
-    /// Whether its moves lead to winners, whatever of that has been shown.
+    /// Whether the moves lead to winners, even if the table has not shown that yet.
     pub(super) fn is_decided(&self) -> bool {
         let mut game = self.game.clone();
         while game.advance() {}
@@ -167,15 +167,15 @@ impl Playing {
         self.game.public().multiplier > 1
     }
 
-    /// Whether this seat has done the like already, and the table still shows that: a second tap, or one that comes after
-    /// time was up and a bot has moved.
+    /// Whether this seat has already made such a move and the table still shows it: a second tap, or one that arrives after
+    /// a bot has moved for the player.
     pub(super) fn is_late(&self, seat: Seat, action: &Action) -> bool {
         let public = self.game.public();
         match (action, self.stage, self.game.phase()) {
             (Action::AnswerRedeal(_), Stage::Asking, Phase::Redeal { accepted, declined, .. }) => {
                 accepted.contains(seat) || declined.contains(seat)
             }
-            // All have answered. After a redeal nothing says any more who was asked.
+            // All have answered. After a redeal it is no longer known who was asked.
             (Action::AnswerRedeal(_), Stage::Dealing, _) => self.is_redealt(),
             (Action::AnswerRedeal(_), Stage::RoundStart, _) => public.weak.contains(seat),
             (Action::Declare(_), Stage::Declaring | Stage::Declared, _) => public.declared[seat].is_some(),
@@ -185,16 +185,21 @@ impl Playing {
         }
     }
 
-    /// Carries out a player's action and keeps it. Returns whether that led to another stage.
+    /// Carries out and records an action. Returns whether another stage begins.
     pub(super) fn act(&mut self, next: Move) -> Result<bool, ActionError> {
         if !self.stage.is_acting() {
             return Err(ActionError::WrongPhase);
         }
         let event = self.game.apply(next.seat, next.action)?;
         let last = self.last_move_at();
-        self.events.extend_from_slice(&event_bytes(&next, self.game.dealt(next.seat), last));
+        self.events.extend_from_slice(&move_bytes(&next, self.game.dealt(next.seat), last));
         self.moves.push(next);
-        self.tell_of(&next);
+        // The move becomes a public event: of a redeal's answer nothing, of a play only the number of pieces.
+        match next.action {
+            Action::AnswerRedeal(_) => {}
+            Action::Declare(declaration) => self.note(TableEvent::Declared { seat: next.seat, declaration }),
+            Action::Play(pieces) => self.note(TableEvent::Played { seat: next.seat, count: pieces.len() }),
+        }
         self.thinking[next.seat] = None;
         self.turn_ends = None;
         let stage = match (event, self.game.phase()) {
@@ -211,16 +216,7 @@ impl Playing {
         Ok(true)
     }
 
-    /// All learn of a move what they may: of an answer nothing, of a play how many pieces it has.
-    fn tell_of(&mut self, next: &Move) {
-        match next.action {
-            Action::AnswerRedeal(_) => {}
-            Action::Declare(declaration) => self.tell(TableEvent::Declared { seat: next.seat, declaration }),
-            Action::Play(pieces) => self.tell(TableEvent::Played { seat: next.seat, count: pieces.len() }),
-        }
-    }
-
-    /// Another stage begins, and with it all learn something.
+    /// Begins a stage and notes its public event.
     fn enter(&mut self, stage: Stage) {
         self.stage = stage;
         let public = self.game.public();
@@ -234,19 +230,19 @@ impl Playing {
             _ => None,
         };
         if let Some(event) = event {
-            self.tell(event);
+            self.note(event);
         }
     }
 
-    /// A stage that passes has no time of its own in the journal: what it tells has that of the move before.
-    fn tell(&mut self, event: TableEvent) {
+    /// Adds a public event. A passed stage has no time of its own in the journal, so events have the last move's time.
+    fn note(&mut self, event: TableEvent) {
         let at = self.last_move_at();
-        self.event_history.tell(at, self.game.public().round, event);
+        self.event_history.push(at, self.game.public().round, event);
     }
 
-    /// The present stage's pause is over: takes the step of the rules that goes with it, and enters the next stage.
+    /// Ends the present stage: takes its step of the rules and enters the next stage.
     pub(super) fn pass(&mut self) {
-        self.events.extend_from_slice(&passed_bytes());
+        self.events.extend_from_slice(&stage_passed_bytes());
         let stage = match self.stage {
             Stage::Dealing if matches!(self.game.phase(), Phase::Redeal { .. }) => Stage::Asking,
             Stage::Dealing => Stage::Dealt,
@@ -274,26 +270,26 @@ impl Playing {
         self.enter(stage);
     }
 
-    /// The stored form of what happened since `from`, a length of [`events`](Self::events).
+    /// The stored events after `from`, an earlier length of [`events`](Self::events).
     pub(super) fn events_since(&self, from: usize) -> EventBytes {
         self.events.get(from..).unwrap_or_default().iter().copied().take(EventBytes::new().capacity()).collect()
     }
 
-    /// A bot plays for this seat from now on. Where the player was back without a move of anybody's, or goes for the
-    /// thousandth time, his last absence goes on: no coming and going makes a record too long to be kept.
+    /// A bot plays for this seat from now on. If there was no move since the player's last return, or the list is full, the
+    /// last takeover continues, so that reconnecting again and again cannot make a record too long.
     pub(super) fn begin_takeover(&mut self, seat: Seat, now: Time) {
         let from = self.game_time(now);
-        let (last_move, is_full) = (self.last_move_at(), self.takeovers.len() >= MOST_TAKEOVERS);
+        let (last_move, is_full) = (self.last_move_at(), self.takeovers.len() >= TAKEOVERS_MAX);
         let last = self.takeovers.iter_mut().rev().find(|takeover| takeover.seat == seat);
         match last.filter(|last| is_full || last.to.is_some_and(|to| to > last_move)) {
             Some(last) => last.to = None,
             None if is_full => {}
             None => self.takeovers.push(Takeover { seat, from, to: None }),
         }
-        self.event_history.tell(from, self.game.public().round, TableEvent::Left(seat));
+        self.event_history.push(from, self.game.public().round, TableEvent::Left(seat));
     }
 
-    /// The player is back. Once the game is over there is nothing left to decide, and its record has been made.
+    /// The player is back. Does nothing once the game is over, because its record has been made.
     pub(super) fn end_takeover(&mut self, seat: Seat, now: Time) {
         if self.ended_at.is_some() {
             return;
@@ -301,7 +297,7 @@ impl Playing {
         let now = self.game_time(now);
         if let Some(takeover) = self.takeovers.iter_mut().rev().find(|takeover| takeover.seat == seat) {
             takeover.to.get_or_insert(now.max(takeover.from));
-            self.event_history.tell(now, self.game.public().round, TableEvent::Returned(seat));
+            self.event_history.push(now, self.game.public().round, TableEvent::Returned(seat));
         }
     }
 }

@@ -1,34 +1,38 @@
-//! One room: who sits there, who listens, and what becomes of what they say.
+//! One room: who sits there, who listens, and what each message leads to.
 //!
-//! Synchronous and without I/O: [`Room::handle`] takes an [`Input`], [`Room::wake`] lets time pass, and both say in
-//! [`Effect`]s what is to be done. Coming and going is in `presence.rs`, what only a room before its game does in `waiting.rs`,
-//! and what belongs to a running game in `table.rs`.
+//! Synchronous and without I/O: [`Room::handle`] takes an [`Input`], [`Room::wake`] lets time pass, and both return
+//! [`Effect`]s, which the room's task carries out. `presence.rs` handles sockets that come and go, `waiting.rs` a room
+//! before its game, `table.rs` a running game, and `restore.rs` a restart.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rand::{Rng, RngExt};
 use rand_pcg::Pcg64Mcg;
 
+use super::member::Member;
 use super::playing::Playing;
-use super::presence::{CLAIM_SEAT_WITHIN, Member, REPEAT_AFTER};
 use super::seats::{COLORS, Human, Occupant, Presence, Seats};
-use super::snapshot::Note;
-use super::{ConnectionId, Effect, Input, JoinRequest, Options, RoomEvent, RoomStage, Time};
+use super::{ConnectionId, Effect, Input, JoinRequest, Note, Options, RoomEvent, RoomStage, Time};
 use crate::archive::{Ended, GameId, GameIds, GameRecord, Player, PlayerKind};
-use crate::game::{BySeat, Seat, ServerSeed};
+use crate::game::{BySeat, Entropy, Seat, ServerSeed};
 use crate::protocol::server_message::{self, Occupant as ListedOccupant, RoomClosed, RoomSummary};
-use crate::protocol::{ClientMessage, CloseReason, ErrorType, Frame, PlayerName, RoomId};
+use crate::protocol::{ClientMessage, CloseReason, ErrorType, Frame, OnClose, PlayerName, RoomId};
+
+/// When `room_update` is repeated to a page that may not have been listening yet (protocol, section 5).
+const REPEAT_AFTER: [Duration; 3] =
+    [Duration::from_millis(150), Duration::from_millis(500), Duration::from_millis(1_500)];
 
 /// Whether a room goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifecycle {
-    /// It does.
+    /// The room runs.
     Live,
-    /// It was restored and stands still until one of its players is back.
+    /// The room was restored and its clocks stand still until one of its players is back.
     Suspended,
     /// The server stops; the room comes back with it.
     Stopped,
-    /// It is over and can be forgotten.
+    /// The room has ended and can be removed.
     Over,
 }
 
@@ -39,7 +43,7 @@ pub(super) enum State {
     Playing(Box<Playing>),
 }
 
-/// A room and all that happens in it.
+/// A room and everything that happens in it.
 #[derive(Debug)]
 pub struct Room {
     pub(super) id: RoomId,
@@ -47,7 +51,7 @@ pub struct Room {
     pub(super) host: Seat,
     pub(super) seats: Seats,
     pub(super) members: Vec<Member>,
-    /// The secret of the next game, and what was shown of it.
+    /// The secret of the next game, and the commitment to it that players see.
     pub(super) secret: ServerSeed,
     pub(super) commitment: String,
     pub(super) created_at: Time,
@@ -55,7 +59,7 @@ pub struct Room {
     pub(super) state: State,
     pub(super) rng: Pcg64Mcg,
     pub(super) game_ids: GameIds,
-    /// `room_update`s that are owed to pages which may not have been listening.
+    /// Repeated `room_update`s that are still to be sent.
     pub(super) repeats: Vec<(Time, ConnectionId)>,
     /// When the room closes if no player comes.
     pub(super) closes_at: Option<Time>,
@@ -64,8 +68,8 @@ pub struct Room {
 }
 
 impl Room {
-    /// Opens a room: its creator hosts it on seat 1, bots have the others. `secret` is 256 bits from the operating
-    /// system, from which the deals follow; `rng` serves everything that need not be secret.
+    /// Opens a room: its creator hosts it on seat 1, bots have the other seats. `secret` is 256 bits from the operating
+    /// system, which decide the deals; `rng` serves everything that need not be secret.
     #[must_use]
     pub fn open(
         id: RoomId,
@@ -76,12 +80,11 @@ impl Room {
         now: Time,
     ) -> Self {
         let color = COLORS.get(rng.random_range(0..COLORS.len())).copied().unwrap_or("blue");
-        let host = Human::new(host, color, now + CLAIM_SEAT_WITHIN);
         Self {
             id,
             options,
             host: Seat::One,
-            seats: Seats::new(host),
+            seats: Seats::new(Human::new(host, color, now)),
             members: Vec::new(),
             commitment: hex::encode(secret.commitment()),
             secret,
@@ -97,15 +100,15 @@ impl Room {
         }
     }
 
-    /// Takes one input and says what is to be done.
+    /// Handles one input and returns its effects.
     pub fn handle(&mut self, input: Input, now: Time) -> Vec<Effect> {
         match input {
             Input::Connected(connection) => self.connected(&connection),
-            Input::Said(id, message) => self.said(id, message, now),
+            Input::Message(id, message) => self.message(id, message, now),
             Input::Disconnected(id, disconnect_kind) => self.disconnected(id, disconnect_kind, now),
             Input::Join { who, choice, reply } => {
                 let answer = self.join(who, choice, now);
-                // A joiner who did not wait loses his seat when nobody claims it.
+                // A player who did not wait for the answer loses the seat when no socket claims it.
                 reply.send(answer).ok();
             }
             Input::BotDecided { seat, ticket, action } => self.bot_decided(seat, ticket, action, now),
@@ -117,14 +120,15 @@ impl Room {
         std::mem::take(&mut self.effects)
     }
 
-    /// Does what is due and says what is to be done.
+    /// Does what is due at `now` and returns the effects.
     pub fn wake(&mut self, now: Time) -> Vec<Effect> {
         self.repeat_updates(now);
         if self.lifecycle != Lifecycle::Suspended {
             self.expire_grace(now);
         }
         if self.closes_at.is_some_and(|at| at <= now) {
-            self.close(self.why_empty(), now);
+            let is_over = self.stage() == RoomStage::Over;
+            self.close(if is_over { RoomClosed::Finished } else { RoomClosed::Abandoned }, now);
         }
         self.wake_table(now);
         std::mem::take(&mut self.effects)
@@ -139,23 +143,20 @@ impl Room {
             Lifecycle::Stopped | Lifecycle::Over => return None,
         }
         let repeat = self.repeats.iter().map(|&(at, _)| at).min();
-        let absent = self.seats.humans().filter_map(|(_, human)| match human.presence {
+        let grace = self.seats.humans().filter_map(|(_, human)| match human.presence {
             Presence::Grace { until } => Some(until),
             Presence::Connected(_) | Presence::Away => None,
         });
-        [repeat, absent.min(), self.closes_at, self.wake_table_at()].into_iter().flatten().min()
+        [repeat, grace.min(), self.closes_at, self.wake_table_at()].into_iter().flatten().min()
     }
 
-    /// The game under way, if there is one.
+    /// The running game's id, if there is one.
     #[must_use]
     pub fn game_under_way(&self) -> Option<GameId> {
-        match &self.state {
-            State::Playing(playing) if playing.game.winners().is_none() => Some(playing.game_id),
-            State::Playing(_) | State::Waiting => None,
-        }
+        self.playing().filter(|playing| playing.game.winners().is_none()).map(|playing| playing.game_id)
     }
 
-    /// Which room it is.
+    /// The room's id.
     #[must_use]
     pub const fn id(&self) -> RoomId {
         self.id
@@ -167,7 +168,7 @@ impl Room {
         self.lifecycle
     }
 
-    /// How far it is.
+    /// The room's stage.
     #[must_use]
     pub fn stage(&self) -> RoomStage {
         match &self.state {
@@ -186,10 +187,7 @@ impl Room {
     /// The round that is played, from 1; 0 before the game.
     #[must_use]
     pub fn round(&self) -> u32 {
-        match &self.state {
-            State::Waiting => 0,
-            State::Playing(playing) => playing.game.public().round,
-        }
+        self.playing().map_or(0, |playing| playing.game.public().round)
     }
 
     /// The room as lists show it.
@@ -216,13 +214,31 @@ impl Room {
         Some(ListedOccupant { name, is_bot, is_host: seat == self.host, avatar_color, level, is_connected })
     }
 
-    // Those who listen.
+    pub(super) fn playing(&self) -> Option<&Playing> {
+        match &self.state {
+            State::Playing(playing) => Some(playing),
+            State::Waiting => None,
+        }
+    }
+
+    pub(super) fn playing_mut(&mut self) -> Option<&mut Playing> {
+        match &mut self.state {
+            State::Playing(playing) => Some(playing),
+            State::Waiting => None,
+        }
+    }
+
+    // Frames to members.
 
     pub(super) fn send(&mut self, id: ConnectionId, frame: Frame) {
         self.effects.push(Effect::Send(id, frame));
     }
 
-    /// Sends the same to everybody who listens.
+    pub(super) fn listening(&self) -> impl Iterator<Item = (ConnectionId, Option<Seat>)> {
+        self.members.iter().filter(|member| member.is_listening).map(|member| (member.id, member.seat))
+    }
+
+    /// Sends the same frame to every listening member.
     pub(super) fn broadcast(&mut self, frame: &Frame) {
         let listening = self.members.iter().filter(|member| member.is_listening);
         self.effects.extend(listening.map(|member| Effect::Send(member.id, frame.clone())));
@@ -241,40 +257,38 @@ impl Room {
         self.member(id).is_some_and(|member| member.seat.is_some())
     }
 
-    /// Sends each listener the state of the room's page, with his own name.
-    pub(super) fn tell_room_update(&mut self) {
+    /// Sends each listening member the state of the room's page, with its own player's name.
+    pub(super) fn send_room_update(&mut self) {
         let summary = self.summary();
-        let listening: Vec<_> =
-            self.members.iter().filter(|member| member.is_listening).map(|member| (member.id, member.seat)).collect();
-        for (id, seat) in listening {
+        let update = |(id, seat): (ConnectionId, Option<Seat>)| {
             let you = seat.map(|seat| self.seats.name(seat));
-            let frame = server_message::room_update(&summary, &self.commitment, you);
-            self.send(id, frame);
-        }
+            Effect::Send(id, server_message::room_update(&summary, &self.commitment, you))
+        };
+        let updates: Vec<Effect> = self.listening().map(update).collect();
+        self.effects.extend(updates);
     }
 
-    pub(super) fn room_update_for(&self, seat: Option<Seat>) -> Frame {
+    pub(super) fn send_room_update_to(&mut self, id: ConnectionId, seat: Option<Seat>) {
         let you = seat.map(|seat| self.seats.name(seat));
-        server_message::room_update(&self.summary(), &self.commitment, you)
+        self.send(id, server_message::room_update(&self.summary(), &self.commitment, you));
     }
 
-    /// Somebody went for a moment before the game, or is back: the seats stay as they are.
+    /// A player left for a moment before the game, or is back. The seats stay as they are.
     pub(super) fn presence_changed(&mut self) {
-        self.tell_room_update();
+        self.send_room_update();
         self.effects.push(Effect::Listed);
     }
 
-    /// A seat changed before the game: everybody at the room and in the lobby sees it.
+    /// A seat changed before the game. Everyone in the room and in the lobby gets the change.
     pub(super) fn seats_changed(&mut self, now: Time) {
         self.last_activity = now;
         self.journal_snapshot();
-        self.tell_room_update();
-        self.effects.push(Effect::Listed);
+        self.presence_changed();
     }
 
-    // What is said.
+    // Messages.
 
-    fn said(&mut self, id: ConnectionId, message: ClientMessage, now: Time) {
+    fn message(&mut self, id: ConnectionId, message: ClientMessage, now: Time) {
         let Some(member) = self.members.iter_mut().find(|member| member.id == id) else {
             return;
         };
@@ -292,49 +306,27 @@ impl Room {
             }
         }
         match message {
-            ClientMessage::ClientReady { entropy, on_close, .. } => {
-                let mut is_back = false;
-                if let Some(seat) = seat {
-                    if self.has_left_result(seat) {
-                        return self.send(id, server_message::room_not_found(&self.id.to_string()));
-                    }
-                    is_back = self.seats.human(seat).is_some_and(Human::is_kept);
-                    self.sit_down(id, seat, now);
-                }
-                if let Some(human) = seat.and_then(|seat| self.seats.human_mut(seat))
-                    && matches!(self.state, State::Waiting)
-                {
-                    human.entropy = entropy.or_else(|| human.entropy.take());
-                    if std::mem::replace(&mut human.on_close, on_close) != on_close {
-                        self.journal_snapshot();
-                    }
-                }
-                self.welcome(id, seat, now);
-                if is_back && matches!(self.state, State::Waiting) {
-                    self.presence_changed();
-                }
-            }
+            ClientMessage::ClientReady { entropy, on_close, .. } => self.client_ready(id, seat, entropy, on_close, now),
             ClientMessage::GetRoomState => {
-                let frame = self.room_update_for(seat);
-                self.send(id, frame);
+                self.send_room_update_to(id, seat);
                 if matches!(self.state, State::Waiting) {
-                    self.repeats.retain(|&(_, owed)| owed != id);
+                    self.repeats.retain(|&(_, receiver)| receiver != id);
                     self.repeats.extend(REPEAT_AFTER.map(|after| (now + after, id)));
                 }
             }
             ClientMessage::RequestStateSync => self.sync(id, now),
             ClientMessage::RequestRecovery { from, to } => {
-                self.tell_missed(id, from, to);
+                self.send_missed_events(id, from, to);
                 self.sync(id, now);
             }
             ClientMessage::AddBot { seat: target, level } => self.add_bot(id, seat, target, level, now),
             ClientMessage::RemovePlayer { seat: target } => self.remove_player(id, seat, target, now),
+            ClientMessage::StartGame => self.start_game(id, seat, now),
             ClientMessage::LeaveRoom { player_name } => {
                 if let Some(seat) = self.check_sender(id, seat, &player_name) {
                     self.leave_by_request(id, seat, now);
                 }
             }
-            ClientMessage::StartGame => self.start_game(id, seat, now),
             ClientMessage::AnswerRedeal { accept, player_name } => {
                 if let Some(seat) = self.check_sender(id, seat, &player_name) {
                     self.answer_redeal(id, seat, accept, now);
@@ -359,17 +351,44 @@ impl Room {
         }
     }
 
-    /// The sender's seat, if he has one and speaks in his own name; otherwise he is told so.
-    fn check_sender(&mut self, id: ConnectionId, seat: Option<Seat>, name: &PlayerName) -> Option<Seat> {
-        let Some(seat) = seat else {
-            self.refuse(id, ErrorType::PermissionDenied, "You have no seat at this table");
-            return None;
-        };
-        if self.seats.name(seat) != name.as_str() {
-            self.refuse(id, ErrorType::PermissionDenied, "You can only act for yourself");
-            return None;
+    /// A page opens: its player takes the seat, and the page gets all it has to show.
+    fn client_ready(
+        &mut self,
+        id: ConnectionId,
+        seat: Option<Seat>,
+        entropy: Option<Entropy>,
+        on_close: OnClose,
+        now: Time,
+    ) {
+        let is_waiting = matches!(self.state, State::Waiting);
+        let mut is_back = false;
+        if let Some(seat) = seat {
+            if self.has_left_result(seat) {
+                return self.send(id, server_message::room_not_found(&self.id.to_string()));
+            }
+            is_back = self.seats.human(seat).is_some_and(Human::is_kept);
+            self.occupy_seat(id, seat, now);
+            if let Some(human) = self.seats.human_mut(seat).filter(|_| is_waiting) {
+                human.entropy = entropy.or_else(|| human.entropy.take());
+                if std::mem::replace(&mut human.on_close, on_close) != on_close {
+                    self.journal_snapshot();
+                }
+            }
         }
-        Some(seat)
+        self.show_room_to(id, seat, now);
+        if is_back && is_waiting {
+            self.presence_changed();
+        }
+    }
+
+    /// The sender's seat, if the sender has one and uses its own name. Otherwise sends an error.
+    fn check_sender(&mut self, id: ConnectionId, seat: Option<Seat>, name: &PlayerName) -> Option<Seat> {
+        match seat {
+            None => self.refuse(id, ErrorType::PermissionDenied, "You have no seat at this table"),
+            Some(seat) if self.seats.name(seat) == name.as_str() => return Some(seat),
+            Some(_) => self.refuse(id, ErrorType::PermissionDenied, "You can only act for yourself"),
+        }
+        None
     }
 
     pub(super) fn check_host(&mut self, id: ConnectionId, seat: Option<Seat>, refusal: &str) -> bool {
@@ -388,79 +407,46 @@ impl Room {
         is_waiting
     }
 
-    // What survives a restart.
+    /// Gives the host's role to another seat and announces it.
+    pub(super) fn make_host(&mut self, new: Seat) {
+        let announcement = server_message::host_changed(self.seats.name(self.host), self.seats.name(new));
+        self.host = new;
+        self.broadcast(&announcement);
+    }
+
+    // The journal and the archive.
 
     pub(super) fn journal_snapshot(&mut self) {
         let snapshot = self.snapshot();
         self.effects.push(Effect::Journal(Note::RoomSnapshot(Box::new(snapshot))));
     }
 
-    /// The events of the running game, as the journal keeps them.
+    /// The events of the running game in their stored form.
     #[must_use]
     pub fn events(&self) -> &[u8] {
-        match &self.state {
-            State::Waiting => &[],
-            State::Playing(playing) => &playing.events,
-        }
-    }
-
-    // The end.
-
-    /// Closes the room for everybody.
-    pub(super) fn close(&mut self, why: RoomClosed, now: Time) {
-        self.close_with(why, &server_message::room_closed(why), now);
-    }
-
-    /// The same, for the operator's own reason.
-    fn close_by_operator(&mut self, message: Option<&str>, now: Time) {
-        let why = RoomClosed::ByOperator;
-        let closed = message.map_or_else(|| server_message::room_closed(why), server_message::room_closed_because);
-        self.close_with(why, &closed, now);
-    }
-
-    /// A game that was under way is kept as abandoned; one whose last play lies on the table is won, though nobody has been
-    /// shown that yet.
-    fn close_with(&mut self, why: RoomClosed, closed: &Frame, now: Time) {
-        if self.lifecycle == Lifecycle::Over {
-            return;
-        }
-        if let State::Playing(playing) = &self.state
-            && playing.game.winners().is_none()
-        {
-            let game = playing.game_id;
-            if playing.is_decided() {
-                let (rounds, took) = (playing.game.public().round, now.since(playing.started_at));
-                let record = self.record(playing, Ended::Won, now);
-                self.effects.push(Effect::Archive(Box::new(record)));
-                self.report(RoomEvent::Finished { game, rounds, took });
-            } else {
-                let record = self.record(playing, Ended::Abandoned, now);
-                self.effects.push(Effect::Archive(Box::new(record)));
-                self.report(RoomEvent::Abandoned { game });
-            }
-        }
-        self.broadcast(closed);
-        self.lifecycle = Lifecycle::Over;
-        self.report(RoomEvent::Closed(why));
-        self.effects.push(Effect::Listed);
-    }
-
-    /// Why a room closes that nobody is in any more.
-    fn why_empty(&self) -> RoomClosed {
-        if self.stage() == RoomStage::Over { RoomClosed::Finished } else { RoomClosed::Abandoned }
+        self.playing().map_or(&[], |playing| &playing.events)
     }
 
     pub(super) fn report(&mut self, room_event: RoomEvent) {
         self.effects.push(Effect::Report(room_event));
     }
 
-    /// The server stops: clients come back to where they were when it is up again.
-    fn stop(&mut self) {
-        self.effects.extend(self.members.iter().map(|member| Effect::Close(member.id, CloseReason::Restart)));
-        self.lifecycle = Lifecycle::Stopped;
+    /// Archives the game as it stands and reports its end.
+    pub(super) fn archive_game(&mut self, ended: Ended, now: Time) {
+        let Some(playing) = self.playing() else { return };
+        let game = playing.game_id;
+        let room_event = match ended {
+            Ended::Won => {
+                RoomEvent::Finished { game, rounds: playing.game.public().round, took: now.since(playing.started_at) }
+            }
+            Ended::Abandoned => RoomEvent::Abandoned { game },
+        };
+        let record = self.record(playing, ended, now);
+        self.effects.push(Effect::Archive(Box::new(record)));
+        self.report(room_event);
     }
 
-    pub(super) fn record(&self, playing: &Playing, ended: Ended, now: Time) -> GameRecord {
+    fn record(&self, playing: &Playing, ended: Ended, now: Time) -> GameRecord {
         let player = |seat| {
             let kind = match &self.seats[seat] {
                 Occupant::Bot(level) => PlayerKind::Bot(*level),
@@ -479,6 +465,42 @@ impl Room {
             takeovers: playing.takeovers.clone(),
             ended,
         }
+    }
+
+    // The end.
+
+    /// Closes the room for everyone.
+    pub(super) fn close(&mut self, why: RoomClosed, now: Time) {
+        self.close_with(why, &server_message::room_closed(why), now);
+    }
+
+    /// Closes the room, with the operator's own reason if there is one.
+    fn close_by_operator(&mut self, message: Option<&str>, now: Time) {
+        let why = RoomClosed::ByOperator;
+        let closed = message.map_or_else(|| server_message::room_closed(why), server_message::room_closed_because);
+        self.close_with(why, &closed, now);
+    }
+
+    /// A running game is archived as abandoned. If its last play decides it, it is archived as won, even though the
+    /// players have not seen that yet.
+    fn close_with(&mut self, why: RoomClosed, closed: &Frame, now: Time) {
+        if self.lifecycle == Lifecycle::Over {
+            return;
+        }
+        if let Some(playing) = self.playing().filter(|playing| playing.game.winners().is_none()) {
+            let ended = if playing.is_decided() { Ended::Won } else { Ended::Abandoned };
+            self.archive_game(ended, now);
+        }
+        self.broadcast(closed);
+        self.lifecycle = Lifecycle::Over;
+        self.report(RoomEvent::Closed(why));
+        self.effects.push(Effect::Listed);
+    }
+
+    /// The server stops. Clients reconnect when it runs again.
+    fn stop(&mut self) {
+        self.effects.extend(self.members.iter().map(|member| Effect::Close(member.id, CloseReason::Restart)));
+        self.lifecycle = Lifecycle::Stopped;
     }
 
     pub(super) fn rng_bytes<const N: usize>(&mut self) -> [u8; N] {

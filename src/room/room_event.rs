@@ -1,11 +1,9 @@
-//! What operators are told of a room, and what metrics count of it. Nothing of a hand is here.
+//! What rooms report to operators and metrics. It never contains pieces of a hand.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Room, Time};
 use crate::archive::GameId;
 use crate::game::Seat;
 use crate::observe::{EventKind, Events, Metrics};
@@ -15,26 +13,26 @@ use crate::protocol::server_message::RoomClosed;
 /// Something that happened in a room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RoomEvent {
-    /// Somebody took a seat.
+    /// A player took a seat.
     Joined(Seat, String),
-    /// Somebody gave his seat up, or was removed from it.
+    /// A player gave up a seat, or was removed from it.
     Left(Seat, String),
-    /// A player is gone, and a bot plays for him.
+    /// A player is gone, and a bot plays instead.
     Lost(Seat, String),
-    /// He is back.
+    /// The player is back.
     Back(Seat, String),
-    /// A player did nothing, and a move was made for him.
+    /// A player did nothing, and a bot made the move.
     PlayedFor,
     /// A game began.
     Started {
-        /// Which.
+        /// The game.
         game: GameId,
         /// How many persons play.
         persons: usize,
     },
     /// A game has found its winners.
     Finished {
-        /// Which.
+        /// The game.
         game: GameId,
         /// How many rounds it had.
         rounds: u32,
@@ -43,16 +41,16 @@ pub enum RoomEvent {
     },
     /// A game ended without winners.
     Abandoned {
-        /// Which.
+        /// The game.
         game: GameId,
     },
-    /// The room is no more.
+    /// The room has ended.
     Closed(RoomClosed),
 }
 
 impl RoomEvent {
-    /// Counts it, and tells those who follow events.
-    pub(super) fn tell(self, room: RoomId, metrics: &Metrics, events: &Events) {
+    /// Counts the event in the metrics and adds it to the server's events.
+    pub(super) fn report(self, room: RoomId, metrics: &Metrics, events: &Events) {
         let player = |seat: Seat, name| json!({ "room": room, "seat": seat.number(), "player": name });
         let (kind, fields) = match self {
             Self::Joined(seat, name) => (EventKind::PlayerJoined, player(seat, name)),
@@ -95,8 +93,10 @@ impl RoomEvent {
     }
 }
 
-/// How far a room is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// A room's stage.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, strum::IntoStaticStr, strum::EnumString, strum::FromRepr)]
+#[strum(serialize_all = "snake_case")]
+#[repr(u8)]
 pub enum RoomStage {
     /// Its host has not started the game.
     #[default]
@@ -110,50 +110,7 @@ pub enum RoomStage {
 impl RoomStage {
     /// Its name in metrics and lists.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Playing => "playing",
-            Self::Over => "over",
-        }
-    }
-}
-
-/// What operators see of a room without asking it: its task keeps it up to date.
-#[derive(Debug, Default)]
-pub(super) struct RoomStats {
-    stage: AtomicU8,
-    round: AtomicU32,
-    sockets: AtomicU32,
-    /// In milliseconds of Unix time.
-    active_at: AtomicU64,
-}
-
-impl RoomStats {
-    pub(super) fn set(&self, room: &Room, sockets: usize) {
-        self.stage.store(room.stage() as u8, Ordering::Relaxed);
-        self.round.store(room.round(), Ordering::Relaxed);
-        self.active_at.store(room.last_activity().unix_ms(), Ordering::Relaxed);
-        self.sockets.store(u32::try_from(sockets).unwrap_or(u32::MAX), Ordering::Relaxed);
-    }
-
-    pub(super) fn stage(&self) -> RoomStage {
-        match self.stage.load(Ordering::Relaxed) {
-            0 => RoomStage::Waiting,
-            1 => RoomStage::Playing,
-            _ => RoomStage::Over,
-        }
-    }
-
-    pub(super) fn round(&self) -> u32 {
-        self.round.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn sockets(&self) -> u32 {
-        self.sockets.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn last_activity(&self) -> Time {
-        Time::from_unix_ms(self.active_at.load(Ordering::Relaxed))
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 }

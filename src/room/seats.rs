@@ -1,9 +1,14 @@
 //! Who sits where: persons, bots and free seats.
 
+use std::time::Duration;
+
 use crate::game::{BySeat, Entropy, Level, Seat};
 use crate::protocol::{OnClose, PlayerName, SessionKey};
 
 use super::{ConnectionId, JoinRequest, Time};
+
+/// How long the room's page may take to open its socket after a seat was taken in the lobby.
+const CLAIM_SEAT_WITHIN: Duration = Duration::from_secs(30);
 
 /// A seat's occupant.
 #[derive(Debug, Clone)]
@@ -20,55 +25,55 @@ pub(super) struct Human {
     pub(super) color: &'static str,
     /// The browser that holds the seat.
     pub(super) session: Option<SessionKey>,
-    /// What binds just as well, for clients without cookies.
+    /// Proves the seat as well as the session does, for clients without cookies.
     pub(super) token: SessionKey,
     pub(super) entropy: Option<Entropy>,
     pub(super) presence: Presence,
     /// What becomes of the seat when the player's socket closes before the game.
     pub(super) on_close: OnClose,
-    /// He has closed the result on purpose: he is not shown it again.
+    /// The player closed the final screen on purpose and is not shown it again.
     pub(super) has_left_result: bool,
 }
 
-/// Whether a person is there.
+/// Whether a person is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Presence {
     /// Through this socket.
     Connected(ConnectionId),
-    /// Not at the moment; until then nothing is made of it.
+    /// Not connected, but expected back by this time.
     Grace { until: Time },
-    /// Gone, and a bot plays.
+    /// Gone; a bot plays.
     Away,
 }
 
 impl Human {
-    /// Somebody who has taken a seat and has until then to come and sit on it.
-    pub(super) fn new(who: JoinRequest, color: &'static str, until: Time) -> Self {
+    /// A person who has just taken a seat and is expected to connect.
+    pub(super) fn new(who: JoinRequest, color: &'static str, now: Time) -> Self {
         Self {
             name: who.name,
             color,
             session: who.session,
             token: who.token,
             entropy: None,
-            presence: Presence::Grace { until },
+            presence: Presence::Grace { until: now + CLAIM_SEAT_WITHIN },
             on_close: OnClose::Leave,
             has_left_result: false,
         }
     }
 
-    /// Whether a client with this session or this token may have the seat.
+    /// Whether a client with this session or this token may take the seat.
     pub(super) fn admits(&self, session: Option<SessionKey>, token: Option<&str>) -> bool {
         let by_session = session.is_some() && session == self.session;
         by_session || token.is_some_and(|token| SessionKey::of(token) == self.token)
     }
 
-    pub(super) fn is_here(&self) -> bool {
+    pub(super) fn is_connected(&self) -> bool {
         matches!(self.presence, Presence::Connected(_))
     }
 
-    /// Whether the player has gone and the seat is kept. A player who has just joined is still on the way.
+    /// Whether the player is gone and asked for the seat to be kept. A player who has just joined is still on the way.
     pub(super) fn is_kept(&self) -> bool {
-        self.on_close == OnClose::KeepSeat && !self.is_here()
+        self.on_close == OnClose::KeepSeat && !self.is_connected()
     }
 }
 
@@ -109,7 +114,7 @@ impl Seats {
         Self(BySeat::new([Occupant::Human(Box::new(host)), bot(), bot(), bot()]))
     }
 
-    /// The seats as they were.
+    /// The seats of a restored room.
     pub(super) const fn restored(seats: BySeat<Occupant>) -> Self {
         Self(seats)
     }
@@ -133,6 +138,10 @@ impl Seats {
         Seat::ALL.into_iter().filter_map(|seat| Some((seat, self.human(seat)?)))
     }
 
+    pub(super) fn for_each_human(&mut self, change: impl Fn(&mut Human)) {
+        Seat::ALL.into_iter().for_each(|seat| self.human_mut(seat).into_iter().for_each(&change));
+    }
+
     pub(super) fn seat_of(&self, name: &PlayerName) -> Option<Seat> {
         self.humans().find(|(_, human)| human.name == *name).map(|(seat, _)| seat)
     }
@@ -150,11 +159,11 @@ impl Seats {
         self.first_free().is_none()
     }
 
-    pub(super) fn anybody_here(&self) -> bool {
-        self.humans().any(|(_, human)| human.is_here())
+    pub(super) fn anyone_connected(&self) -> bool {
+        self.humans().any(|(_, human)| human.is_connected())
     }
 
-    /// What the occupant is called; nothing for a free seat.
+    /// The occupant's name; empty for a free seat.
     pub(super) fn name(&self, seat: Seat) -> &str {
         match &self[seat] {
             Occupant::Free => "",
@@ -163,7 +172,7 @@ impl Seats {
         }
     }
 
-    /// Who decides for this seat now: a bot of that level, or a person.
+    /// The level of the bot that decides for this seat now; `None` if a person does.
     pub(super) fn bot_level(&self, seat: Seat) -> Option<Level> {
         match &self[seat] {
             Occupant::Bot(level) => Some(*level),

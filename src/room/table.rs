@@ -1,4 +1,4 @@
-//! What a [`Room`] does while its game runs: stages and their pauses, players and the bots that stand in for them.
+//! What a [`Room`] does while its game runs: stages and their pauses, decisions of players, and bots that play for them.
 
 use std::time::Duration;
 
@@ -7,41 +7,26 @@ use rand::RngExt;
 use super::event_history::EventHistory;
 use super::playing::{PendingDecision, Playing, Stage};
 use super::room::State;
-use super::seats::{Occupant, Presence};
-use super::snapshot::Note;
-use super::{ConnectionId, Effect, Lifecycle, Room, RoomEvent, Time};
+use super::seats::{Human, Occupant, Presence};
+use super::{ConnectionId, Effect, Lifecycle, Note, Room, RoomEvent, Time};
 use crate::archive::{Ended, Move};
 use crate::game::{Action, ActionError, BySeat, Declaration, Level, Phase, PieceSet, Seat, View, choose};
 use crate::protocol::server_message::{self, RoomClosed};
 use crate::protocol::table_message::{Countdown, Ending, Screen, Sitter, TableState};
 use crate::protocol::{Broadcast, ErrorType, Frame, recovery_response};
 
-/// How long weak hands may think about a redeal (rules, section 4). Like every wait for a person it is not paced.
+/// How long players with weak hands may think about a redeal (rules, section 4). Not paced, like every wait for a person.
 const REDEAL_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long bots think at pace 1, in milliseconds (rules, section 11).
 const BOT_THINKS_MS: std::ops::Range<u64> = 500..1_500;
 
 impl Room {
-    fn playing(&self) -> Option<&Playing> {
-        match &self.state {
-            State::Playing(playing) => Some(playing),
-            State::Waiting => None,
-        }
-    }
-
-    fn playing_mut(&mut self) -> Option<&mut Playing> {
-        match &mut self.state {
-            State::Playing(playing) => Some(playing),
-            State::Waiting => None,
-        }
-    }
-
-    /// A pause of the server's own, at the pace that is set.
+    /// One of the server's own pauses, at the configured pace.
     fn paced(&self, pause: Duration) -> Duration {
         Duration::try_from_secs_f64(pause.as_secs_f64() * self.options.game_pace).unwrap_or(Duration::MAX)
     }
 
-    /// The host has started: the first hands are dealt.
+    /// The host has started the game: the first hands are dealt.
     pub(super) fn begin(&mut self, playing: Playing, now: Time) {
         self.state = State::Playing(Box::new(playing));
         self.journal_snapshot();
@@ -50,20 +35,20 @@ impl Room {
 
     // Stages.
 
-    /// A stage has begun: its clocks are wound, and everybody is shown the table.
+    /// A stage has begun: starts its clocks and shows everyone the table.
     fn enter_stage(&mut self, now: Time) {
         self.resume(now);
         self.show_table(now);
     }
 
-    /// Winds the clocks of the present stage: all of them start with their full time.
+    /// Starts the clocks of the present stage, all with their full time.
     pub(super) fn resume(&mut self, now: Time) {
         let Some(playing) = self.playing() else {
             return;
         };
         let ends = match playing.stage {
             Stage::Asking => Some(now + REDEAL_TIMEOUT),
-            // A finished game stays for those who look at its result, but not for ever.
+            // A finished game stays for players who look at its result, but not for ever.
             Stage::Over => Some(now + self.options.gc_completed_games_after),
             stage => stage.pause(playing.is_redealt()).map(|pause| now + self.paced(pause)),
         };
@@ -76,39 +61,32 @@ impl Room {
         self.await_decisions(now);
     }
 
-    /// A game has found its winners: it is kept, and the room lives on for those who look at the result.
+    /// A game has found its winners. It is archived; the room stays for players who look at the result.
     pub(super) fn game_is_over(&mut self, now: Time) {
         let Some(playing) = self.playing_mut() else {
             return;
         };
         let ended_at = *playing.ended_at.get_or_insert(now);
         self.journal_snapshot();
-        let Some(playing) = self.playing() else {
-            return;
-        };
-        let record = self.record(playing, Ended::Won, ended_at);
-        let (game, rounds) = (playing.game_id, playing.game.public().round);
-        let took = ended_at.since(playing.started_at);
-        self.effects.push(Effect::Archive(Box::new(record)));
-        self.report(RoomEvent::Finished { game, rounds, took });
+        self.archive_game(Ended::Won, ended_at);
         self.closes_at = None;
-        self.watch_for_empty_room(now);
+        self.schedule_empty_close(now);
     }
 
-    /// Prepares for whoever has to decide something: bots begin to think, a player's clock begins to run.
+    /// Waits for the seats that have to decide: bots begin to think, and a player's clock starts.
     fn await_decisions(&mut self, now: Time) {
         let Some(playing) = self.playing().filter(|playing| playing.stage.is_acting()) else {
             return;
         };
-        let is_question = playing.stage == Stage::Asking;
+        let is_redeal = playing.stage == Stage::Asking;
         let mut turn_ends = playing.turn_ends;
         for seat in playing.game.to_move().iter() {
             match self.seats.bot_level(seat) {
                 Some(level) => self.begin_thinking(seat, level, now),
-                None if !is_question => {
+                None if !is_redeal => {
                     turn_ends = turn_ends.or_else(|| Some(now + self.options.turn_timeout?));
                 }
-                // The question has an end of its own.
+                // The redeal has its own timeout.
                 None => {}
             }
         }
@@ -139,7 +117,7 @@ impl Room {
         playing.thinking[seat] = Some(PendingDecision { due: now + pause, ticket, action });
     }
 
-    /// A bot's decision has arrived; it acts when it is due.
+    /// A bot's decision has arrived. The bot acts when it is due.
     pub(super) fn bot_decided(&mut self, seat: Seat, ticket: u32, action: Action, now: Time) {
         if let Some(playing) = self.playing_mut()
             && let Some(thinking) = playing.thinking[seat].as_mut().filter(|thinking| thinking.ticket == ticket)
@@ -156,8 +134,8 @@ impl Room {
         [playing.stage_ends, playing.turn_ends, bots].into_iter().flatten().min()
     }
 
-    /// Does one thing that is due at the table. One only, so that a room without pauses does not keep its thread, and
-    /// its messages do not outrun those who read them.
+    /// Does one thing that is due at the table. One only, so that a room without pauses does not occupy its thread, and its
+    /// messages do not outrun slow readers.
     pub(super) fn wake_table(&mut self, now: Time) {
         let Some(playing) = self.playing().filter(|_| self.lifecycle == Lifecycle::Live) else {
             return;
@@ -167,23 +145,23 @@ impl Room {
             Some((seat, thinking.action, View::of(&playing.game, seat)))
         });
         if let Some((seat, action, view)) = due {
-            // No bot stalls the game: one that is lost in thought plays like a normal one.
+            // No bot stalls the game: after its timeout a normal bot decides for it.
             let action = action.unwrap_or_else(|| choose(Level::Normal, &view, &mut self.rng));
             return self.act_for(seat, action, now);
         }
         if playing.turn_ends.is_some_and(|ends| ends <= now) {
-            return self.play_for_the_slow(now);
+            return self.act_for_timed_out(now);
         }
         if playing.stage_ends.is_some_and(|ends| ends <= now) {
             match playing.stage {
-                Stage::Asking => self.decline_for_the_silent(now),
+                Stage::Asking => self.decline_unanswered_redeal(now),
                 Stage::Over => self.close(RoomClosed::Finished, now),
                 _ => self.pass(now),
             }
         }
     }
 
-    /// The stage's pause is over.
+    /// The stage's pause is over: the table goes to the next stage.
     fn pass(&mut self, now: Time) {
         let Some(playing) = self.playing_mut() else {
             return;
@@ -215,17 +193,17 @@ impl Room {
         let Some(playing) = self.playing() else {
             return self.send(id, server_message::error(ErrorType::NotFound, "Game not found"));
         };
-        // Places are those of the hand as last sent; one that is not there spoils the whole play.
+        // Indices refer to the hand as last sent. One invalid index makes the whole play invalid.
         let hand = playing.game.hand(seat);
         let pieces: Option<PieceSet> = indices.iter().map(|&index| hand.get(usize::from(index))).collect();
         self.decide(id, seat, pieces.map(Action::Play).ok_or(ActionError::NotHeld), now);
     }
 
-    /// A player's decision, if it is one. Returns whether it was carried out; if not, its sender is told why and shown the
-    /// table. A late one has no answer: its sender has what he wants, and an error would only frighten him.
+    /// Carries out a player's decision and returns whether that succeeded. If not, the sender gets the reason and the table.
+    /// A late decision gets no answer: what its sender wanted has happened, and an error would only confuse.
     fn decide(&mut self, id: ConnectionId, seat: Seat, action: Result<Action, ActionError>, now: Time) -> bool {
-        let like = action.unwrap_or(Action::Play(PieceSet::EMPTY));
-        if self.playing().is_some_and(|playing| playing.is_late(seat, &like)) {
+        let kind = action.unwrap_or(Action::Play(PieceSet::EMPTY));
+        if self.playing().is_some_and(|playing| playing.is_late(seat, &kind)) {
             return false;
         }
         match action.and_then(|action| self.act(seat, action, now)) {
@@ -248,8 +226,8 @@ impl Room {
         self.show_table_to(id, now);
     }
 
-    /// A bot's decision, or one made for a player. It was made from the view of this moment, so the rules allow it;
-    /// if a bot errs all the same, the first thing they do allow is done instead.
+    /// Carries out a bot's decision, or one made for a player. It was made from the current view, so the rules allow it. If a
+    /// bot is wrong all the same, the first legal action is taken instead.
     fn act_for(&mut self, seat: Seat, action: Action, now: Time) {
         let Err(error) = self.act(seat, action, now) else {
             return;
@@ -263,7 +241,7 @@ impl Room {
         }
     }
 
-    /// Carries out an action and leads the table on.
+    /// Carries out an action and moves the table on.
     fn act(&mut self, seat: Seat, action: Action, now: Time) -> Result<(), ActionError> {
         let playing = self.playing_mut().ok_or(ActionError::WrongPhase)?;
         let at = playing.game_time(now);
@@ -280,9 +258,9 @@ impl Room {
         Ok(())
     }
 
-    /// A player has let his time pass: a bot moves for him, this once. Also for one who has gone a moment ago and may be
-    /// back in another, or he could hold up the others for ever.
-    fn play_for_the_slow(&mut self, now: Time) {
+    /// A player's time is up: a bot makes this one move. This includes a player in the grace after a disconnect, who could
+    /// otherwise hold up the others for ever.
+    fn act_for_timed_out(&mut self, now: Time) {
         let Some(playing) = self.playing_mut() else {
             return;
         };
@@ -293,8 +271,8 @@ impl Room {
                 continue;
             }
             if self.seats.bot_level(seat).is_none() {
-                let told = server_message::player_timed_out(self.seats.name(seat));
-                self.broadcast(&told);
+                let announcement = server_message::player_timed_out(self.seats.name(seat));
+                self.broadcast(&announcement);
                 self.report(RoomEvent::PlayedFor);
             }
             let action = choose(Level::Normal, &view, &mut self.rng);
@@ -302,58 +280,51 @@ impl Room {
         }
     }
 
-    /// Who has not answered in time does not want a redeal.
-    fn decline_for_the_silent(&mut self, now: Time) {
-        let silent = self.playing().map(|playing| playing.game.to_move()).unwrap_or_default();
-        for seat in silent.iter() {
+    /// Declines the redeal for players who have not answered in time.
+    fn decline_unanswered_redeal(&mut self, now: Time) {
+        let unanswered = self.playing().map(|playing| playing.game.to_move()).unwrap_or_default();
+        for seat in unanswered.iter() {
             self.act_for(seat, Action::AnswerRedeal(false), now);
         }
     }
 
-    // Persons who go and come back.
+    // Takeovers.
 
-    /// A bot plays for this seat from now on, also if it is its move right now.
+    /// A bot plays for this seat from now on, including a move that is due right now.
     pub(super) fn take_over(&mut self, seat: Seat, now: Time) {
         let Some(human) = self.seats.human_mut(seat) else {
             return;
         };
         human.presence = Presence::Away;
         let name = human.name.clone();
-        self.watch_for_empty_room(now);
+        self.schedule_empty_close(now);
         let Some(playing) = self.playing_mut().filter(|playing| playing.game.winners().is_none()) else {
             return;
         };
         playing.begin_takeover(seat, now);
-        let told = server_message::player_disconnected(name.as_str());
-        self.broadcast(&told);
+        self.broadcast(&server_message::player_disconnected(name.as_str()));
         self.report(RoomEvent::Lost(seat, name.as_str().to_owned()));
         if seat == self.host {
-            self.hand_host_on(seat);
+            let person = self.seats.humans().find(|(_, human)| human.is_connected()).map(|(seat, _)| seat);
+            let bot = || Seat::ALL.into_iter().find(|&seat| matches!(self.seats[seat], Occupant::Bot(_)));
+            // With neither, all four players are away: the host's role waits until one returns.
+            if let Some(new) = person.or_else(bot) {
+                self.make_host(new);
+            }
         }
         self.journal_snapshot();
         self.await_decisions(now);
     }
 
-    fn hand_host_on(&mut self, old: Seat) {
-        let person = self.seats.humans().find(|(_, human)| human.is_here()).map(|(seat, _)| seat);
-        let bot = || Seat::ALL.into_iter().find(|&seat| matches!(self.seats[seat], Occupant::Bot(_)));
-        // With neither, four persons are away: the host's role waits for whoever comes back.
-        if let Some(new) = person.or_else(bot) {
-            self.host = new;
-            let told = server_message::host_changed(self.seats.name(old), self.seats.name(new));
-            self.broadcast(&told);
-        }
-    }
-
-    /// The player is back: he decides again, beginning with what the bot has not decided yet.
-    pub(super) fn hand_back(&mut self, seat: Seat, now: Time) {
+    /// The player is back and decides again, beginning with the next move that the bot has not made.
+    pub(super) fn return_from_bot(&mut self, seat: Seat, now: Time) {
         let Some(playing) = self.playing_mut() else {
             return;
         };
         playing.thinking[seat] = None;
         playing.end_takeover(seat, now);
-        let told = server_message::player_reconnected(self.seats.name(seat));
-        self.broadcast(&told);
+        let announcement = server_message::player_reconnected(self.seats.name(seat));
+        self.broadcast(&announcement);
         self.report(RoomEvent::Back(seat, self.seats.name(seat).to_owned()));
         self.journal_snapshot();
         self.await_decisions(now);
@@ -361,21 +332,20 @@ impl Room {
 
     // What is shown.
 
-    /// Shows everybody the table, each what he may see.
+    /// Shows every listening member the table, with what that member may see.
     fn show_table(&mut self, now: Time) {
         let Some(playing) = self.playing() else {
             return;
         };
-        let listening: Vec<_> =
-            self.members.iter().filter(|member| member.is_listening).map(|member| (member.id, member.seat)).collect();
+        let listening: Vec<_> = self.listening().collect();
         if listening.is_empty() {
             return;
         }
         let screens = self.screens(playing, now);
-        let watching = listening.iter().any(|&(_, seat)| seat.is_none());
+        let has_watchers = listening.iter().any(|&(_, seat)| seat.is_none());
         for screen in screens {
-            // Those who watch share one frame.
-            let shared = watching.then(|| screen.frame(None));
+            // All watchers share one frame.
+            let shared = has_watchers.then(|| screen.frame(None));
             for &(id, seat) in &listening {
                 let frame = match (seat, &shared) {
                     (None, Some(shared)) => shared.clone(),
@@ -391,7 +361,7 @@ impl Room {
         let Some(playing) = self.playing() else {
             return;
         };
-        let seat = self.members.iter().find(|member| member.id == id).and_then(|member| member.seat);
+        let seat = self.member(id).and_then(|member| member.seat);
         let mut screens = self.screens(playing, now).into_iter();
         let mut frames: Vec<Frame> = screens.next().map(|screen| screen.frame(seat)).into_iter().collect();
         if matches!(playing.stage, Stage::Turning | Stage::Revealed | Stage::TurnWon) {
@@ -411,8 +381,8 @@ impl Room {
         }
     }
 
-    /// Tells one client what happened meanwhile, as far as all may know it.
-    pub(super) fn tell_missed(&mut self, id: ConnectionId, from: Option<u64>, to: Option<u64>) {
+    /// Sends one client the public events that it missed.
+    pub(super) fn send_missed_events(&mut self, id: ConnectionId, from: Option<u64>, to: Option<u64>) {
         let names = BySeat::from_fn(|seat| self.seats.name(seat));
         let event_history = self.playing().map(|playing| &playing.event_history);
         let events = event_history.map(|event_history| event_history.between(from, to, &names)).unwrap_or_default();
@@ -466,7 +436,7 @@ impl Room {
             sitters: BySeat::from_fn(|seat| self.sitter(seat)),
             public: View::watching(&playing.game),
             own: BySeat::from_fn(|seat| {
-                let is_here = self.seats.human(seat).is_some_and(super::seats::Human::is_here);
+                let is_here = self.seats.human(seat).is_some_and(Human::is_connected);
                 is_here.then(|| View::of(&playing.game, seat))
             }),
             sequence: playing.event_history.last(),
@@ -494,7 +464,7 @@ impl Room {
     }
 }
 
-/// A message of the table: the same for all, or with what each may see.
+/// A message of the table: the same for everyone, or with what each receiver may see.
 enum ScreenMessage {
     Frame(Frame),
     Broadcast(Broadcast),

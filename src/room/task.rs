@@ -1,4 +1,4 @@
-//! The task that owns one room: it feeds the room its inputs and the passing time, and carries out what the room wants.
+//! The task that owns one room. It feeds the room its inputs and the passing time, and carries out the room's effects.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,39 +8,39 @@ use rand_pcg::Pcg64Mcg;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::room_event::RoomStats;
-use super::rooms::{Envelope, Shared};
+use super::handle::{Envelope, RoomStats};
+use super::registry::Registry;
 use super::{Connection, ConnectionId, Effect, Input, Lifecycle, Room, RoomHandle};
 use crate::game::{Level, Seat, View, choose};
 use crate::protocol::server_message::RoomSummary;
 
-/// While somebody reads too slowly, the table's own steps wait this long at a time ...
+/// How long the table's own steps wait for slow readers at a time ...
 const SLOW_READER_STEP: Duration = Duration::from_millis(2);
-/// ... and at the most so often in a row. After that the slow reader's queue may overflow, and he is closed.
+/// ... and how often in a row. After that a slow reader's queue may overflow, which closes its socket.
 const SLOW_READER_STEPS: u32 = 500;
-/// How long a room waits for a place in the journal's queue, at a time ...
+/// How long a room waits before it tries a full journal queue again ...
 const JOURNAL_RETRY: Duration = Duration::from_millis(100);
-/// ... and at the most so often at its end. After that the journal lacks what happened last.
+/// ... and how often at its end. After that the journal lacks the last events.
 const JOURNAL_RETRIES_AT_END: u32 = 30;
 
 /// Starts the task of a room.
-pub(super) fn spawn(room: Room, shared: Shared) -> RoomHandle {
-    let (inbox, inputs) = mpsc::channel(shared.options().inbox_capacity.max(1));
-    let (summary, summaries) = watch::channel(room.summary());
+pub(super) fn spawn(room: Room, registry: Arc<Registry>) -> RoomHandle {
+    let (inbox, inputs) = mpsc::channel(registry.options.inbox_capacity.max(1));
+    let (summary_sender, summary) = watch::channel(room.summary());
     let stats = Arc::new(RoomStats::default());
     stats.set(&room, 0);
     let task = Task {
         room,
         connections: Vec::new(),
-        summary,
+        summary: summary_sender,
         stats: Arc::clone(&stats),
         inbox: inbox.downgrade(),
-        shared,
-        retell_at: None,
-        keeping: None,
+        registry,
+        resync_at: None,
+        archiving: None,
     };
     tokio::spawn(task.run(inputs));
-    RoomHandle::new(inbox, summaries, stats)
+    RoomHandle { inbox, summary, stats }
 }
 
 struct Task {
@@ -48,27 +48,25 @@ struct Task {
     connections: Vec<Connection>,
     summary: watch::Sender<RoomSummary>,
     stats: Arc<RoomStats>,
-    /// Our own inbox, for bots that think elsewhere. Weak: the registry keeps a room alive.
+    /// Our own inbox, for bots that decide on another thread. Weak: the registry keeps a room alive.
     inbox: mpsc::WeakSender<Envelope>,
-    shared: Shared,
-    /// The journal has missed something: it is told everything again, then at the latest.
-    retell_at: Option<Instant>,
-    /// The game that is being archived.
-    keeping: Option<tokio::task::JoinHandle<()>>,
+    registry: Arc<Registry>,
+    /// The journal has missed a note: when to send it the whole room, at the latest.
+    resync_at: Option<Instant>,
+    /// Resolves when the game is archived.
+    archiving: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Task {
     async fn run(mut self, mut inputs: mpsc::Receiver<Envelope>) {
         let sleep = tokio::time::sleep_until(Instant::now());
         tokio::pin!(sleep);
-        // The journal learns of a new room at once; a restored one may have something to do at once.
-        self.retell();
-        let effects = self.room.wake(self.shared.clock().now());
-        self.carry_out(effects);
-        self.stats.set(&self.room, 0);
+        // The journal gets a new room at once. A restored room may have something to do at once.
+        self.resync_journal();
+        self.wake(0);
         while matches!(self.room.lifecycle(), Lifecycle::Live | Lifecycle::Suspended) {
-            let room_wakes_at = self.room.wake_at().map(|time| self.shared.clock().instant(time));
-            let wake_at = [room_wakes_at, self.retell_at].into_iter().flatten().min();
+            let room_wakes_at = self.room.wake_at().map(|time| self.registry.clock.instant(time));
+            let wake_at = [room_wakes_at, self.resync_at].into_iter().flatten().min();
             if let Some(wake_at) = wake_at
                 && sleep.deadline() != wake_at
             {
@@ -76,105 +74,104 @@ impl Task {
             }
             tokio::select! {
                 input = inputs.recv() => match input {
-                    Some(envelope) => self.take(envelope),
+                    Some(envelope) => self.handle(envelope),
                     None => break,
                 },
                 () = &mut sleep, if wake_at.is_some() => {
-                    if wake_at == self.retell_at {
-                        self.retell();
+                    if wake_at == self.resync_at {
+                        self.resync_journal();
                         continue;
                     }
                     self.wait_for_slow_readers().await;
-                    let effects = self.room.wake(self.shared.clock().now());
-                    self.carry_out(effects);
-                    self.stats.set(&self.room, self.connections.len());
+                    self.wake(self.connections.len());
                 }
             }
         }
-        // Who still says something learns that nobody listens.
+        // From now on senders learn that the room is gone.
         drop(inputs);
-        // What comes back as the journal knows it: a room of a server that stops, and a game until the archive has it.
-        if self.room.lifecycle() == Lifecycle::Stopped || self.keeping.is_some() {
-            self.flush_pending().await;
+        self.end().await;
+    }
+
+    /// Lets the room do what is due.
+    fn wake(&mut self, sockets: usize) {
+        let effects = self.room.wake(self.registry.clock.now());
+        self.carry_out(effects);
+        self.stats.set(&self.room, sockets);
+    }
+
+    /// Removes the room from the registry, and from the journal once that does not need it any more.
+    async fn end(mut self) {
+        // The journal needs the latest state of a room that comes back, and of a game that is not archived yet.
+        if self.room.lifecycle() == Lifecycle::Stopped || self.archiving.is_some() {
+            for _ in 0..JOURNAL_RETRIES_AT_END {
+                let Some(resync_at) = self.resync_at else { break };
+                tokio::time::sleep_until(resync_at).await;
+                self.resync_journal();
+            }
         }
         let id = self.room.id();
         if self.room.lifecycle() == Lifecycle::Over {
-            let shared = self.shared.clone();
-            let keeping = self.keeping.take();
-            // The journal covers a finished game until the archive has it, and until then knows no other by this id.
-            shared.reserve(id);
+            let registry = Arc::clone(&self.registry);
+            let archiving = self.archiving.take();
+            // The journal holds a finished game under this id until the archive has it.
+            registry.reserve(id);
             tokio::spawn(async move {
-                if let Some(keeping) = keeping {
-                    keeping.await.ok();
+                if let Some(archiving) = archiving {
+                    archiving.await.ok();
                 }
-                while !shared.journal().forget(id) {
+                while !registry.journal.remove(id) {
                     tokio::time::sleep(JOURNAL_RETRY).await;
                 }
-                shared.release(id);
+                registry.release(id);
             });
         }
-        self.shared.forget(id);
+        self.registry.remove(id);
     }
 
-    /// Tells the journal everything; if its queue is full, again a little later.
-    fn retell(&mut self) {
-        let is_told = self.shared.journal().retell(&self.room);
-        self.retell_at = (!is_told).then(|| Instant::now() + JOURNAL_RETRY);
+    /// Sends the journal the whole room. If its queue is full, tries again a little later.
+    fn resync_journal(&mut self) {
+        let is_queued = self.registry.journal.resync(&self.room);
+        self.resync_at = (!is_queued).then(|| Instant::now() + JOURNAL_RETRY);
     }
 
-    /// What the journal has missed must reach it before the room is gone.
-    async fn flush_pending(&mut self) {
-        for _ in 0..JOURNAL_RETRIES_AT_END {
-            let Some(retell_at) = self.retell_at else { return };
-            tokio::time::sleep_until(retell_at).await;
-            self.retell();
+    fn handle(&mut self, Envelope { input, sent }: Envelope) {
+        let received = Instant::now();
+        let (mut sender, mut closed) = (None, None);
+        match &input {
+            Input::Message(id, _) => sender = Some(*id),
+            Input::Connected(connection) => self.connections.push(connection.clone()),
+            Input::Disconnected(id, _) => closed = Some(*id),
+            _ => {}
         }
-    }
-
-    fn take(&mut self, Envelope { input, sent }: Envelope) {
-        let taken = Instant::now();
-        let speaker = match &input {
-            Input::Said(id, _) => Some(*id),
-            _ => None,
-        };
-        let gone = match &input {
-            Input::Connected(connection) => {
-                self.connections.push(connection.clone());
-                None
-            }
-            Input::Disconnected(id, _) => Some(*id),
-            _ => None,
-        };
-        let effects = self.room.handle(input, self.shared.clock().now());
+        let effects = self.room.handle(input, self.registry.clock.now());
         let handled = Instant::now();
         self.carry_out(effects);
-        if let Some(speaker) = speaker {
-            if let Some(connection) = self.connection(speaker) {
-                connection.set_seated(self.room.is_seated(speaker));
+        if let Some(sender) = sender {
+            if let Some(connection) = self.connection(sender) {
+                connection.set_seated(self.room.is_seated(sender));
                 connection.mark_handled();
             }
-            self.measure(sent, taken, handled);
+            self.measure(sent, received, handled);
         }
-        if let Some(gone) = gone {
-            self.connections.retain(|connection| connection.id != gone);
+        if let Some(closed) = closed {
+            self.connections.retain(|connection| connection.id != closed);
         }
         self.stats.set(&self.room, self.connections.len());
     }
 
-    /// Measures what a client has said: since when it was on its way, was taken and was decided; now its effects are on
-    /// theirs.
-    fn measure(&self, sent: Instant, taken: Instant, handled: Instant) {
-        let (metrics, done) = (self.shared.metrics(), Instant::now());
+    /// Measures the steps of a client's message, from its arrival until its effects are carried out.
+    fn measure(&self, sent: Instant, received: Instant, handled: Instant) {
+        let (metrics, done) = (&self.registry.metrics, Instant::now());
         metrics.action_seconds.observe((done - sent).as_secs_f64());
         if let Some(steps) = &metrics.step_seconds {
-            steps.with("queue").observe((taken - sent).as_secs_f64());
-            steps.with("handle").observe((handled - taken).as_secs_f64());
+            steps.with("queue").observe((received - sent).as_secs_f64());
+            steps.with("handle").observe((handled - received).as_secs_f64());
             steps.with("send").observe((done - handled).as_secs_f64());
         }
     }
 
-    /// The table's own steps can come faster than any socket takes them (at pace 0): they wait a little for those who
-    /// lag behind. What players do never waits.
+    /// At pace 0 the table's own steps can outrun any socket, so they wait a little for slow readers. Handling what
+    /// players do never waits.
     async fn wait_for_slow_readers(&self) {
         for _ in 0..SLOW_READER_STEPS {
             if !self.connections.iter().any(Connection::is_congested) {
@@ -189,10 +186,10 @@ impl Task {
     }
 
     fn carry_out(&mut self, effects: Vec<Effect>) {
-        // The room is already where its notes lead to, so telling everything takes the place of all of them.
-        let retells = self.retell_at.is_some() && effects.iter().any(|effect| matches!(effect, Effect::Journal(_)));
-        if retells {
-            self.retell();
+        // The room is already in the state that its notes lead to, so the whole room replaces all of them.
+        let resyncs = self.resync_at.is_some() && effects.iter().any(|effect| matches!(effect, Effect::Journal(_)));
+        if resyncs {
+            self.resync_journal();
         }
         for effect in effects {
             match effect {
@@ -209,21 +206,23 @@ impl Task {
                 Effect::Think { seat, ticket, level, view } => self.think(seat, ticket, level, view),
                 Effect::Listed => {
                     self.summary.send_replace(self.room.summary());
-                    self.shared.list_changed();
+                    self.registry.list_changed();
                 }
-                Effect::Journal(_) if retells => {}
+                Effect::Journal(_) if resyncs => {}
                 Effect::Journal(note) => {
-                    if !self.shared.journal().note(self.room.id(), note) {
-                        self.retell_at = Some(Instant::now() + JOURNAL_RETRY);
+                    if !self.registry.journal.note(self.room.id(), note) {
+                        self.resync_at = Some(Instant::now() + JOURNAL_RETRY);
                     }
                 }
-                Effect::Report(room_event) => self.shared.tell(self.room.id(), room_event),
+                Effect::Report(room_event) => {
+                    room_event.report(self.room.id(), &self.registry.metrics, &self.registry.events);
+                }
                 Effect::Archive(record) => {
-                    // First the journal: what the archive says has happened, a restart must not let happen otherwise.
-                    let (written, kept) = (self.shared.journal().written(), self.shared.keep(*record));
-                    self.keeping = Some(tokio::spawn(async {
+                    // The journal first: a restart must not undo what the archive already has.
+                    let (written, archived) = (self.registry.journal.written(), (self.registry.archive_game)(*record));
+                    self.archiving = Some(tokio::spawn(async {
                         written.await;
-                        kept.await;
+                        archived.await;
                     }));
                 }
             }
@@ -231,22 +230,22 @@ impl Task {
     }
 
     fn think(&self, seat: Seat, ticket: u32, level: Level, view: Box<View>) {
-        let (inbox, bot_permits, metrics) =
-            (self.inbox.clone(), self.shared.bot_permits(), Arc::clone(self.shared.metrics()));
+        let (inbox, registry) = (self.inbox.clone(), Arc::clone(&self.registry));
         tokio::spawn(async move {
-            let Ok(_permit) = bot_permits.acquire_owned().await else {
+            let Ok(_permit) = registry.bot_permits.acquire().await else {
                 return;
             };
+            let metrics = Arc::clone(&registry.metrics);
             let decide = move || {
                 let begun = Instant::now();
                 let action = choose(level, &view, &mut Pcg64Mcg::seed_from_u64(getrandom::u64().unwrap_or(0)));
                 metrics.bot_seconds.observe(begun.elapsed().as_secs_f64());
                 action
             };
-            // A bot that panics is a bug of ours; the table is not stalled by it, because `wake` acts for it.
+            // A bot that panics does not stall the table: after a timeout `wake` decides for it.
             let action = tokio::task::spawn_blocking(decide).await;
             if let (Ok(action), Some(inbox)) = (action, inbox.upgrade()) {
-                // A room that is over needs no decisions.
+                // A room that has ended needs no decision.
                 drop(inbox.send(Envelope::now(Input::BotDecided { seat, ticket, action })).await);
             }
         });
@@ -255,15 +254,15 @@ impl Task {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{CreateError, Journal, Kept, Options, Rooms, connection};
+    use super::super::{Archived, CreateError, Journal, Options, Rooms, connection};
     use super::*;
     use crate::observe::{Events, Metrics};
     use crate::protocol::{ClientMessage, OtherSeats, RoomId, SessionKey};
 
     fn rooms(journal: &Journal) -> Rooms {
         let metrics = Arc::new(Metrics::new("test", "test", false));
-        let keep = Box::new(|_| Box::pin(async {}) as Kept);
-        Rooms::new(Options::default(), journal.clone(), keep, metrics, Events::new(0))
+        let archive_game = Box::new(|_| Box::pin(async {}) as Archived);
+        Rooms::new(Options::default(), journal.clone(), archive_game, metrics, Events::new(0))
     }
 
     fn open_room(rooms: &Rooms) -> Result<RoomId, CreateError> {
@@ -271,43 +270,43 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_the_journal_has_missed_it_is_told_while_nothing_happens() {
+    async fn a_note_the_journal_missed_is_made_up_for_while_nothing_happens() {
         let (journal, unread) = Journal::unread(1);
         let other = RoomId::from_number(1);
-        assert!(journal.forget(other));
+        assert!(journal.remove(other));
         let room = open_room(&rooms(&journal)).unwrap();
-        // The clock stands until all have done what they can.
+        // The paused clock advances only while every task waits.
         tokio::time::sleep(JOURNAL_RETRY * 7 / 2).await;
         assert_eq!(unread.take(), Some((other, None)));
         assert_eq!(unread.take(), None);
         tokio::time::sleep(JOURNAL_RETRY).await;
-        let (told, snapshot) = unread.take().unwrap();
-        assert!(told == room && snapshot.is_some());
-        // And once is enough.
+        let (noted, snapshot) = unread.take().unwrap();
+        assert!(noted == room && snapshot.is_some());
+        // Once is enough.
         tokio::time::sleep(3 * JOURNAL_RETRY).await;
         assert_eq!(unread.take(), None);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_the_journal_has_missed_it_is_told_before_the_end() {
+    async fn a_note_the_journal_missed_is_made_up_for_before_the_server_stops() {
         let (journal, unread) = Journal::unread(1);
-        assert!(journal.forget(RoomId::from_number(1)));
+        assert!(journal.remove(RoomId::from_number(1)));
         let rooms = rooms(&journal);
         let room = open_room(&rooms).unwrap();
-        let patience = Duration::from_secs(20);
-        let make_place = async {
+        let timeout = Duration::from_secs(20);
+        let drain_queue = async {
             tokio::time::sleep(JOURNAL_RETRY / 2).await;
             assert_eq!(rooms.len(), 1);
             unread.take()
         };
-        let (left, place) = tokio::join!(rooms.stop(patience), make_place);
-        assert!(left == 0 && place.is_some());
-        let (told, snapshot) = unread.take().unwrap();
-        assert!(told == room && snapshot.is_some());
+        let (left, taken) = tokio::join!(rooms.stop(timeout), drain_queue);
+        assert!(left == 0 && taken.is_some());
+        let (noted, snapshot) = unread.take().unwrap();
+        assert!(noted == room && snapshot.is_some());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_the_journal_has_missed_of_a_game_it_is_told_before_it_forgets_it() {
+    async fn a_note_the_journal_missed_is_made_up_for_before_a_game_is_removed() {
         let (journal, unread) = Journal::unread(1);
         let rooms = rooms(&journal);
         let session = Some(SessionKey::of("browser"));
@@ -317,23 +316,23 @@ mod tests {
         let host = connection.id;
         handle.send(Input::Connected(connection)).unwrap();
         let ready = r#"{"event":"client_ready","data":{"player_name":"Ann"}}"#;
-        handle.send(Input::Said(host, crate::protocol::decode(ready).unwrap())).unwrap();
-        handle.send(Input::Said(host, ClientMessage::StartGame)).unwrap();
-        let make_places = async {
-            let mut told = Vec::new();
+        handle.send(Input::Message(host, crate::protocol::decode(ready).unwrap())).unwrap();
+        handle.send(Input::Message(host, ClientMessage::StartGame)).unwrap();
+        let drain_queue = async {
+            let mut noted = Vec::new();
             for _ in 0..20 {
                 tokio::time::sleep(JOURNAL_RETRY / 2).await;
-                told.extend(unread.take().map(|(told, snapshot)| (told, snapshot.is_some())));
+                noted.extend(unread.take().map(|(room, snapshot)| (room, snapshot.is_some())));
             }
-            told
+            noted
         };
-        let (is_closed, told) = tokio::join!(rooms.close(room, None, Duration::from_secs(20)), make_places);
+        let (is_closed, noted) = tokio::join!(rooms.close(room, None, Duration::from_secs(20)), drain_queue);
         assert!(is_closed);
-        assert_eq!(told, [(room, true), (room, true), (room, false)], "the new room, what it missed, and the end");
+        assert_eq!(noted, [(room, true), (room, true), (room, false)], "the new room, what it missed, and the end");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_journal_that_takes_nothing_does_not_keep_the_server_from_stopping() {
+    async fn a_full_journal_does_not_keep_the_server_from_stopping() {
         let (journal, unread) = Journal::unread(0);
         let rooms = rooms(&journal);
         open_room(&rooms).unwrap();

@@ -1,4 +1,4 @@
-//! The one notion of time at the tables: milliseconds that never go back and can be told as a date.
+//! Time at the tables: milliseconds that never go back and can be shown as a date.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,7 +19,7 @@ impl Time {
         self.0
     }
 
-    /// Time passed since `earlier`; nothing if that is later.
+    /// Time passed since `earlier`; zero if that is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
@@ -40,8 +40,8 @@ impl std::ops::Add<Duration> for Time {
     }
 }
 
-/// Tells the [`Time`]: the wall clock is read once, from then on time passes as the runtime's monotonic clock says. So
-/// a clock that is set does not disturb a game, and tests can stop and wind it.
+/// Gives the [`Time`]. It reads the wall clock once and then follows the runtime's monotonic clock. So setting the clock
+/// does not disturb a game, and tests can pause and advance it.
 #[derive(Debug, Clone, Copy)]
 pub struct Clock {
     start: tokio::time::Instant,

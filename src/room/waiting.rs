@@ -1,9 +1,9 @@
-//! A room before its game: who sits down, who is sent away, and the start.
+//! A room before its game: joining, leaving, removing players, and the start.
 
 use rand::RngExt;
 
 use super::playing::Playing;
-use super::presence::{CLAIM_SEAT_WITHIN, RETURN_WITHIN};
+use super::presence::RETURN_WITHIN;
 use super::room::{Lifecycle, Room, State};
 use super::seats::{Human, Occupant, Presence, bot_name};
 use super::{ConnectionId, Effect, JoinError, JoinRequest, RoomEvent, Time};
@@ -12,7 +12,7 @@ use crate::protocol::server_message::{self, RoomClosed};
 use crate::protocol::{ErrorType, PlayerName, SeatChoice};
 
 impl Room {
-    /// Before the first client: the seats beside the host's are free.
+    /// Frees all seats except the host's. For a new room only.
     #[must_use]
     pub fn with_open_seats(mut self) -> Self {
         for seat in Seat::ALL.into_iter().filter(|&seat| seat != self.host) {
@@ -29,7 +29,7 @@ impl Room {
             return Err(JoinError::Started);
         }
         if let Some(seat) = self.seats.seat_of(&who.name) {
-            // Somebody who joins again from the same browser keeps his seat.
+            // A player who joins again from the same browser keeps the seat.
             let human = self.seats.human_mut(seat).filter(|human| human.admits(who.session, None));
             human.ok_or(JoinError::NameTaken)?.token = who.token;
             return Ok(seat);
@@ -42,7 +42,7 @@ impl Room {
         let colors = self.seats.free_colors();
         let color = colors.get(self.rng.random_range(0..colors.len().max(1))).copied().unwrap_or("blue");
         self.report(RoomEvent::Joined(seat, who.name.as_str().to_owned()));
-        self.seats[seat] = Occupant::Human(Box::new(Human::new(who, color, now + CLAIM_SEAT_WITHIN)));
+        self.seats[seat] = Occupant::Human(Box::new(Human::new(who, color, now)));
         self.seats_changed(now);
         Ok(seat)
     }
@@ -73,17 +73,12 @@ impl Room {
         if target == self.host {
             return self.refuse(id, ErrorType::ActionRefused, "The host cannot be removed");
         }
-        self.told_left(target);
+        self.report_left(target);
         self.seats[target] = Occupant::Free;
-        let removed: Vec<_> = self.members.iter_mut().filter(|member| member.seat == Some(target)).collect();
-        let mut told = Vec::new();
-        for member in removed {
+        for member in self.members.iter_mut().filter(|member| member.seat == Some(target)) {
             member.seat = None;
             member.is_listening = false;
-            told.push(member.id);
-        }
-        for id in told {
-            self.send(id, server_message::room_closed(RoomClosed::PlayerRemoved));
+            self.effects.push(Effect::Send(member.id, server_message::room_closed(RoomClosed::PlayerRemoved)));
         }
         self.close_surplus_watchers();
         self.seats_changed(now);
@@ -104,49 +99,39 @@ impl Room {
         self.send(id, server_message::player_left(&name, closes));
     }
 
-    /// A seat is given up before the game; without its host a room closes.
+    /// Frees a seat before the game. A room whose host leaves closes.
     pub(super) fn leave(&mut self, seat: Seat, now: Time) {
-        for member in &mut self.members {
-            if member.seat == Some(seat) {
-                member.seat = None;
-            }
+        for member in self.members.iter_mut().filter(|member| member.seat == Some(seat)) {
+            member.seat = None;
         }
         if seat == self.host {
             self.close(RoomClosed::HostLeft, now);
         } else {
-            self.told_left(seat);
+            self.report_left(seat);
             self.seats[seat] = Occupant::Free;
             self.close_surplus_watchers();
             self.seats_changed(now);
         }
     }
 
-    /// Nobody has come back to a seat within its time. The room closes without its host, unless the seat was kept and
+    /// A player has not come back within the grace. The room closes without its host, unless the host's seat was kept and
     /// another player can host it.
-    pub(super) fn give_up_missed(&mut self, seat: Seat, now: Time) {
+    pub(super) fn expire_seat(&mut self, seat: Seat, now: Time) {
         let is_kept = self.seats.human(seat).is_some_and(Human::is_kept);
         if seat == self.host && is_kept {
-            self.pass_host_on(now);
+            let is_expected = |human: &Human| matches!(human.presence, Presence::Grace { until } if until > now);
+            let others = || self.seats.humans().filter(|&(other, _)| other != seat);
+            let connected = others().find(|(_, human)| human.is_connected());
+            let next = connected.or_else(|| others().find(|(_, human)| is_expected(human)));
+            if let Some((next, _)) = next {
+                self.make_host(next);
+            }
         }
         self.leave(seat, now);
     }
 
-    fn pass_host_on(&mut self, now: Time) {
-        let old = self.host;
-        let is_expected = |human: &Human| matches!(human.presence, Presence::Grace { until } if until > now);
-        let others = || self.seats.humans().filter(|&(seat, _)| seat != old);
-        let here = others().find(|(_, human)| human.is_here());
-        let next = here.or_else(|| others().find(|(_, human)| is_expected(human)));
-        let Some(new) = next.map(|(seat, _)| seat) else {
-            return;
-        };
-        self.host = new;
-        let told = server_message::host_changed(self.seats.name(old), self.seats.name(new));
-        self.broadcast(&told);
-    }
-
-    /// Operators are told that a person's seat becomes free.
-    pub(super) fn told_left(&mut self, seat: Seat) {
+    /// Reports that a person's seat becomes free.
+    pub(super) fn report_left(&mut self, seat: Seat) {
         if let Some(human) = self.seats.human(seat) {
             self.report(RoomEvent::Left(seat, human.name.as_str().to_owned()));
         }
@@ -159,14 +144,14 @@ impl Room {
         if !self.seats.is_full() {
             return self.refuse(id, ErrorType::ActionRefused, "Failed to start game");
         }
-        // A seat is kept before the game; once it runs, a bot plays for a player who is not there.
-        for seat in Seat::ALL {
-            if let Some(human) = self.seats.human_mut(seat).filter(|human| human.is_kept())
+        // Seats are kept only before the game; in the game a bot plays for a player who is not connected.
+        self.seats.for_each_human(|human| {
+            if human.is_kept()
                 && let Presence::Grace { until } = &mut human.presence
             {
                 *until = (*until).min(now + RETURN_WITHIN);
             }
-        }
+        });
         let entropy = BySeat::from_fn(|seat| self.seats.human(seat).and_then(|human| human.entropy.clone()));
         let proof = DealProof { server_seed: self.secret.clone(), entropy };
         let random = self.rng_bytes();
@@ -180,7 +165,7 @@ impl Room {
     }
 }
 
-/// Names that bots have or may get.
+/// Whether a bot has this name or may get it.
 pub(super) fn is_bot_name(name: &PlayerName) -> bool {
     Seat::ALL.into_iter().any(|seat| bot_name(seat) == name.as_str())
 }

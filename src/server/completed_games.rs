@@ -9,7 +9,7 @@ use super::ServerError;
 use crate::archive::{self, Archive, StoreOutcome};
 use crate::config::Config;
 use crate::observe::{EventKind, Events, Metrics};
-use crate::room::Keep;
+use crate::room::ArchiveGame;
 
 /// How often the state of the archive is checked for events.
 const ARCHIVE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
@@ -44,7 +44,7 @@ pub(super) fn open_archive(config: &Config, metrics: &Arc<Metrics>) -> Result<Op
 
 /// Hands completed games to the archive. While its queue is full a game waits here, covered by the journal. The journal drops
 /// a game when a checkpoint has found it in the archive's raw file, not when the database has acknowledged it.
-pub(super) fn keep(archive: Option<Archive>, events: Events) -> Keep {
+pub(super) fn keep(archive: Option<Archive>, events: Events) -> ArchiveGame {
     Box::new(move |mut record| {
         let (archive, events) = (archive.clone(), events.clone());
         Box::pin(async move {

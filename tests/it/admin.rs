@@ -129,7 +129,7 @@ fn who_guesses_is_not_listened_to() {
     assert_eq!(refused.status, 429, "not even the right one");
     assert!((1..=60).contains(&refused.header("retry-after").parse().unwrap()));
     assert_eq!(guess(TOKEN, "192.0.2.2").status, 200, "another address is not to blame");
-    server.logged("a wrong token was shown");
+    server.logged("an administrator's token was wrong");
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn wrong_questions_get_clear_answers() {
     for (path, status, detail) in [
         ("/api/games?limit=0", 400, "limit is a number from 1 to 100"),
         ("/api/games?limit=x", 400, "limit is a number from 1 to 100"),
-        ("/api/games?cursor=x", 400, "cursor is not one that was given out"),
+        ("/api/games?cursor=x", 400, "cursor is not one from an earlier answer"),
         ("/api/games?from=yesterday", 400, "from and to are days like"),
         ("/api/games?colour=red", 400, "unknown parameter"),
         ("/api/games/nonsense", 404, "there is nothing here"),

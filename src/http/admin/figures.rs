@@ -1,23 +1,22 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use warp::http::StatusCode;
 use warp::reply::Response;
 
-use super::super::RequestContext;
 use super::super::error::HttpError;
-use super::super::ops::answer;
+use super::super::ops::ok;
+use super::request::AdminRequest;
 use crate::archive::{ArchiveStatus, Health};
 use crate::observe::{Labelled, Metrics, ServerPhase, log_level, resident_bytes};
 
 /// `GET /admin/status`: all figures at once.
-pub(super) async fn status(context: &RequestContext) -> Result<Response, HttpError> {
-    let state = &context.state;
+pub(super) async fn status(request: AdminRequest) -> Result<Response, HttpError> {
+    let state = request.state();
     let health = state.health.report().await;
     let (rooms, metrics) = (state.services.rooms.clone(), &state.services.metrics);
-    // Counting ten thousand rooms takes a moment that no move should wait for.
-    let looked = tokio::task::spawn_blocking(move || (rooms.count(), resident_bytes()));
-    let (rooms, resident) = looked.await.map_err(|_| HttpError::Internal)?;
+    // Not on this thread: counting ten thousand rooms takes a moment.
+    let counted = tokio::task::spawn_blocking(move || (rooms.count(), resident_bytes()));
+    let (rooms, resident) = counted.await.map_err(|_| HttpError::Internal)?;
     let (kept, most) = state.services.events.kept();
     let started = metrics.process_start_time_seconds.get();
     let uptime = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64() - started;
@@ -27,9 +26,9 @@ pub(super) async fn status(context: &RequestContext) -> Result<Response, HttpErr
         "draining": state.health.phase() == ServerPhase::Draining,
         "uptime_seconds": uptime.max(0.0).floor(),
         "log_level": log_level().to_string(),
-        "rooms": { "waiting": rooms.waiting, "playing": rooms.playing, "over": rooms.over },
-        "sockets": { "open": state.sockets.taken(), "most": state.sockets.most() },
-        "connections": { "open": state.connections.taken(), "most": state.connections.most() },
+        "rooms": rooms,
+        "sockets": { "open": state.sockets.taken(), "most": state.sockets.max() },
+        "connections": { "open": state.connections.taken(), "most": state.connections.max() },
         "memory": { "resident_bytes": resident, "limit_bytes": metrics.memory_limit_bytes.get() },
         "process": {
             "cpu_seconds": metrics.process_cpu_seconds_total.get(),
@@ -40,10 +39,10 @@ pub(super) async fn status(context: &RequestContext) -> Result<Response, HttpErr
         "events": { "newest": state.services.events.newest(), "kept": kept, "most": most },
         "health": health,
     });
-    Ok(answer(StatusCode::OK, &status))
+    ok(&status)
 }
 
-/// What only grows, since the start.
+/// Counters since the start.
 fn totals(metrics: &Metrics) -> Value {
     let actions: u64 = metrics.actions.iter().map(|(_, outcomes)| sum(outcomes)).sum();
     let requests: u64 = metrics.http_requests.iter().map(|(_, classes)| sum(classes)).sum();
@@ -76,9 +75,9 @@ fn sum(counters: &Labelled<prometheus::IntCounter>) -> u64 {
 }
 
 /// `GET /admin/archive`: how the archive of completed games is doing.
-pub(super) async fn archive(context: &RequestContext) -> Result<Response, HttpError> {
-    let Some(archive) = context.state.services.archive.clone() else {
-        return Ok(answer(StatusCode::OK, &json!({ "enabled": false })));
+pub(super) async fn archive(request: AdminRequest) -> Result<Response, HttpError> {
+    let Some(archive) = request.services().archive.clone() else {
+        return ok(&json!({ "enabled": false }));
     };
     let status = tokio::task::spawn_blocking(move || archive.status()).await.map_err(|_| HttpError::Internal)?;
     let ArchiveStatus { store, pending, players, .. } = status;
@@ -89,7 +88,7 @@ pub(super) async fn archive(context: &RequestContext) -> Result<Response, HttpEr
             "error": error,
         }),
     };
-    let metrics = &context.state.services.metrics;
+    let metrics = &request.services().metrics;
     let status = json!({
         "enabled": true,
         "games": store.records,
@@ -104,5 +103,5 @@ pub(super) async fn archive(context: &RequestContext) -> Result<Response, HttpEr
         "failures_total": metrics.archive_failures.get(),
         "removed_total": metrics.archive_removed.get(),
     });
-    Ok(answer(StatusCode::OK, &status))
+    ok(&status)
 }

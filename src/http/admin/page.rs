@@ -2,7 +2,7 @@ use rust_embed::{Embed, EmbeddedFile};
 use warp::http::HeaderMap;
 use warp::reply::Response;
 
-use super::super::RequestContext;
+use super::super::context::RequestContext;
 use super::super::page::{self, Folder};
 
 /// The administrators' page. It holds no figure: those it asks for with the token its visitor types.

@@ -1,13 +1,11 @@
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
-use warp::http::StatusCode;
+use serde_json::{Value, json};
 use warp::reply::Response;
 
-use super::super::RequestContext;
 use super::super::error::HttpError;
-use super::super::ops::answer;
-use super::{Parameters, audit, number};
+use super::super::ops::ok;
+use super::request::AdminRequest;
 use crate::game::Seat;
 use crate::protocol::RoomId;
 use crate::room::{RoomHandle, RoomStage};
@@ -15,70 +13,63 @@ use crate::room::{RoomHandle, RoomStage};
 /// Rooms on a page of the list, unless asked for otherwise, and at most.
 const PAGE_ROOMS: usize = 100;
 const PAGE_ROOMS_MAX: usize = 1_000;
-/// How long closing a room is waited for.
-const CLOSING_PATIENCE: Duration = Duration::from_secs(2);
-/// The longest reason that players are told.
+/// How long a request waits for a room to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The longest message to players.
 const MESSAGE_MAX_CHARS: usize = 200;
 
 /// `GET /admin/rooms`: all live rooms, newest first, a page at a time.
-pub(super) async fn list(context: &RequestContext, parameters: &Parameters) -> Result<Response, HttpError> {
+pub(super) async fn list(request: AdminRequest) -> Result<Response, HttpError> {
     let wrong = "limit is a number up to 1000";
-    let limit = number(parameters, "limit", PAGE_ROOMS, PAGE_ROOMS_MAX, wrong)?;
-    let offset = number(parameters, "offset", 0, usize::MAX, "offset is a number")?;
-    let stage = match parameters.get("stage").map(String::as_str) {
-        None | Some("") => None,
-        Some("waiting") => Some(RoomStage::Waiting),
-        Some("playing") => Some(RoomStage::Playing),
-        Some("over") => Some(RoomStage::Over),
-        Some(_) => return Err(HttpError::BadRequest("stage is waiting, playing or over")),
-    };
-    let rooms = context.state.services.rooms.clone();
-    // Ten thousand summaries take a moment that no move should wait for.
+    let limit = request.number("limit", PAGE_ROOMS, PAGE_ROOMS_MAX, wrong)?;
+    let offset = request.number("offset", 0, usize::MAX, "offset is a number")?;
+    let stage = request.parameters.get("stage").filter(|text| !text.is_empty());
+    let stage: Option<RoomStage> = stage
+        .map(|text| text.parse().map_err(|_| HttpError::BadRequest("stage is waiting, playing or over")))
+        .transpose()?;
+    let rooms = request.services().rooms.clone();
+    // Not on this thread: ten thousand summaries take a moment.
     let listed = tokio::task::spawn_blocking(move || {
         let mut rooms = rooms.all();
-        rooms.retain(|room| stage.is_none_or(|stage| room.stage() == stage));
+        rooms.retain(|room| stage.is_none_or(|stage| room.stats().stage() == stage));
         let total = rooms.len();
         let mut rooms: Vec<_> = rooms.into_iter().map(|room| (room.summary().created_at, room)).collect();
         rooms.sort_by(|(a, _), (b, _)| b.cmp(a));
         let page: Vec<Value> = rooms.iter().skip(offset).take(limit).map(|(_, room)| describe(room)).collect();
         json!({ "total": total, "rooms": page })
     });
-    Ok(answer(StatusCode::OK, &listed.await.map_err(|_| HttpError::Internal)?))
+    ok(&listed.await.map_err(|_| HttpError::Internal)?)
 }
 
 /// `GET /admin/rooms/{id}`.
-pub(super) fn one(context: &RequestContext, id: &str) -> Result<Response, HttpError> {
-    let id: RoomId = id.parse().map_err(|_| HttpError::NotFound)?;
-    let room = context.state.services.rooms.find(id).ok_or(HttpError::NotFound)?;
-    Ok(answer(StatusCode::OK, &describe(&room)))
+pub(super) async fn one(request: AdminRequest) -> Result<Response, HttpError> {
+    let id: RoomId = request.id.parse().map_err(|_| HttpError::NotFound)?;
+    let room = request.services().rooms.find(id).ok_or(HttpError::NotFound)?;
+    ok(&describe(&room))
 }
 
-/// `POST /admin/rooms/{id}/close`: everybody there is told why, and a game that was under way is archived as abandoned.
-pub(super) async fn close(
-    context: &RequestContext,
-    id: &str,
-    body: &Map<String, Value>,
-) -> Result<Response, HttpError> {
-    let id: RoomId = id.parse().map_err(|_| HttpError::NotFound)?;
-    let message = match body.get("message") {
+/// `POST /admin/rooms/{id}/close`: sends everyone there the message. A running game is archived as abandoned.
+pub(super) async fn close(request: AdminRequest) -> Result<Response, HttpError> {
+    let id: RoomId = request.id.parse().map_err(|_| HttpError::NotFound)?;
+    let message = match request.body.get("message") {
         None | Some(Value::Null) => None,
         Some(Value::String(text)) if is_plain(text) => Some(text.trim().to_owned()),
         Some(_) => return Err(HttpError::BadRequest("message is a line of text of at most 200 characters")),
     };
-    let stage = context.state.services.rooms.find(id).ok_or(HttpError::NotFound)?.stage();
+    let stage = request.services().rooms.find(id).ok_or(HttpError::NotFound)?.stats().stage();
     let message = message.filter(|text| !text.is_empty());
-    let closed = context.state.services.rooms.close(id, message, CLOSING_PATIENCE).await;
-    audit(context, "close_room", json!({ "room": id, "stage": stage.name() }));
-    Ok(answer(StatusCode::OK, &json!({ "room_id": id, "stage": stage.name(), "closed": closed })))
+    let closed = request.services().rooms.close(id, message, CLOSE_TIMEOUT).await;
+    request.audit("close_room", json!({ "room": id, "stage": stage.name() }));
+    ok(&json!({ "room_id": id, "stage": stage.name(), "closed": closed }))
 }
 
 fn is_plain(text: &str) -> bool {
     text.chars().count() <= MESSAGE_MAX_CHARS && !text.chars().any(char::is_control)
 }
 
-/// A room as operators see it: who sits there, not what he holds.
+/// A room as operators see it: its players, but not their hands.
 fn describe(room: &RoomHandle) -> Value {
-    let summary = room.summary();
+    let (summary, stats) = (room.summary(), room.stats());
     let players: Vec<Value> = Seat::ALL
         .into_iter()
         .filter_map(|seat| {
@@ -88,11 +79,11 @@ fn describe(room: &RoomHandle) -> Value {
         .collect();
     json!({
         "room_id": summary.room_id,
-        "stage": room.stage().name(),
-        "round": room.round(),
-        "sockets": room.sockets(),
+        "stage": stats.stage().name(),
+        "round": stats.round(),
+        "sockets": stats.sockets(),
         "players": players,
         "created_at": summary.created_at,
-        "last_activity": room.last_activity().to_rfc3339(),
+        "last_activity": stats.last_activity().to_rfc3339(),
     })
 }

@@ -1,8 +1,11 @@
-//! What describes us to programs: `OpenAPI` for what is asked by HTTP, `AsyncAPI` for what is said on WebSockets.
+//! The API documents: `OpenAPI` for HTTP, `AsyncAPI` for the messages on WebSockets.
 //!
-//! Both are written by hand, in the JSON files beside this one; what would only repeat itself is put in here, once at
-//! start. `tests/it/api_docs.rs` holds them against the code and its answers.
-#![expect(clippy::indexing_slicing, reason = "only our own documents are indexed, before anybody is let in")]
+//! Both are written by hand in the JSON files of this folder; repeated parts are added here once at the start.
+//! `tests/it/api_docs.rs` compares them with the code and its answers.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "only our own documents are indexed, before the server accepts connections"
+)]
 
 use std::sync::Arc;
 
@@ -13,7 +16,7 @@ use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
 use warp::http::{HeaderValue, StatusCode};
 use warp::reply::Response;
 
-use super::RequestContext;
+use super::context::RequestContext;
 use super::options::BasePath;
 use super::page::matches;
 
@@ -21,11 +24,11 @@ use super::page::matches;
 const OPENAPI: &str = include_str!("openapi.json");
 /// The WebSockets' channels and close codes.
 const ASYNCAPI: &str = include_str!("asyncapi.json");
-/// What is said there: by event, without the envelope that is around all of them.
+/// The messages by event, without their common envelope.
 const MESSAGES: &str = include_str!("messages.json");
-/// Routes, answers and forms for administrators.
+/// Routes, answers and schemas for administrators.
 const ADMIN: &str = include_str!("admin.json");
-/// The forms that both documents need, ...
+/// The schemas that both documents need, ...
 const ROOMS: &str = include_str!("rooms.json");
 /// ... those of completed games, ...
 const GAMES: &str = include_str!("games.json");
@@ -46,7 +49,7 @@ struct Document {
 }
 
 impl ApiDocs {
-    /// Describes a server that is shown below this path.
+    /// Describes a server below this path.
     pub(super) fn new(base: &BasePath) -> Self {
         Self { openapi: Document::new(&openapi(base.as_str())), asyncapi: Document::new(&asyncapi(base.as_str())) }
     }
@@ -68,7 +71,7 @@ impl Document {
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        // Sixteen digits between quotes always fit into a header.
+        // Sixteen digits between quotes are a valid header value.
         if let Ok(etag) = HeaderValue::from_str(&self.etag) {
             response.headers_mut().insert(ETAG, etag);
         }
@@ -90,12 +93,12 @@ fn openapi(base: &str) -> Value {
     let mut document = parse(OPENAPI);
     document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
     document["servers"] = json!([{ "url": shown_at(base) }]);
-    document["components"]["schemas"] = forms(&[ROOMS, GAMES]);
+    document["components"]["schemas"] = schemas(&[ROOMS, GAMES]);
     let mut admin = parse(ADMIN);
     for (_, operation) in fields(&mut admin["paths"]).flat_map(|(_, operations)| fields(operations)) {
         operation["tags"] = json!(["administration"]);
         operation["security"] = json!([{ "token": [] }]);
-        // The query and the body are read for all of them, and the token comes before anything else.
+        // All of these read the query and the body, and check the token first.
         for (status, response) in
             [("400", "BadRequest"), ("401", "NoToken"), ("413", "TooLarge"), ("429", "TooManyTokens")]
         {
@@ -119,11 +122,11 @@ fn asyncapi(base: &str) -> Value {
     let mut document = parse(ASYNCAPI);
     document["info"]["version"] = env!("CARGO_PKG_VERSION").into();
     document["servers"]["here"]["pathname"] = shown_at(base).into();
-    document["components"]["schemas"] = forms(&[ROOMS, TABLE]);
+    document["components"]["schemas"] = schemas(&[ROOMS, TABLE]);
     let mut messages = parse(MESSAGES);
     for (side, operation) in [("client", "Hears"), ("server", "Says")] {
         for (event, message) in fields(&mut messages[side]) {
-            // Both sides say `declare`.
+            // Both sides send `declare`.
             let name = format!("{side}.{event}");
             for channel in message["channels"].as_array().into_iter().flatten().filter_map(Value::as_str) {
                 document["channels"][channel]["messages"][&name] =
@@ -138,7 +141,7 @@ fn asyncapi(base: &str) -> Value {
     document
 }
 
-/// A message as it goes over the wire, around its `data`.
+/// A message on the wire, with its `data`.
 fn in_envelope(side: &str, event: &str, message: &Value) -> Value {
     let data = &message["data"];
     let mut properties = json!({ "event": { "type": "string", "const": event }, "data": data });
@@ -147,7 +150,7 @@ fn in_envelope(side: &str, event: &str, message: &Value) -> Value {
         required.push("data");
     }
     if side == "client" {
-        // What the existing client adds to each of its frames; nothing depends on it.
+        // The existing client adds these to each of its frames; nothing depends on them.
         properties["sequence"] = json!({ "type": "integer" });
         properties["timestamp"] = json!({ "type": "number" });
         properties["id"] = json!({ "type": "string" });
@@ -161,16 +164,16 @@ fn in_envelope(side: &str, event: &str, message: &Value) -> Value {
     })
 }
 
-/// The path under which clients see us.
+/// The path under which clients see the server.
 fn shown_at(base: &str) -> &str {
     if base.is_empty() { "/" } else { base }
 }
 
-/// All forms of these files.
-fn forms(files: &[&str]) -> Value {
+/// All schemas of these files.
+fn schemas(files: &[&str]) -> Value {
     let mut all = Map::new();
     for file in files {
-        all.extend(fields(&mut parse(file)).map(|(name, form)| (name.clone(), form.take())));
+        all.extend(fields(&mut parse(file)).map(|(name, schema)| (name.clone(), schema.take())));
     }
     Value::Object(all)
 }
@@ -189,17 +192,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_know_where_they_are_shown() {
+    fn both_documents_have_the_base_path() {
         assert_eq!(openapi("")["servers"], json!([{ "url": "/" }]));
         assert_eq!(openapi("/liap")["servers"], json!([{ "url": "/liap" }]));
         assert_eq!(asyncapi("/liap")["servers"]["here"]["pathname"], "/liap");
     }
 
     #[test]
-    fn no_form_is_written_twice_and_every_reference_leads_somewhere() {
+    fn no_schema_is_defined_twice_and_every_reference_resolves() {
         let count = |files: &[&str]| files.iter().map(|file| fields(&mut parse(file)).count()).sum::<usize>();
         for (document, files) in [(openapi(""), [ROOMS, GAMES]), (asyncapi(""), [ROOMS, TABLE])] {
-            assert_eq!(forms(&files).as_object().unwrap().len(), count(&files));
+            assert_eq!(schemas(&files).as_object().unwrap().len(), count(&files));
             let text = document.to_string();
             for reference in text.split("\"$ref\":\"#").skip(1).map(|rest| rest.split('"').next().unwrap()) {
                 assert!(document.pointer(reference).is_some(), "{reference}");

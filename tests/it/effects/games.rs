@@ -18,7 +18,7 @@ pub(super) fn folders() {
     assert_eq!(fs::read_dir(server.data()).unwrap().count(), 0, "nothing in the folder that was named before");
 }
 
-/// Waits until the game is shown in this phase, and says no to whatever is asked before.
+/// Waits until the game is shown in this phase, and declines every redeal before.
 async fn reaches(table: &mut Socket, phase: &str) {
     loop {
         let state = table.hear("phase_change").await;
@@ -32,7 +32,7 @@ async fn reaches(table: &mut Socket, phase: &str) {
     }
 }
 
-/// Starts a game with three bots and tells how long it takes until it comes to the declarations.
+/// Starts a game with three bots and returns the time until the declarations.
 fn first_declaration(server: &Server) -> Duration {
     play(async {
         let (_, mut table, _) = room(server, "Mira").await;
@@ -57,7 +57,7 @@ pub(super) fn turn_timeout() {
         let (_, mut played_for, _) = room(&hasty, "Mira").await;
         waiting.say("start_game", json!({})).await;
         played_for.say("start_game", json!({})).await;
-        // Nobody can play before all have declared, and Mira does not.
+        // No one can play before all have declared, and Mira does not.
         reaches(&mut waiting, "declaration").await;
         reaches(&mut played_for, "turn").await;
         waiting.say("ping", json!({ "timestamp": 1 })).await;

@@ -46,7 +46,7 @@ pub(super) fn socket() {
 
 pub(super) fn room() {
     let met_in_room = |settings: &[(&str, &str)]| {
-        // Nothing else is in the way: no other bucket, and no answer that nobody reads yet.
+        // No other bucket and no unread answer interferes.
         let others = [
             ("RATE_LIMIT_WEBSOCKET_PER_SECOND", "100"),
             ("RATE_LIMIT_PER_PLAYER_PER_MINUTE", "1000"),
@@ -55,7 +55,7 @@ pub(super) fn room() {
         let server = Server::start(&[settings, &others].concat());
         play(async {
             let (_, mut table, _) = open_room(&server, "Mira").await;
-            // More than a slow machine lets the bucket fill meanwhile, and less than patience ends after.
+            // More than the bucket refills on a slow machine, and less than the strikes that close the socket.
             for _ in 0..100 {
                 table.say("get_room_state", json!({})).await;
             }

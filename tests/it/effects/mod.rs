@@ -1,4 +1,4 @@
-//! Every setting does what it says: each is set on a started server, and its effect is seen from outside.
+//! Every setting has its effect: each is set on a started server, and the effect is observed from outside.
 //!
 //! The table must be complete: a setting without an entry fails. Where a default has the opposite effect, the entry looks
 //! at that too, so that an effect which is always there proves nothing.
@@ -133,7 +133,7 @@ fn metric(server: &Server, series: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }
 
-/// What a health check says.
+/// The result of a health check.
 fn health(server: &Server, check: &str) -> serde_json::Value {
     server.get("/health").json()["checks"][check].take()
 }
@@ -154,7 +154,7 @@ fn liap(folder: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> Output 
         .unwrap()
 }
 
-/// Lets games be played until some have come to their end, and says how many.
+/// Lets games be played until some are over, and returns how many.
 fn whole_games(server: &Server) -> u64 {
     let address = server.address.to_string();
     // A game takes a second, or ten on a busy machine.

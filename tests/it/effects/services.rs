@@ -3,7 +3,7 @@
 use super::{health, liap, play};
 use crate::process::{Server, room};
 
-/// Whether these settings are taken, and what is said if not.
+/// Whether these settings are accepted, and the error if not.
 fn shown(settings: &[(&str, &str)]) -> Result<(), String> {
     let folder = tempfile::tempdir().unwrap();
     let shown = liap(folder.path(), &["config"], settings);
@@ -34,7 +34,7 @@ pub(super) fn backends() {
         let both = format!("filesystem,{kind}");
         if feature {
             refused(&[("ARCHIVE_BACKENDS", &both)], setting);
-            // Nobody is there, which stops nobody.
+            // The service is down, which does not stop the server.
             let nowhere = [
                 ("ARCHIVE_BACKENDS", both.as_str()),
                 (setting, url),
@@ -71,7 +71,7 @@ pub(super) fn database() {
     assert_eq!(shown(&[("DATABASE_POOL_MIN", "20"), ("DATABASE_POOL_MAX", "100")]), Ok(()));
     let named = [("ARCHIVE_BACKEND", "postgresql"), ("DATABASE_URL", url)];
     if cfg!(feature = "postgres") {
-        // Nobody is there, which stops nobody.
+        // The service is down, which does not stop the server.
         assert!(health(&Server::start(&named), "postgresql").is_object(), "it is looked after");
     } else {
         refused(&named, "not in this build");

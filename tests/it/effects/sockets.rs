@@ -78,7 +78,7 @@ pub(super) fn slow_readers() {
             let stream = socket.connect(server.address).await.unwrap();
             let mut lazy = Socket::upgrade(stream, &server, &id, &[]).await.unwrap();
             lazy.say("client_ready", json!({ "room_id": id })).await;
-            // A seat is emptied and filled over and over; each time everybody at the table is told.
+            // A seat is emptied and filled over and over; each time everyone at the table gets an update.
             for _ in 0..BROADCASTS / 4 {
                 for _ in 0..2 {
                     table.say("remove_player", json!({ "slot_id": 2 })).await;

@@ -19,7 +19,7 @@ mod play;
 mod restart;
 mod seats;
 
-/// One room, its clients, and what they have been told.
+/// One room, its clients, and the frames they have received.
 struct Table {
     room: Room,
     now: Time,
@@ -30,7 +30,7 @@ struct Table {
 
 struct Client {
     _ends: (Connection, FrameReceiver),
-    heard: Vec<Value>,
+    received: Vec<Value>,
     closed: Option<CloseReason>,
 }
 
@@ -66,7 +66,7 @@ impl Table {
                     let value: Value = serde_json::from_str(frame.as_str()).unwrap();
                     assert!(value.get("sequence").is_none(), "never a sequence at the top: {value}");
                     if let Some(client) = self.clients.get_mut(&id) {
-                        client.heard.push(value);
+                        client.received.push(value);
                     }
                 }
                 Effect::Close(id, reason) => {
@@ -94,17 +94,17 @@ impl Table {
         let (connection, outbox) = connection(session, 64);
         let id = connection.id;
         let ends = (connection.clone(), outbox);
-        self.clients.insert(id, Client { _ends: ends, heard: Vec::new(), closed: None });
+        self.clients.insert(id, Client { _ends: ends, received: Vec::new(), closed: None });
         self.input(Input::Connected(connection));
         id
     }
 
     fn say(&mut self, id: ConnectionId, event: &str, data: Value) {
         let message = decode(&json!({ "event": event, "data": data }).to_string()).unwrap();
-        self.input(Input::Said(id, message));
+        self.input(Input::Message(id, message));
     }
 
-    /// A page of this player's opens and says who it is.
+    /// Opens a page of this player, which sends `client_ready`.
     fn enter(&mut self, name: &str) -> ConnectionId {
         let id = self.connect(Some(session(name)));
         self.say(id, "client_ready", json!({ "player_name": name, "is_reconnection": false }));
@@ -129,16 +129,16 @@ impl Table {
         self.say(host, "remove_player", json!({ "slot_id": slot }));
     }
 
-    fn heard(&mut self, id: ConnectionId) -> Vec<Value> {
-        std::mem::take(&mut self.clients.get_mut(&id).unwrap().heard)
+    fn received(&mut self, id: ConnectionId) -> Vec<Value> {
+        std::mem::take(&mut self.clients.get_mut(&id).unwrap().received)
     }
 
-    fn heard_events(&mut self, id: ConnectionId) -> Vec<String> {
-        self.heard(id).iter().map(|frame| frame["event"].as_str().unwrap().to_owned()).collect()
+    fn received_events(&mut self, id: ConnectionId) -> Vec<String> {
+        self.received(id).iter().map(|frame| frame["event"].as_str().unwrap().to_owned()).collect()
     }
 
     fn last(&self, id: ConnectionId, event: &str) -> Option<&Value> {
-        self.clients[&id].heard.iter().rev().find(|frame| frame["event"] == event).map(|frame| &frame["data"])
+        self.clients[&id].received.iter().rev().find(|frame| frame["event"] == event).map(|frame| &frame["data"])
     }
 
     fn pass(&mut self, span: Duration) {
@@ -151,7 +151,7 @@ impl Table {
         self.now = end;
     }
 
-    /// Lets time pass until `done` says so; fails after an hour of the room's time.
+    /// Lets time pass until `done` returns true; fails after an hour of the room's time.
     fn pass_until(&mut self, mut done: impl FnMut(&Self) -> bool) {
         let end = self.now + Duration::from_secs(3600);
         while !done(self) {
@@ -195,8 +195,8 @@ impl Table {
         }
     }
 
-    /// Plays on with these players until the game is over, or `stop` says so.
-    /// The next thing that happens: a decision of this player if one is asked of him, or whatever is due next.
+    /// Plays on with these players until the game is over, or `stop` returns true.
+    /// Makes the next step: a decision of this player if one is due, or else what is due next.
     fn step(&mut self, id: ConnectionId, name: &str) {
         if let Some((event, data)) = self.decide(id, name) {
             self.say(id, event, data);
@@ -232,7 +232,7 @@ impl Table {
 }
 
 impl Table {
-    /// The room after a crash: what its journal held, and nobody connected.
+    /// The room after a crash: restored from its journal, with no client connected.
     fn restarted(&self) -> Self {
         let options = Options { game_pace: 0.1, ..Options::default() };
         let snapshot = liap::room::RoomSnapshot::from_bytes(&self.room.snapshot().to_bytes()).unwrap();
@@ -246,7 +246,7 @@ fn refusal(table: &Table, id: ConnectionId) -> &str {
     table.last(id, "error").expect("an error")["type"].as_str().unwrap()
 }
 
-/// What was missed, as told to this client now.
+/// The missed events, as this client gets them now.
 fn missed(table: &mut Table, id: ConnectionId, range: Value) -> Vec<Value> {
     table.say(id, "request_recovery", range);
     let answer = table.last(id, "recovery_response").unwrap();

@@ -1,4 +1,4 @@
-//! Games at a table: what is shown, to whom, and what happens when somebody errs, dawdles or goes.
+//! Games at a table: what each client is shown, and what happens after errors, timeouts and disconnects.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn one_person_plays_a_whole_game_with_three_bots() {
     let ann = table.enter("Ann");
     table.say(ann, "get_room_state", json!({}));
     table.say(ann, "start_game", json!({}));
-    assert_eq!(table.heard_events(ann)[..4], ["room_state_update", "room_update", "phase_change", "game_started"]);
+    assert_eq!(table.received_events(ann)[..4], ["room_state_update", "room_update", "phase_change", "game_started"]);
     table.play(&[(ann, "Ann")], |_| false);
     let over = table.last(ann, "phase_change").unwrap()["phase_data"].clone();
     assert_eq!(table.records.len(), 1);
@@ -45,7 +45,7 @@ fn every_phase_change_has_what_the_existing_client_requires() {
     table.say(ann, "start_game", json!({}));
     table.play(&[(ann, "Ann")], |_| false);
     let mut phases = BTreeMap::new();
-    for frame in table.heard(ann) {
+    for frame in table.received(ann) {
         if frame["event"] == "turn_complete" {
             let data = &frame["data"];
             assert!(
@@ -116,7 +116,7 @@ fn no_frame_tells_what_its_receiver_may_not_know() {
     table.play(&[(ann, "Ann"), (jon, "Jon")], |_| false);
     for (id, name) in [(ann, Some("Ann")), (jon, Some("Jon")), (stranger, None)] {
         let mut masked = 0;
-        for frame in table.heard(id) {
+        for frame in table.received(id) {
             if frame["event"] != "phase_change" {
                 continue;
             }
@@ -145,7 +145,7 @@ fn no_frame_tells_what_its_receiver_may_not_know() {
 }
 
 #[test]
-fn a_player_who_vanishes_on_his_own_move_does_not_stall_the_table() {
+fn a_player_who_disconnects_before_a_move_does_not_stall_the_table() {
     for phase in ["declaration", "turn"] {
         let mut table = Table::new(5, 1.0);
         let ann = table.enter("Ann");
@@ -166,9 +166,9 @@ fn a_player_who_vanishes_on_his_own_move_does_not_stall_the_table() {
         table.disconnect(jon, DisconnectKind::Lost);
         table.pass(Duration::from_millis(2_400));
         assert_eq!(mover(&table).as_deref(), Some("Jon"), "a reload has its time");
-        table.heard(ann);
+        table.received(ann);
         table.pass(Duration::from_millis(1_700));
-        let events: Vec<_> = table.clients[&ann].heard.iter().map(|frame| frame["event"].clone()).collect();
+        let events: Vec<_> = table.clients[&ann].received.iter().map(|frame| frame["event"].clone()).collect();
         assert!(
             events.contains(&json!("player_disconnected")) && events.contains(&json!("phase_change")),
             "{events:?}"
@@ -190,16 +190,16 @@ fn refused_actions_change_nothing_and_are_answered_with_the_state() {
     table.say(ann, "declare", json!({ "player_name": "Ann", "value": 1 }));
     assert_eq!(refusal(&table, ann), "not_found");
     table.say(ann, "start_game", json!({}));
-    table.heard(ann);
+    table.received(ann);
     table.say(ann, "play", json!({ "player_name": "Ann", "piece_indices": [0] }));
-    assert_eq!(table.heard_events(ann), ["error", "phase_change"], "not while tiles are dealt");
+    assert_eq!(table.received_events(ann), ["error", "phase_change"], "not while tiles are dealt");
     table.play(&[(ann, "Ann")], |table| {
         let state = table.last(ann, "phase_change");
         state.is_some_and(|state| state["phase"] == "turn" && state["phase_data"]["current_player"] == "Ann")
     });
     let before = table.last(ann, "phase_change").unwrap().clone();
     for indices in [json!([31]), json!([0, 1, 2, 3, 4, 5])] {
-        table.heard(ann);
+        table.received(ann);
         table.say(ann, "play", json!({ "player_name": "Ann", "piece_indices": indices }));
         assert_eq!(refusal(&table, ann), "action_refused");
         let after = table.last(ann, "phase_change").unwrap();
@@ -219,7 +219,7 @@ fn is_asked(table: &Table, ann: ConnectionId, phase: &str, others: usize) -> boo
 }
 
 #[test]
-fn after_the_fourth_play_it_is_nobodys_turn_and_a_late_tap_is_nothing() {
+fn after_the_fourth_play_no_seat_is_to_move_and_a_late_tap_is_ignored() {
     let mut table = Table::new(4, 1.0);
     let ann = table.enter("Ann");
     table.say(ann, "start_game", json!({}));
@@ -235,16 +235,16 @@ fn after_the_fourth_play_it_is_nobodys_turn_and_a_late_tap_is_nothing() {
             assert_eq!(state["phase_data"]["current_player"], "Ann", "as recorded");
             assert!(state["phase_data"]["winner"].is_null(), "the plays are looked at first");
         }
-        table.heard(ann);
+        table.received(ann);
         table.say(ann, event, tap.clone());
         table.say(ann, event, json!({ "player_name": "Ann", "piece_indices": [31] }));
-        assert_eq!(table.heard_events(ann), [""; 0]);
+        assert_eq!(table.received_events(ann), [""; 0]);
         if is_last {
             table.pass_until(|table| table.last(ann, "turn_complete").is_some());
             assert!(table.last(ann, "phase_change").unwrap()["phase_data"]["winner"].is_string());
-            table.heard(ann);
+            table.received(ann);
             table.say(ann, event, tap);
-            assert_eq!(table.heard_events(ann), [""; 0], "nor where the turn is won");
+            assert_eq!(table.received_events(ann), [""; 0], "nor where the turn is won");
         }
         table.say(ann, "request_state_sync", json!({}));
         let seen = table.last(ann, "phase_change").unwrap();
@@ -253,7 +253,7 @@ fn after_the_fourth_play_it_is_nobodys_turn_and_a_late_tap_is_nothing() {
 }
 
 #[test]
-fn after_the_last_declaration_nobody_is_asked_and_a_late_tap_is_nothing() {
+fn after_the_last_declaration_no_seat_is_to_move_and_a_late_tap_is_ignored() {
     for others in 0..4 {
         let (mut table, ann) = (2_u8..)
             .map(|seed| {
@@ -271,9 +271,9 @@ fn after_the_last_declaration_nobody_is_asked_and_a_late_tap_is_nothing() {
         let is_last = others == 3;
         assert_eq!(state["phase_data"]["current_declarer"].is_null(), is_last);
         assert_eq!(state["allowed_actions"], if is_last { json!([]) } else { json!(["declare"]) });
-        table.heard(ann);
+        table.received(ann);
         table.say(ann, event, tap);
-        assert_eq!(table.heard_events(ann), [""; 0]);
+        assert_eq!(table.received_events(ann), [""; 0]);
     }
 }
 
@@ -289,7 +289,7 @@ fn a_second_answer_about_a_redeal_is_nothing() {
                     let state = table.last(ann, "phase_change").unwrap();
                     let is_asking = state["allowed_actions"] == json!(["accept_redeal", "decline_redeal"]);
                     let awaiting = state["phase_data"]["weak_players_awaiting"].as_array();
-                    assert_eq!(is_asking, awaiting.is_some(), "nobody is asked who has nothing to answer");
+                    assert_eq!(is_asking, awaiting.is_some(), "only players with an answer to give are asked");
                     awaiting.is_some() || state["phase"] == "round_start"
                 });
                 (table, ann)
@@ -302,20 +302,20 @@ fn a_second_answer_about_a_redeal_is_nothing() {
         let told = json!({ "player_name": "Ann" });
         table.say(ann, answer, told.clone());
         assert!(table.last(ann, "redeal_response_success").is_some());
-        table.heard(ann);
+        table.received(ann);
         table.say(ann, answer, told.clone());
-        assert_eq!(table.heard_events(ann), [""; 0], "{answer}");
+        assert_eq!(table.received_events(ann), [""; 0], "{answer}");
         // And when all have answered.
         table.say(ann, "request_state_sync", json!({}));
         table.pass_until(|table| table.last(ann, "phase_change").unwrap()["allowed_actions"] == json!([]));
-        table.heard(ann);
+        table.received(ann);
         table.say(ann, answer, told);
-        assert_eq!(table.heard_events(ann), [""; 0], "{answer}");
+        assert_eq!(table.received_events(ann), [""; 0], "{answer}");
     }
 }
 
 #[test]
-fn a_slow_player_is_played_for_once_and_told() {
+fn a_bot_makes_one_move_for_a_slow_player_and_everyone_is_notified() {
     let mut table = Table::new(14, 1.0);
     let ann = table.enter("Ann");
     table.say(ann, "start_game", json!({}));
@@ -340,7 +340,7 @@ fn entropy_of_the_players_goes_into_the_deals() {
 }
 
 #[test]
-fn who_comes_late_is_told_what_all_may_know_and_no_more() {
+fn a_late_client_gets_the_public_events_only() {
     let mut table = Table::new(17, 0.1);
     let ann = table.enter("Ann");
     table.say(ann, "start_game", json!({}));
@@ -360,7 +360,7 @@ fn who_comes_late_is_told_what_all_may_know_and_no_more() {
 
         // Pieces are named only where a turn is won, and those are the ones that all have seen then.
         let shown: Vec<Value> = table.clients[&ann]
-            .heard
+            .received
             .iter()
             .filter(|frame| frame["event"] == "turn_complete")
             .map(|frame| frame["data"]["turn_resolution"]["all_plays"].clone())
@@ -402,12 +402,12 @@ fn go_and_come_back(table: &mut Table, ann: ConnectionId) {
 }
 
 #[test]
-fn who_comes_and_goes_without_end_spoils_no_record() {
+fn endless_reconnecting_keeps_the_record_valid() {
     let (mut table, ann) = at_her_move(25);
     for _ in 0..20_000 {
         table.pass(Duration::from_millis(1));
         go_and_come_back(&mut table, ann);
-        table.heard(ann);
+        table.received(ann);
     }
     table.play(&[(ann, "Ann")], |_| false);
     let record = &table.records[0];
@@ -416,7 +416,7 @@ fn who_comes_and_goes_without_end_spoils_no_record() {
 }
 
 #[test]
-fn who_comes_and_goes_without_end_holds_up_nobody() {
+fn endless_reconnecting_does_not_stall_the_table() {
     let turn = Options::default().turn_timeout.unwrap();
     for leaves_last in [false, true] {
         let (mut table, ann) = at_her_move(26);
@@ -425,7 +425,7 @@ fn who_comes_and_goes_without_end_holds_up_nobody() {
             table.pass(turn / steps - Duration::from_millis(1));
             go_and_come_back(&mut table, ann);
         }
-        table.heard(ann);
+        table.received(ann);
         if leaves_last {
             table.say(ann, "leave_room", json!({ "player_name": "Ann" }));
         }

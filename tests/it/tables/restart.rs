@@ -70,7 +70,7 @@ fn the_record_of_a_finished_game_is_the_same_after_a_restart() {
 }
 
 #[test]
-fn what_happened_is_told_the_same_after_a_restart() {
+fn the_event_history_is_the_same_after_a_restart() {
     let mut table = Table::new(19, 0.1);
     let ann = table.enter("Ann");
     table.free(ann, 3);

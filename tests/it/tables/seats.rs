@@ -1,4 +1,4 @@
-//! Coming and going: whose seat it is, who may act, and when a room closes.
+//! Seats: which client gets one, who may act, and when a room closes.
 
 use super::*;
 
@@ -11,7 +11,7 @@ fn reopening_the_socket_at_the_start_is_not_leaving() {
     table.pass(Duration::from_millis(100));
     let game_page = table.enter("Ann");
     table.pass(Duration::from_secs(10));
-    let events = table.heard_events(game_page);
+    let events = table.received_events(game_page);
     assert_eq!(events[0], "room_state_update");
     assert!(!events.iter().any(|event| event.contains("player_") || event == "host_changed"), "{events:?}");
 }
@@ -47,7 +47,7 @@ fn a_reload_at_any_moment_brings_hand_and_state_back() {
 }
 
 #[test]
-fn nobody_acts_for_another() {
+fn a_client_acts_only_for_its_own_player() {
     let mut table = Table::new(7, 1.0);
     let ann = table.enter("Ann");
     table.free(ann, 2);
@@ -65,7 +65,7 @@ fn nobody_acts_for_another() {
         (thief, "leave_room", json!({ "player_name": "Ann" })),
         (thief, "declare", json!({ "player_name": "Ann", "value": 1 })),
     ] {
-        table.heard(id);
+        table.received(id);
         table.say(id, event, data);
         assert_eq!(refusal(&table, id), "permission_denied", "{event}");
     }
@@ -73,7 +73,7 @@ fn nobody_acts_for_another() {
     table.play(&[(ann, "Ann"), (jon, "Jon")], |table| table.phase(ann) == Some("turn"));
     let before = table.last(ann, "phase_change").unwrap().clone();
     for (id, name) in [(thief, "Ann"), (thief, "Jon"), (jon, "Ann"), (ann, "Jon")] {
-        table.heard(id);
+        table.received(id);
         table.say(id, "play", json!({ "player_name": name, "piece_indices": [0] }));
         assert_eq!(refusal(&table, id), "permission_denied");
     }
@@ -144,10 +144,10 @@ fn guests_come_and_go_and_the_host_closes_the_room() {
 fn the_room_update_is_repeated_for_a_page_that_was_not_listening() {
     let mut table = Table::new(11, 1.0);
     let ann = table.enter("Ann");
-    table.heard(ann);
+    table.received(ann);
     table.say(ann, "get_room_state", json!({}));
     table.pass(Duration::from_secs(5));
-    assert_eq!(table.heard_events(ann), ["room_update"; 4]);
+    assert_eq!(table.received_events(ann), ["room_update"; 4]);
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn the_host_is_handed_on_when_he_is_gone() {
 }
 
 #[test]
-fn the_end_is_shown_again_after_a_reload_but_not_to_who_has_left_it() {
+fn the_result_is_shown_after_a_reload_but_not_to_a_player_who_closed_it() {
     let mut table = Table::new(15, 0.0);
     let ann = table.enter("Ann");
     table.say(ann, "start_game", json!({}));
@@ -188,7 +188,7 @@ fn the_end_is_shown_again_after_a_reload_but_not_to_who_has_left_it() {
     assert_eq!(table.phase(ann), Some("game_over"));
     table.disconnect(ann, DisconnectKind::Clean);
     let ann = table.enter("Ann");
-    assert_eq!(table.heard_events(ann), ["room_not_found"]);
+    assert_eq!(table.received_events(ann), ["room_not_found"]);
     table.pass(Duration::from_secs(6));
     assert!(table.room.lifecycle() == Lifecycle::Over);
 }
@@ -223,7 +223,7 @@ fn a_full_room_of_watchers_turns_more_away_but_no_player() {
 }
 
 #[test]
-fn a_crowd_that_says_nothing_stands_in_nobody_s_way() {
+fn many_silent_sockets_do_not_keep_players_out() {
     let mut table = Table::new(18, 1.0);
     let ann = table.enter("Ann");
     let phone = table.connect(None);
@@ -243,7 +243,7 @@ fn a_crowd_that_says_nothing_stands_in_nobody_s_way() {
 }
 
 #[test]
-fn who_gives_a_seat_up_leaves_no_more_watchers_than_may_be() {
+fn giving_up_a_seat_keeps_the_bound_of_watchers() {
     let mut table = Table::new(19, 1.0);
     let ann = table.enter("Ann");
     table.free(ann, 4);
@@ -265,7 +265,7 @@ fn who_gives_a_seat_up_leaves_no_more_watchers_than_may_be() {
     assert_eq!(open, most + 1, "those who watched before, and Ann");
 }
 
-/// Whoever holds two seats in one browser, and shows both of them on one socket, leaves neither behind him.
+/// A browser that holds two seats and uses both on one socket keeps neither connected after it closes.
 #[test]
 fn a_socket_sits_on_one_seat_at_a_time() {
     for plays in [false, true] {
@@ -283,7 +283,7 @@ fn a_socket_sits_on_one_seat_at_a_time() {
         assert_eq!(table.last(ann, "room_state_update").unwrap()["you"], "Bob");
         table.disconnect(ann, DisconnectKind::Lost);
         table.pass(Duration::from_secs(60));
-        assert!(table.room.lifecycle() == Lifecycle::Over, "nobody is there any more");
+        assert!(table.room.lifecycle() == Lifecycle::Over, "no player is left");
     }
 }
 
@@ -316,7 +316,7 @@ fn before_the_start_a_person_takes_the_seat_of_the_last_bot() {
 }
 
 #[test]
-fn nobody_takes_the_seat_of_a_bot_that_plays() {
+fn a_playing_bot_keeps_its_seat() {
     let mut table = Table::new(21, 1.0);
     let ann = table.enter("Ann");
     table.say(ann, "start_game", json!({}));
@@ -360,7 +360,7 @@ fn a_seat_is_kept_for_a_page_that_asks_for_it() {
 }
 
 #[test]
-fn who_leaves_by_request_keeps_no_seat() {
+fn leaving_by_request_frees_the_seat() {
     let mut table = Table::new(24, 1.0);
     let ann = table.enter("Ann");
     table.join_choosing("Jon", SeatChoice::FreeOrBot).unwrap();
@@ -370,7 +370,7 @@ fn who_leaves_by_request_keeps_no_seat() {
 }
 
 #[test]
-fn a_host_who_goes_for_a_moment_closes_nothing_and_hands_the_room_on_at_last() {
+fn a_host_away_for_a_moment_keeps_the_room_and_then_another_player_hosts_it() {
     let mut table = Table::new(25, 1.0);
     let ann = enter_to_stay(&mut table, "Ann");
     table.join_choosing("Jon", SeatChoice::FreeOrBot).unwrap();
@@ -406,7 +406,7 @@ fn a_room_closes_when_all_its_kept_seats_are_given_up() {
 }
 
 #[test]
-fn a_bot_plays_for_who_is_away_when_the_game_begins() {
+fn a_bot_plays_for_a_player_who_is_away_when_the_game_begins() {
     let mut table = Table::new(27, 1.0);
     let ann = table.enter("Ann");
     table.join_choosing("Jon", SeatChoice::FreeOrBot).unwrap();

@@ -1,7 +1,7 @@
-//! The journal's other thread: it waits for the disk, so that the writer need not.
+//! The journal's syncing thread: it waits for the disk so that the writer need not.
 //!
-//! What is written survives the end of the process, however it ends; only the end of the machine needs the disk. So
-//! writing goes on while an earlier group is on its way, and a slow disk costs a killed server nothing.
+//! Written bytes survive the end of the process, however it ends; only a crash of the machine needs the disk. So writing
+//! goes on while an earlier group is syncing, and a killed server loses nothing to a slow disk.
 
 use std::fs::File;
 use std::io;
@@ -12,36 +12,36 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use super::journal::Status;
+use super::status::Status;
 use crate::observe::Metrics;
 
-/// Groups that were written and are not known to be on disk.
+/// Groups that are written but not known to be on disk.
 #[derive(Debug)]
 pub(super) struct Written {
     pub(super) notes: u64,
     /// When the first of their notes came.
     pub(super) began: Instant,
-    pub(super) waiting: Vec<Waiting>,
+    pub(super) waiters: Vec<Waiter>,
 }
 
 impl Written {
-    /// Both, as one.
-    fn and(mut self, later: Self) -> Self {
+    /// Both groups as one.
+    fn merge(mut self, later: Self) -> Self {
         self.notes += later.notes;
-        self.waiting.extend(later.waiting);
+        self.waiters.extend(later.waiters);
         self
     }
 }
 
-/// Who waits until what he handed over is on disk.
+/// A caller that waits until its notes are on disk.
 #[derive(Debug)]
-pub(super) enum Waiting {
+pub(super) enum Waiter {
     Task(oneshot::Sender<()>),
     Thread(SyncSender<()>),
 }
 
-impl Waiting {
-    /// Whoever asked may have gone.
+impl Waiter {
+    /// Wakes the caller, if it still waits.
     pub(super) fn answer(self) {
         match self {
             Self::Task(done) => drop(done.send(())),
@@ -50,7 +50,7 @@ impl Waiting {
     }
 }
 
-/// The thread that syncs, and what it has to do.
+/// The syncing thread and its task.
 #[derive(Debug)]
 pub(super) struct Syncer {
     shared: Arc<Shared>,
@@ -67,10 +67,10 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What is to be synced next, all in one file.
+    /// What is to be synced next; all of it is in one file.
     next: Option<(Arc<File>, Written)>,
     is_busy: bool,
-    /// What could not be synced, until the writer takes it back.
+    /// What could not be synced, until the writer queues it again.
     failed: Option<(io::Error, Written)>,
     is_closed: bool,
 }
@@ -86,11 +86,11 @@ impl Syncer {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Has a group synced, together with those that already wait.
+    /// Queues a group for syncing, together with earlier ones.
     pub(super) fn sync(&self, file: &Arc<File>, written: Written) {
         let mut state = self.shared.lock();
         state.next = Some(match state.next.take() {
-            Some((_, earlier)) => (Arc::clone(file), earlier.and(written)),
+            Some((_, earlier)) => (Arc::clone(file), earlier.merge(written)),
             None => (Arc::clone(file), written),
         });
         self.shared.note_oldest(&state);
@@ -98,11 +98,11 @@ impl Syncer {
         self.shared.changed.notify_one();
     }
 
-    /// Everything is on disk by other means: in a new file.
+    /// Marks everything as on disk, because a new file holds it.
     pub(super) fn settle(&self, written: Option<Written>) {
         let mut state = self.shared.lock();
         let earlier = state.next.take().map(|(_, earlier)| earlier);
-        // What failed before is in the new file too.
+        // The new file also holds what failed before.
         let failed = state.failed.take().map(|(_, failed)| failed);
         self.shared.note_oldest(&state);
         drop(state);
@@ -111,12 +111,12 @@ impl Syncer {
         }
     }
 
-    /// What could not be synced since this was last asked.
-    pub(super) fn failure(&self) -> Option<(io::Error, Written)> {
+    /// Takes what could not be synced.
+    pub(super) fn take_failure(&self) -> Option<(io::Error, Written)> {
         self.shared.lock().failed.take()
     }
 
-    /// Whether anything is on its way, or has failed and waits to be asked for.
+    /// Whether anything is being synced, or has failed and was not taken yet.
     pub(super) fn is_busy(&self) -> bool {
         let state = self.shared.lock();
         state.is_busy || state.next.is_some() || state.failed.is_some()
@@ -159,7 +159,7 @@ impl Shared {
                 }
                 Err(error) => {
                     state.failed = Some(match state.failed.take() {
-                        Some((error, earlier)) => (error, earlier.and(written)),
+                        Some((error, earlier)) => (error, earlier.merge(written)),
                         None => (error, written),
                     });
                 }
@@ -167,17 +167,18 @@ impl Shared {
         }
     }
 
-    /// While a group is under way its age counts; once it is there, that of the next.
+    /// Notes the age of the oldest group: the one that is syncing, else the next one.
     fn note_oldest(&self, state: &State) {
         if !state.is_busy {
-            self.status.note_unsynced(state.next.as_ref().map(|(_, next)| next.began));
+            let began = state.next.as_ref().map(|(_, next)| next.began);
+            self.status.update(|figures| figures.unsynced_since = began);
         }
     }
 
     fn is_on_disk(&self, written: Written) {
-        self.status.note_commit();
+        self.status.update(|figures| figures.status.commits += 1);
         self.metrics.journal_written.inc_by(written.notes);
         self.metrics.journal_commit_seconds.observe(written.began.elapsed().as_secs_f64());
-        written.waiting.into_iter().for_each(Waiting::answer);
+        written.waiters.into_iter().for_each(Waiter::answer);
     }
 }
