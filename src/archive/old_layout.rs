@@ -42,8 +42,20 @@ pub(super) struct Found {
 
 /// Whether there is an archive of this layout in a folder, or what is left of it while it is taken over.
 pub(super) fn is_in(store: &Path) -> io::Result<bool> {
-    let number = DurableNumber::look(&store.join(NUMBER), LAYOUT)?;
-    Ok(store.join(SEGMENTS).is_dir() || matches!(number, NumberFound::Whole { .. } | NumberFound::Half(_)))
+    Ok(match DurableNumber::look(&store.join(NUMBER), LAYOUT)? {
+        NumberFound::Whole { .. } | NumberFound::Half(_) => true,
+        NumberFound::Absent | NumberFound::Damaged => store.join(SEGMENTS).is_dir(),
+        // Its successor is in place, whatever else somebody put there.
+        NumberFound::OtherVersion(_) => false,
+    })
+}
+
+/// The last acknowledged number, as far as it can be read.
+pub(super) fn number(store: &Path) -> io::Result<u64> {
+    Ok(match DurableNumber::look(&store.join(NUMBER), LAYOUT)? {
+        NumberFound::Whole { number, .. } | NumberFound::Half(number) => number,
+        NumberFound::Absent | NumberFound::Damaged | NumberFound::OtherVersion(_) => 0,
+    })
 }
 
 /// Shows every whole record, in ascending order of the sequence numbers.

@@ -636,7 +636,8 @@ fn take_over(layout: &Layout, cache_bytes: u64, report: &mut OpenReport) -> Resu
         }
     }
     let note = layout.store.join("last");
-    let last = read_checked(&note).map_err(fault)?.and_then(|text| text.trim().parse().ok()).unwrap_or_default();
+    let noted = read_checked(&note).map_err(fault)?.and_then(|text| text.trim().parse().ok());
+    let last = noted.map_or_else(|| old_layout::number(store), Ok).map_err(fault)?;
     DurableNumber::create(&layout.high_water, LAYOUT, last).map_err(fault)?;
     remove_durably(&note).map_err(fault)?;
     report.taken_over = Some(aside);

@@ -109,6 +109,17 @@ impl Salvage {
     }
 }
 
+impl Salvage {
+    /// The frame with a number, if it was found and is still whole.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(super) fn get(&self, seq: u64) -> io::Result<Option<Vec<u8>>> {
+        let found = self.places.binary_search_by_key(&seq, |place| place.seq).ok();
+        found.and_then(|at| self.places.get(at)).map_or(Ok(None), |place| self.read(place))
+    }
+}
+
 type Walked = (Vec<Place>, Option<io::Error>);
 
 fn walk_pieces(file: &File, number: usize, length: u64, pieces: std::ops::Range<u64>) -> io::Result<Walked> {

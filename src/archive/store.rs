@@ -153,6 +153,7 @@ impl Store {
             layout,
             cache_bytes: options.cache_bytes,
             tree: RwLock::new(Some(Arc::new(tree))),
+            raw: Mutex::new(None),
             books: RwLock::new(books),
             inbox: Inbox::new(bounds),
             observer,
@@ -335,7 +336,10 @@ impl Store {
 
     fn numbered(&self, seq: u64, unreadable: Unreadable) -> Result<Option<Kept>, StoreError> {
         let shared = &self.shared;
-        let found = shared.tree()?.get(seq).unwrap_or_default();
+        let found = match shared.frame(seq) {
+            Err(StoreError::Closed) => return Err(StoreError::Closed),
+            found => found.unwrap_or_default(),
+        };
         let whole = found.and_then(|bytes| {
             let (frame, _) = frame::parse(&bytes).filter(|(frame, _)| frame.seq == seq)?;
             Some((frame.id, frame.record.to_vec()))

@@ -23,7 +23,7 @@ use super::codec;
 use super::frame::{self, HEADER_BYTES, MAX_RECORD_BYTES};
 use super::recover::{self, Books, Layout, Opened, When};
 use super::report::{Health, StoreError};
-use super::salvage::Checkpoint;
+use super::salvage::{Checkpoint, Salvage};
 use super::tree::{Tree, TreeError};
 use super::{GameId, GameRecord};
 use crate::disk::DurableNumber;
@@ -355,6 +355,8 @@ pub(super) struct Shared {
     pub(super) cache_bytes: u64,
     /// `None` while it is closed and opened again, and after the end.
     pub(super) tree: RwLock<Option<Arc<Tree>>>,
+    /// What is read while the database fails: even to read, it may have to write. Made when it is first needed.
+    pub(super) raw: Mutex<Option<Arc<Salvage>>>,
     pub(super) books: RwLock<Books>,
     pub(super) inbox: Inbox,
     pub(super) observer: Arc<dyn Observer>,
@@ -378,6 +380,30 @@ impl Shared {
         }
         let tree = self.tree.read().unwrap_or_else(PoisonError::into_inner).clone();
         tree.ok_or_else(|| StoreError::Failed("it is being opened again".to_owned()))
+    }
+
+    /// The frame with a number: from the database, or where that fails from its raw file.
+    pub(super) fn frame(&self, seq: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        let failure = match self.tree() {
+            Err(StoreError::Closed) => return Err(StoreError::Closed),
+            Err(error) => error,
+            Ok(tree) => match tree.get(seq) {
+                Ok(found) => return Ok(found.map(|frame| frame.to_vec())),
+                Err(TreeError::Refused(error)) => self.layout.fault(std::io::Error::other(error)),
+                Err(TreeError::Broken(error)) => StoreError::Failed(error),
+            },
+        };
+        let mut raw = self.raw.lock().unwrap_or_else(PoisonError::into_inner);
+        let salvage = match &*raw {
+            Some(salvage) => Arc::clone(salvage),
+            None => {
+                let files = Tree::raw_files(&self.layout.records).map_err(|source| self.layout.fault(source))?;
+                let walked = Salvage::walk(&files).map_err(|source| self.layout.fault(source))?;
+                Arc::clone(raw.insert(Arc::new(walked)))
+            }
+        };
+        drop(raw);
+        salvage.get(seq).map_err(|source| self.layout.fault(source))?.map_or(Err(failure), |frame| Ok(Some(frame)))
     }
 
     /// Takes the database away from readers, once none of them holds it any more.
@@ -404,24 +430,20 @@ impl Shared {
         if seq == self.refused.load(Ordering::Relaxed) {
             return Err(self.layout.fault(std::io::Error::other("the disk refuses")));
         }
-        let found = self.tree()?.get(seq);
-        let is_whole = match &found {
-            Ok(Some(bytes)) => frame::parse(bytes).is_some_and(|(frame, _)| frame.seq == seq && frame.id == id),
-            Ok(None) => {
-                // Removed between two questions, unless the books still have it.
-                if self.books().ids.get(id) != Some(seq) {
-                    return Ok(None);
-                }
-                false
+        let found = self.frame(seq).map_err(|error| {
+            self.damaged_reads.fetch_add(1, Ordering::Relaxed);
+            match error {
+                // The database works, and no raw file holds the record.
+                StoreError::Failed(_) if self.tree().is_ok() && self.is_healthy() => StoreError::Damaged(id),
+                error => error,
             }
-            Err(_) => false,
-        };
+        })?;
         match found {
-            Ok(Some(bytes)) if is_whole => Ok(bytes.get(HEADER_BYTES..).map(<[u8]>::to_vec)),
-            Err(TreeError::Refused(error)) => {
-                self.damaged_reads.fetch_add(1, Ordering::Relaxed);
-                Err(self.layout.fault(std::io::Error::other(error)))
+            Some(bytes) if frame::parse(&bytes).is_some_and(|(frame, _)| frame.seq == seq && frame.id == id) => {
+                Ok(bytes.get(HEADER_BYTES..).map(<[u8]>::to_vec))
             }
+            // Removed between two questions.
+            None if self.books().ids.get(id) != Some(seq) => Ok(None),
             _ => {
                 self.damaged_reads.fetch_add(1, Ordering::Relaxed);
                 Err(StoreError::Damaged(id))
@@ -443,6 +465,10 @@ impl Shared {
         if let Ok(bytes) = folder_bytes(&self.layout.store) {
             self.disk_bytes.store(bytes, Ordering::Relaxed);
         }
+    }
+
+    fn is_healthy(&self) -> bool {
+        *self.health.lock().unwrap_or_else(PoisonError::into_inner) == Health::Healthy
     }
 
     fn note_failure(&self, error: &str) {
@@ -847,6 +873,7 @@ impl Writer {
         books.last = books.last.max(shared.books().last);
         *shared.books_mut() = books;
         *shared.tree.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(tree));
+        *shared.raw.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.high_water = Some(high_water);
         self.checkpoint = Checkpoint::default();
         self.is_broken = false;

@@ -335,6 +335,41 @@ fn a_start_removes_no_old_game_that_a_sink_is_owed() {
     }
 }
 
+/// A copy of a game may go when the game was found in the raw file, which is after it was said to be stored.
+#[test]
+fn ten_games_are_ten_records_in_one_place_and_a_checkpoint_finds_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = open(folder.path());
+    let records = games(10);
+    let waiting: Vec<_> = records
+        .iter()
+        .map(|record| {
+            let ((tell, told), (find, found)) = (mpsc::channel(), mpsc::channel());
+            let (tell, find) = (move |answer| tell.send(answer).unwrap(), move || find.send(()).unwrap());
+            archive.submit_copied(record.clone(), tell, find).unwrap();
+            (told, found)
+        })
+        .collect();
+    for (told, found) in &waiting {
+        assert_eq!(told.recv_timeout(PATIENCE), Ok(StoreOutcome::Stored(Stored::Now)));
+        assert_eq!(found.recv_timeout(PATIENCE), Ok(()));
+    }
+    assert_eq!(archive.status().store.unchecked_records, 0);
+    let raw = liap::archive::Snapshot::open(folder.path()).unwrap();
+    assert_eq!(raw.ids().collect::<Vec<_>>(), records.iter().map(|record| record.game_id).collect::<Vec<_>>());
+    let names = || {
+        let names = std::fs::read_dir(folder.path()).unwrap();
+        names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(names(), ["lock", "numbers", "records", "tip"].map(str::to_owned).into());
+    // One that is there already is covered as well.
+    let (find, found) = mpsc::channel();
+    archive.submit_copied(records[3].clone(), |_| (), move || find.send(()).unwrap()).unwrap();
+    assert_eq!(found.recv_timeout(PATIENCE), Ok(()));
+    assert!(archive.close(PATIENCE));
+    assert!(names().contains("seal"));
+}
+
 /// An archive as the program before wrote it: 48 games in four segments, 7 of them removed, 25 of the first delivered.
 #[test]
 fn the_golden_archive_of_the_layout_before_holds_the_same_and_sends_nothing_again() {

@@ -427,6 +427,17 @@ fn an_archive_of_the_layout_before_is_taken_over_and_kept_aside() {
     assert_eq!(scan(&store), (0..910).collect());
 }
 
+/// Files of the layout before that somebody puts beside a store are not taken for it.
+#[test]
+fn a_store_is_not_replaced_by_stray_segments() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("archive");
+    put_all(&open(&path), 0..50);
+    fs::create_dir(path.join("segments")).unwrap();
+    fs::write(path.join("segments/00000000000000000001.seg"), old_segment(0..5)).unwrap();
+    assert_eq!(scan(&open(&path)), (0..50).collect());
+}
+
 /// What the layout before had lost is told, and what it had is served.
 #[test]
 fn a_damaged_archive_of_the_layout_before_is_taken_over() {
