@@ -23,7 +23,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -94,9 +93,7 @@ class Server:
 
     def __init__(self, options, folder, report):
         self.options, self.folder, self.report = options, folder, report
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = ws.free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = open(os.path.join(folder, "server.log"), "ab")
         self.process = None

@@ -1,15 +1,10 @@
-"""What the programs share that take services away from a server: ports, patience, and the time of a move meanwhile."""
+"""What the programs share that take services away from a server: patience, and the time of a move meanwhile."""
 
 import re
 import signal
 import socket
 import subprocess
 import time
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 def until(what, holds, seconds=60):

@@ -18,7 +18,8 @@ import sys
 import tempfile
 import urllib.request
 
-from outages import Service, free_port, is_as_fast, listens, p99_ms, until
+from outages import Service, is_as_fast, listens, p99_ms, until
+from ws import free_port
 
 
 class Redis(Service):

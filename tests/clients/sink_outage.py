@@ -31,7 +31,8 @@ try:
 except ImportError:
     boto3 = None
 
-from outages import Service, free_port, is_as_fast, listens, p99_ms, until
+from outages import Service, is_as_fast, listens, p99_ms, until
+from ws import free_port
 
 KEY, SECRET = "liap-test", "a-secret-of-the-tests"
 

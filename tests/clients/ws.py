@@ -7,8 +7,10 @@ and lax about what it sends, because the tests must also be able to send what no
 import asyncio
 import base64
 import collections
+import contextlib
 import hashlib
 import os
+import random
 import socket
 import ssl
 import struct
@@ -18,6 +20,16 @@ from urllib.parse import urlsplit
 TEXT, BINARY, CLOSE, PING, PONG, CONTINUATION = 1, 2, 8, 9, 10, 0
 LOST = 1006
 """Close code of a link that ended without a close frame (never on the wire)."""
+
+
+def free_port():
+    """A port for a server that does not tell which one it chose, or that must come back on the same. It is below those that
+    the system gives to connections, so none of them takes it before the server does."""
+    while True:
+        port = random.randrange(10000, 30000)
+        with socket.socket() as sock, contextlib.suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 class Closed(Exception):

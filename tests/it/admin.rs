@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::process::{Answer, SOON, Server, Socket, request, request_with, room};
+use crate::process::{Answer, SOON, Server, Socket, journaled, request, request_with, room};
 
 const TOKEN: &str = "planted-secret-0123456789";
 const ADMIN: (&str, &str) = ("ADMIN_TOKEN", TOKEN);
@@ -365,8 +365,7 @@ async fn a_server_short_of_memory_refuses_new_rooms_and_harms_no_game() {
     table.hear("room_update").await;
     table.say("start_game", json!({})).await;
     table.hear("game_started").await;
-    // Time for the journal, whose longest is 100 ms.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    journaled(&server, &mut table).await;
     drop(table);
     // The same server with less memory than any needs.
     let server = server.again_with(&[("MAX_MEMORY_MB", "16"), ("MEMORY_CHECK_INTERVAL", "1")]);

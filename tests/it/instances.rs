@@ -1,32 +1,32 @@
 //! Several servers, one Redis, one proxy: a room is on one of them and within reach from all.
 #![cfg(feature = "redis")]
 
+use serde_json::{Value, json};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use serde_json::{Value, json};
+use crate::process::{FAST, Server, Socket, journaled, own_address, request};
+use crate::services::{RedisServer, program, until, until_async};
 
-use crate::process::{FAST, Server, Socket, request};
-use crate::services::{RedisServer, free_port, program, until, until_async};
+/// Where each server and each proxy listens, at an address of its own.
+const PORT: u16 = 8_000;
 
-/// Three servers with the digits 0, 1 and 2 on ports of their own.
+/// Three servers with the digits 0, 1 and 2.
 struct House {
     servers: Vec<Option<Server>>,
-    ports: Vec<u16>,
     redis: RedisServer,
 }
 
 impl House {
     fn open() -> Option<Self> {
         let redis = RedisServer::start(&[])?;
-        let ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
         let url = redis.url();
-        let start = |(number, port): (usize, &u16)| {
+        let start = |number: usize| {
             Some(Server::start(&[
                 FAST,
-                ("PORT", &port.to_string()),
+                ("HOST", &own_address().to_string()),
+                ("PORT", &PORT.to_string()),
                 ("INSTANCE_ID", &number.to_string()),
                 ("REDIS_URL", &url),
                 ("REDIS_TIMEOUT_MS", "500"),
@@ -34,7 +34,7 @@ impl House {
                 ("LOG_LEVEL", "debug"),
             ]))
         };
-        let house = Self { servers: ports.iter().enumerate().map(start).collect(), ports, redis };
+        let house = Self { servers: (0..3).map(start).collect(), redis };
         house.all_see(3);
         Some(house)
     }
@@ -85,21 +85,21 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    /// The example file with the ports of this house.
-    fn example(house: &House, name: &str, port: u16) -> String {
+    /// The example file with the addresses of this house.
+    fn example(house: &House, name: &str, own: SocketAddr) -> String {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name);
-        let mut text = std::fs::read_to_string(path).unwrap().replace("127.0.0.1:8080", &format!("127.0.0.1:{port}"));
-        for (number, port) in house.ports.iter().enumerate() {
-            text = text.replace(&format!("127.0.0.1:{}", 8_000 + number), &format!("127.0.0.1:{port}"));
+        let mut text = std::fs::read_to_string(path).unwrap().replace("127.0.0.1:8080", &own.to_string());
+        for (number, server) in house.alive().enumerate() {
+            text = text.replace(&format!("127.0.0.1:{}", 8_000 + number), &server.address.to_string());
         }
         text
     }
 
     fn nginx(house: &House) -> Option<Self> {
         let program = program("LIAP_TEST_NGINX")?;
-        let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+        let (folder, own) = (tempfile::tempdir().unwrap(), SocketAddr::from((own_address(), PORT)));
         let home = folder.path().display();
-        let example = Self::example(house, "nginx-instances.conf", port);
+        let example = Self::example(house, "nginx-instances.conf", own);
         let folders: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|kind| format!("{kind}_temp_path {home}/{kind};\n"))
             .concat();
@@ -110,23 +110,25 @@ impl Proxy {
         std::fs::write(folder.path().join("nginx.conf"), text).unwrap();
         let mut command = Command::new(program);
         command.arg("-p").arg(folder.path()).arg("-c").arg("nginx.conf").arg("-e").arg(folder.path().join("error.log"));
-        Some(Self::run(command, folder, port))
+        Some(Self::run(command, folder, own))
     }
 
     fn caddy(house: &House) -> Option<Self> {
         let program = program("LIAP_TEST_CADDY")?;
-        let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
-        let text = Self::example(house, "Caddyfile-instances", port);
-        std::fs::write(folder.path().join("Caddyfile"), format!("{{\n\tadmin off\n}}\n{text}")).unwrap();
+        let (folder, own) = (tempfile::tempdir().unwrap(), SocketAddr::from((own_address(), PORT)));
+        let text = Self::example(house, "Caddyfile-instances", own);
+        // It would listen at every address.
+        let options = format!("{{\n\tadmin off\n\tdefault_bind {}\n}}\n", own.ip());
+        std::fs::write(folder.path().join("Caddyfile"), options + &text).unwrap();
         let mut command = Command::new(program);
         command.arg("run").arg("--config").arg(folder.path().join("Caddyfile")).arg("--adapter").arg("caddyfile");
         command.env("HOME", folder.path()).env("XDG_DATA_HOME", folder.path()).env("XDG_CONFIG_HOME", folder.path());
-        Some(Self::run(command, folder, port))
+        Some(Self::run(command, folder, own))
     }
 
-    fn run(mut command: Command, folder: tempfile::TempDir, port: u16) -> Self {
+    fn run(mut command: Command, folder: tempfile::TempDir, address: SocketAddr) -> Self {
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        let proxy = Self { child, address: ([127, 0, 0, 1], port).into(), _folder: folder };
+        let proxy = Self { child, address, _folder: folder };
         until("a proxy that listens", || TcpStream::connect(proxy.address).is_ok());
         proxy
     }
@@ -237,8 +239,7 @@ async fn story(house: &mut House, proxy: &Proxy) {
     assert_eq!(Socket::open_with(house.server(0), id, &[("Cookie", &jon)]).await.err(), Some(421));
 
     // One that dies takes its own rooms away and no others.
-    // Longer than anything waits for the journal.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    journaled(house.server(1), &mut guest).await;
     let (id, mira) = (id.clone(), mira.clone());
     let dead = house.kill(1);
     house.all_see(2);
@@ -318,10 +319,11 @@ async fn servers_with_names_of_their_own_send_pages_to_each_other() {
     let Some(redis) = RedisServer::start(&[]) else { return };
     let url = redis.url();
     let start = |id: &str| {
-        let port = free_port();
-        let own = format!("http://127.0.0.1:{port}");
+        let host = own_address().to_string();
+        let own = format!("http://{host}:{PORT}");
         let server = Server::start(&[
-            ("PORT", &port.to_string()),
+            ("HOST", &host),
+            ("PORT", &PORT.to_string()),
             ("INSTANCE_ID", id),
             ("INSTANCE_URL", &own),
             ("REDIS_URL", &url),

@@ -362,7 +362,7 @@ mod shared {
     #[tokio::test]
     async fn passwords_and_users_are_shown_and_wrong_ones_change_nothing_but_the_sharing() {
         let Some(server) = RedisServer::start(&["--requirepass", "hush"]) else { return };
-        let at = |login: &str| format!("redis://{login}127.0.0.1:{}", server.port);
+        let at = |login: &str| format!("redis://{login}{}", server.address());
         for wrong in ["", ":wrong@", "liap:hush@"] {
             let instance = Instance::at(&at(wrong), PATIENT);
             instance.goes_on_alone().await;
@@ -396,7 +396,7 @@ mod shared {
     async fn a_redis_that_runs_no_scripts_is_never_up() {
         let Some(server) = RedisServer::start(&[]) else { return };
         server.say("ACL SETUSER liap on >hush ~liap:* +@all -@scripting");
-        let instance = Instance::at(&format!("redis://liap:hush@127.0.0.1:{}", server.port), PATIENT);
+        let instance = Instance::at(&format!("redis://liap:hush@{}", server.address()), PATIENT);
         let state = instance.redis.watch();
         until_async("it is tried again and again", async || refusals(&server) >= 5).await;
         assert!(!state.has_changed().unwrap(), "it was up meanwhile");
@@ -407,8 +407,7 @@ mod shared {
 
     #[tokio::test]
     async fn a_node_of_a_cluster_that_has_not_all_keys_is_never_up() {
-        let port = crate::services::free_port().to_string();
-        let options = ["--cluster-enabled", "yes", "--cluster-port", &port, "--cluster-require-full-coverage", "no"];
+        let options = ["--cluster-enabled", "yes", "--cluster-require-full-coverage", "no"];
         let Some(server) = RedisServer::start(&options) else { return };
         server.say("CLUSTER ADDSLOTSRANGE 0 8191");
         until("half a cluster", || server.say("CLUSTER INFO").contains("cluster_state:ok"));
@@ -426,7 +425,7 @@ mod shared {
     fn a_redis_that_comes_and_goes_is_told_of_twice() {
         let Some(server) = RedisServer::start(&[]) else { return };
         server.say("ACL SETUSER liap on >hush ~liap:probe:* +@all");
-        let url = format!("redis://liap:hush@127.0.0.1:{}", server.port);
+        let url = format!("redis://liap:hush@{}", server.address());
         let liap = Server::start(&[("REDIS_URL", &url), ("REDIS_TIMEOUT_MS", "1000"), ("LOG_LEVEL", "debug")]);
         let (address, here) = (liap.address, Arc::new(()));
         let is_here = Arc::downgrade(&here);
@@ -477,7 +476,7 @@ mod shared {
         while open() < 4 {
             let asked = (0..1_000).map(|_| instance.limiter.check(Kind::Player, fresh(), Cost::Ordinary));
             futures_util::future::join_all(asked).await;
-            assert!(begun.elapsed() < SOON, "{} connections", open());
+            assert!(begun.elapsed() < 3 * SOON, "{} connections", open());
         }
         let asked = (0..2_000).map(|_| instance.limiter.check(Kind::Player, fresh(), Cost::Ordinary));
         futures_util::future::join_all(asked).await;
@@ -487,15 +486,15 @@ mod shared {
     #[tokio::test]
     async fn a_fail_over_by_sentinel_is_followed() {
         let Some(mut master) = RedisServer::start(&[]) else { return };
-        let replica_of = format!("127.0.0.1 {}", master.port);
+        let replica_of = format!("{} {}", master.address().ip(), master.address().port());
         let Some(replica) = RedisServer::start(&["--replicaof", &replica_of]) else { return };
-        let Some(sentinel) = RedisServer::sentinel(master.port) else { return };
+        let Some(sentinel) = RedisServer::sentinel(master.address()) else { return };
         until("the Sentinel knows the replica", || {
-            sentinel.say("SENTINEL REPLICAS main").contains(&replica.port.to_string())
+            sentinel.say("SENTINEL REPLICAS main").contains(&replica.host.to_string())
                 && replica.say("INFO replication").contains("master_link_status:up")
         });
         // The first of the Sentinels is not there.
-        let url = format!("redis+sentinel://127.0.0.1:1,127.0.0.1:{}/main/0", sentinel.port);
+        let url = format!("redis+sentinel://127.0.0.1:1,{}/main/0", sentinel.address());
         let instance = Instance::at(&url, PATIENT).is(true).await;
         assert!(master.say("KEYS liap:limit:*").contains("liap:limit:player"));
         master.kill();
@@ -530,11 +529,19 @@ mod shared {
             "x509 -req -in redis.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out redis.pem",
         );
         let file = |name: &str| folder.path().join(name).display().to_string();
-        let (port, certificate, key, authority) =
-            (crate::services::free_port(), file("redis.pem"), file("redis.key"), file("ca.pem"));
-        let options = ["--tls-port", &port.to_string(), "--tls-cert-file", &certificate, "--tls-key-file", &key];
+        let (certificate, key, authority) = (file("redis.pem"), file("redis.key"), file("ca.pem"));
+        let options = ["--tls-port", "6380", "--tls-cert-file", &certificate, "--tls-key-file", &key];
         let more = ["--tls-ca-cert-file", &authority, "--tls-auth-clients", "no", "--requirepass", "hush"];
-        let Some(_server) = RedisServer::start(&[options, more].concat()) else { return };
+        let Some(server) = RedisServer::start(&[options, more].concat()) else { return };
+        // It is reached at the address that has a name.
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let mut far = tokio::net::TcpStream::connect((server.host, 6_380)).await.unwrap();
+                tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
+            }
+        });
         let at = |host: &str, authority: Option<&str>| {
             Instance::with(&redis::Options {
                 url: format!("rediss://:hush@{host}:{port}").parse().unwrap(),

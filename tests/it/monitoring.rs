@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use liap::observe::Metrics;
 use serde_json::Value;
 
 use crate::disk;
-use crate::process::Server;
+use crate::process::{Server, own_address};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("monitoring")
@@ -201,8 +201,7 @@ fn firing(prometheus: SocketAddr) -> BTreeSet<(String, String)> {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_real_prometheus_scrapes_servers_in_trouble_and_fires() {
-    // Free a moment ago, which is as sure as it gets: Prometheus does not tell which port it chose.
-    let prometheus = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let prometheus = SocketAddr::from((own_address(), 9_090));
     let [tight, full, well] =
         [&[("MAX_MEMORY_MB", "16"), ("MEMORY_CHECK_INTERVAL", "1")] as &[_], &disk::SETTINGS, &[]].map(Server::start);
     let instance = |server: &Server| server.metrics.unwrap().to_string();

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -116,6 +117,11 @@ impl Server {
     pub(crate) fn signal(&self, name: &str) {
         let killed = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().unwrap();
         assert!(killed.success());
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
     /// Waits until the process has ended.
@@ -361,6 +367,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
                 Some(Err(_)) | None => return None,
             }
         }
+    }
+}
+
+/// A loopback address that is given out once, so every port on it is free: for servers that do not tell which port they
+/// chose.
+pub(crate) fn own_address() -> Ipv4Addr {
+    static NEXT: AtomicU32 = AtomicU32::new(1);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    assert!(number < 1 << 12, "as many as there are for one process");
+    // The upper half of 127.0.0.0/8, where no other process of the tests has the same eleven bits soon.
+    Ipv4Addr::from_bits(0x7F80_0000 | (std::process::id() & 0x7FF) << 12 | number)
+}
+
+/// Waits until everything that happened at this table, where a game is played, is in the journal.
+pub(crate) async fn journaled(server: &Server, table: &mut Socket) {
+    // The answer says that the room has handed over everything that was before.
+    table.say("request_state_sync", serde_json::json!({})).await;
+    table.hear("phase_change").await;
+    let begun = Instant::now();
+    // The writer takes an entry and notes it a moment later, so one look may fall in between.
+    let mut looks = 0;
+    while looks < 2 {
+        assert!(begun.elapsed() < SOON, "the journal is not written");
+        let text = scrape(server.metrics.unwrap());
+        let is_zero = |name: &str| text.lines().any(|line| line == format!("{name} 0"));
+        looks = if is_zero("liap_journal_pending") && is_zero("liap_journal_lag_seconds") { looks + 1 } else { 0 };
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

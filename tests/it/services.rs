@@ -4,12 +4,12 @@
 //! not run; in CI that is a failure.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::process::SOON;
+use crate::process::{SOON, own_address};
 
 /// The program of this name, if the environment tells where it is.
 pub(crate) fn program(variable: &str) -> Option<PathBuf> {
@@ -19,11 +19,6 @@ pub(crate) fn program(variable: &str) -> Option<PathBuf> {
         eprintln!("NOT RUN: {variable} is not set; scripts/test sets it");
     }
     path
-}
-
-/// A port that was free a moment ago: as sure as it gets with servers that do not tell which they chose.
-pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Waits until something holds; a lease may have to run out first.
@@ -49,12 +44,16 @@ pub(crate) fn signal(pid: u32, name: &str) {
     assert!(Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status().unwrap().success());
 }
 
+/// Where all of them listen.
+const PORT: u16 = 6_379;
+
 /// A running redis-server or Sentinel. It is killed when dropped.
 pub(crate) struct RedisServer {
     program: PathBuf,
     arguments: Vec<String>,
     child: Child,
-    pub(crate) port: u16,
+    /// Its own, with Redis's usual port.
+    pub(crate) host: Ipv4Addr,
     folder: tempfile::TempDir,
 }
 
@@ -62,39 +61,43 @@ impl RedisServer {
     /// Starts one with these options, such as `--requirepass hush`. `None` if there is no such program.
     pub(crate) fn start(options: &[&str]) -> Option<Self> {
         let program = program("LIAP_TEST_REDIS_SERVER")?;
-        let port = free_port();
-        let own = ["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
+        let host = own_address();
+        // To a master it seems to come from elsewhere.
+        let address = host.to_string();
+        let own = ["--bind", &address, "--replica-announce-ip", &address, "--save", "", "--appendonly", "no"];
         let arguments: Vec<String> = own.iter().chain(options).map(|&text| text.to_owned()).collect();
-        Some(Self::run(program, arguments, port, tempfile::tempdir().unwrap()))
+        Some(Self::run(program, arguments, host, tempfile::tempdir().unwrap()))
     }
 
     /// Starts a Sentinel that watches a master by the name of `main`, alone and in haste.
-    pub(crate) fn sentinel(master: u16) -> Option<Self> {
+    pub(crate) fn sentinel(master: SocketAddr) -> Option<Self> {
         let program = program("LIAP_TEST_REDIS_SERVER")?;
-        let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
+        let (host, folder) = (own_address(), tempfile::tempdir().unwrap());
         let file = folder.path().join("sentinel.conf");
         let text = format!(
-            "port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {master} 1\n\
-             sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n"
+            "port {PORT}\nbind {host}\nsentinel monitor main {} {} 1\n\
+             sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n",
+            master.ip(),
+            master.port()
         );
         std::fs::write(&file, text).unwrap();
         let arguments = vec![file.to_str().unwrap().to_owned(), "--sentinel".to_owned()];
-        Some(Self::run(program, arguments, port, folder))
+        Some(Self::run(program, arguments, host, folder))
     }
 
-    fn run(program: PathBuf, arguments: Vec<String>, port: u16, folder: tempfile::TempDir) -> Self {
+    fn run(program: PathBuf, arguments: Vec<String>, host: Ipv4Addr, folder: tempfile::TempDir) -> Self {
         let child = spawn(&program, &arguments, folder.path());
-        let server = Self { program, arguments, child, port, folder };
+        let server = Self { program, arguments, child, host, folder };
         until("a redis-server that listens", || TcpStream::connect(server.address()).is_ok());
         server
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        ([127, 0, 0, 1], self.port).into()
+        (self.host, PORT).into()
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
+        format!("redis://{}", self.address())
     }
 
     pub(crate) fn signal(&self, name: &str) {

@@ -27,12 +27,6 @@ import ws  # noqa: E402
 SOCKETS_PER_ADDRESS = 40
 
 
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
 @contextlib.contextmanager
 def running(command, log, **options):
     """A program that is ended with the block."""
@@ -203,7 +197,7 @@ def main():
         wait_for("the server", lambda: "listening on http://" in log.read_text(), server, log)
         upstream = int(re.search(r"listening on http://127\.0\.0\.1:(\d+)", log.read_text())[1])
 
-        port, plain_port = free_port(), free_port()
+        port, plain_port = ws.free_port(), ws.free_port()
         command = {"nginx": nginx, "caddy": caddy}[options.proxy](folder, base, upstream, port, plain_port)
         proxy_log = folder / "proxy.log"
         home = os.environ | {"HOME": name, "XDG_DATA_HOME": name, "XDG_CONFIG_HOME": name}

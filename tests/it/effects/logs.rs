@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use super::{free_port, until};
-use crate::process::request;
+use super::until;
+use crate::process::{own_address, request};
 
 /// A server whose log goes elsewhere than to the standard error.
 struct Quiet {
@@ -18,12 +18,13 @@ struct Quiet {
 
 impl Quiet {
     fn start(folder: &Path, settings: &[(&str, &str)]) -> Self {
-        let [port, metrics] = [free_port(), free_port()];
+        let host = own_address();
         let child = Command::new(env!("CARGO_BIN_EXE_liap"))
             .env_clear()
-            .env("HOST", "127.0.0.1")
-            .env("PORT", port.to_string())
-            .env("METRICS_PORT", metrics.to_string())
+            .env("HOST", host.to_string())
+            .env("PORT", "8000")
+            .env("METRICS_HOST", host.to_string())
+            .env("METRICS_PORT", "9090")
             .env("DATA_DIR", folder)
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
@@ -31,7 +32,7 @@ impl Quiet {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        Self { child, address: ([127, 0, 0, 1], port).into(), metrics: ([127, 0, 0, 1], metrics).into() }
+        Self { child, address: (host, 8_000).into(), metrics: (host, 9_090).into() }
     }
 
     fn answers(&self) -> bool {

@@ -1,7 +1,5 @@
 //! How much memory there may be, and how closely that is watched.
 
-use std::time::Instant;
-
 use serde_json::json;
 
 use super::{health, metric, play, until};
@@ -35,9 +33,7 @@ pub(super) fn interval() {
     let cpu = |server: &Server| metric(server, "process_cpu_seconds_total").unwrap();
     let (often, seldom) = (Server::start(&[("MEMORY_CHECK_INTERVAL", "1")]), Server::start(&[]));
     let (at_start, seldom_at_start) = (cpu(&often), cpu(&seldom));
-    let begun = Instant::now();
     until("it looks again", || cpu(&often) > at_start);
-    assert!(begun.elapsed().as_secs() < 10);
     assert_eq!(cpu(&seldom), seldom_at_start, "once a minute by default");
 }
 

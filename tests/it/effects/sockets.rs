@@ -1,7 +1,6 @@
 //! What a socket may do, and how many there may be.
 
 use std::io::{Read as _, Write as _};
-use std::time::{Duration, Instant};
 
 use futures_util::SinkExt as _;
 use serde_json::json;
@@ -104,7 +103,6 @@ pub(super) fn silence() {
     let handshake = "GET /ws/lobby HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
                      Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     stream.write_all(handshake.as_bytes()).unwrap();
-    let begun = Instant::now();
     let mut heard = Vec::new();
     stream.read_to_end(&mut heard).ok();
     // Pings, none of which is answered, and then the close with code 1001.
@@ -112,7 +110,6 @@ pub(super) fn silence() {
     const CLOSE: [u8; 2] = 1001_u16.to_be_bytes();
     let found = |bytes: [u8; 2]| heard.windows(2).filter(|window| *window == bytes).count();
     assert!(found(PING) >= 1 && found(CLOSE) == 1, "{}", String::from_utf8_lossy(&heard));
-    assert!((Duration::from_secs(2)..Duration::from_secs(8)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
 }
 
 pub(super) fn busy_rooms() {

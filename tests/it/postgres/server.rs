@@ -1,7 +1,7 @@
 //! A PostgreSQL server of a test's own, a pgbouncer before it, and a bad network between.
 
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio_postgres::{Client, NoTls};
+
+use crate::process::own_address;
 
 /// Longer than a server needs to start on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -50,9 +52,8 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
+/// Where all of them listen, each at an address of its own.
+const PORT: u16 = 5_432;
 
 fn run(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output().unwrap();
@@ -66,7 +67,7 @@ pub(super) struct Postgres {
     programs: PathBuf,
     folder: tempfile::TempDir,
     child: Option<Child>,
-    pub(super) port: u16,
+    pub(super) address: SocketAddr,
 }
 
 impl Postgres {
@@ -80,11 +81,11 @@ impl Postgres {
         let folder = folder();
         let data = folder.path().join("data");
         run(as_nobody(Path::new("cp")).arg("-r").arg(fresh(programs)).arg(&data));
-        let port = free_port();
+        let address = SocketAddr::from((own_address(), PORT));
         let mut conf = std::fs::OpenOptions::new().append(true).open(data.join("postgresql.conf")).unwrap();
-        writeln!(conf, "port = {port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = ''\n{settings}")
-            .unwrap();
-        let mut server = Self { programs: programs.to_owned(), folder, child: None, port };
+        let host = address.ip();
+        writeln!(conf, "port = {PORT}\nlisten_addresses = '{host}'\nunix_socket_directories = ''\n{settings}").unwrap();
+        let mut server = Self { programs: programs.to_owned(), folder, child: None, address };
         server.launch();
         server.sql("postgres", "CREATE DATABASE games OWNER owner").await;
         server
@@ -94,7 +95,7 @@ impl Postgres {
     pub(super) fn launch(&mut self) {
         self.child = Some(self.spawn());
         let deadline = Instant::now() + PATIENCE;
-        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() || !self.is_ready() {
+        while std::net::TcpStream::connect(self.address).is_err() || !self.is_ready() {
             assert!(Instant::now() < deadline, "{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
             // A server that was killed may leave children behind for a moment, and a new one does not start beside them.
@@ -118,7 +119,8 @@ impl Postgres {
 
     fn is_ready(&self) -> bool {
         let mut command = Command::new(self.programs.join("pg_isready"));
-        command.args(["--quiet", "--host=127.0.0.1", &format!("--port={}", self.port)]).status().unwrap().success()
+        let (host, port) = (self.address.ip(), self.address.port());
+        command.args(["--quiet", &format!("--host={host}"), &format!("--port={port}")]).status().unwrap().success()
     }
 
     /// What it has written to its log.
@@ -147,7 +149,7 @@ impl Postgres {
 
     /// The URL of a database for somebody.
     pub(super) fn url(&self, who: &str, database: &str) -> String {
-        format!("postgresql://{who}@127.0.0.1:{}/{database}", self.port)
+        format!("postgresql://{who}@{}/{database}", self.address)
     }
 
     /// A connection of its own, as the owner of everything.
@@ -227,7 +229,7 @@ fn fresh(programs: &Path) -> &'static Path {
 /// A pgbouncer, by the settings that are used in production.
 pub(super) struct Pgbouncer {
     child: Child,
-    pub(super) port: u16,
+    pub(super) address: SocketAddr,
     _folder: tempfile::TempDir,
 }
 
@@ -245,7 +247,7 @@ impl Pgbouncer {
     /// Starts one with so many connections to the server.
     pub(super) fn start(program: &Path, server: &Postgres, connections: usize) -> Self {
         let folder = folder();
-        let port = free_port();
+        let address = SocketAddr::from((own_address(), PORT));
         let users = folder.path().join("users");
         let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/pgbouncer.ini")).unwrap();
         let replaced = |text: &str, from: &str, to: &str| {
@@ -255,9 +257,10 @@ impl Pgbouncer {
         let text = replaced(
             &text,
             "liap_archive = host=postgres port=5432 dbname=liap_archive",
-            &format!("games = host=127.0.0.1 port={} dbname=games", server.port),
+            &format!("games = host={} port={PORT} dbname=games", server.address.ip()),
         );
-        let text = replaced(&text, "listen_port = 6432", &format!("listen_port = {port}\nunix_socket_dir ="));
+        let text = replaced(&text, "listen_addr = 0.0.0.0", &format!("listen_addr = {}", address.ip()));
+        let text = replaced(&text, "listen_port = 6432", &format!("listen_port = {PORT}\nunix_socket_dir ="));
         let text = replaced(&text, "/run/secrets/pgbouncer_users", users.to_str().unwrap());
         let text = replaced(&text, "default_pool_size = 25", &format!("default_pool_size = {connections}"));
         std::fs::write(folder.path().join("ini"), text).unwrap();
@@ -273,9 +276,9 @@ impl Pgbouncer {
             .stderr(log)
             .spawn()
             .unwrap();
-        let bouncer = Self { child, port, _folder: folder };
+        let bouncer = Self { child, address, _folder: folder };
         let deadline = Instant::now() + PATIENCE;
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        while std::net::TcpStream::connect(address).is_err() {
             assert!(Instant::now() < deadline, "pgbouncer listens");
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -309,7 +312,8 @@ pub(super) enum State {
 }
 
 impl Network {
-    pub(super) async fn to(port: u16) -> Self {
+    pub(super) async fn to(server: &Postgres) -> Self {
+        let far = server.address;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (state, watched) = tokio::sync::watch::channel(State::Delayed(Duration::ZERO));
@@ -322,7 +326,7 @@ impl Network {
                 }
                 let (watched, counted) = (watched.clone(), counted.clone());
                 tokio::spawn(async move {
-                    let Ok(far) = tokio::net::TcpStream::connect(("127.0.0.1", port)).await else { return };
+                    let Ok(far) = tokio::net::TcpStream::connect(far).await else { return };
                     let (near_read, near_write) = near.into_split();
                     let (far_read, far_write) = far.into_split();
                     tokio::select! {

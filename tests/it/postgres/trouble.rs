@@ -81,7 +81,7 @@ async fn a_statement_that_waits_for_somebody_else_is_given_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_network_may_be_slow_silent_or_cut() {
     let Some((server, _)) = server_and_sink().await else { return };
-    let network = Network::to(server.port).await;
+    let network = Network::to(&server).await;
     let sink = sink(&format!("postgresql://owner:pass@{}/games", network.address));
     let games = games(13, 120);
     network.becomes(State::Delayed(Duration::from_millis(40)));

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use liap::archive::sink::{Adoption, SinkError};
 
-use super::server::{Pgbouncer, Postgres};
+use super::server::{Network, Pgbouncer, Postgres};
 use super::{OURS, SOON, assert_holds, deliver_at_last, games, remove, server, server_and_sink, sink, sink_with};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -16,7 +16,7 @@ async fn every_transaction_may_have_another_connection() {
     let games = games(20, 300);
     // Fewer connections than transactions at once, so that they are passed from hand to hand.
     let bouncer = Pgbouncer::start(&program, &server, 2);
-    let url = format!("postgresql://owner:pass@127.0.0.1:{}/games", bouncer.port);
+    let url = format!("postgresql://owner:pass@{}/games", bouncer.address);
     let sinks: Vec<_> = (0..3).map(|_| sink(&url)).collect();
     // The tables are made through it too, by whoever is first.
     let (a, b, c) = tokio::join!(
@@ -44,8 +44,8 @@ fn make_role(server: &Postgres, programs: &Path, who: &str, password: &Path, opt
     let output = Command::new("sh")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/init-archive-role"))
         .env("ARCHIVE_PASSWORD_FILE", password)
-        .envs([("POSTGRES_USER", who), ("POSTGRES_DB", "games"), ("PGPASSWORD", "pass"), ("PGHOST", "127.0.0.1")])
-        .envs([("PGPORT", server.port.to_string().as_str()), ("PGOPTIONS", options)])
+        .envs([("POSTGRES_USER", who), ("POSTGRES_DB", "games"), ("PGPASSWORD", "pass"), ("PGOPTIONS", options)])
+        .envs([("PGHOST", server.address.ip().to_string()), ("PGPORT", server.address.port().to_string())])
         .env("PATH", format!("{}:{}", programs.display(), std::env::var("PATH").unwrap()))
         .output()
         .unwrap();
@@ -162,7 +162,9 @@ async fn connections_are_encrypted_and_verified_as_the_url_says() {
     server.reload();
 
     let games = games(22, 5);
-    let url = |host: &str, query: &str| format!("postgresql://owner:pass@{host}:{}/games?{query}", server.port);
+    // At the address that has a name.
+    let named = Network::to(&server).await.address.port();
+    let url = |host: &str, query: &str| format!("postgresql://owner:pass@{host}:{named}/games?{query}");
     let trusted = format!("sslmode=verify-full&sslrootcert={}", certificate.display());
     let deadline = Instant::now() + SOON;
     while sink(&url("localhost", "sslmode=require")).check().await.is_err() {

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 mod play;
 mod restart;
 mod seats;
+mod wire;
 
 /// One room, its clients, and the frames they have received.
 struct Table {
@@ -201,11 +202,16 @@ impl Table {
         if let Some((event, data)) = self.decide(id, name) {
             self.say(id, event, data);
         } else {
-            let at = self.room.wake_at().unwrap();
-            self.now = self.now.max(at);
-            let effects = self.room.wake(self.now);
-            self.carry_out(effects);
+            self.wake();
         }
+    }
+
+    /// Goes to the next thing that is due, and does it.
+    fn wake(&mut self) {
+        let at = self.room.wake_at().expect("a table always waits for somebody");
+        self.now = self.now.max(at);
+        let effects = self.room.wake(self.now);
+        self.carry_out(effects);
     }
 
     fn play(&mut self, players: &[(ConnectionId, &str)], mut stop: impl FnMut(&Self) -> bool) {
@@ -221,10 +227,7 @@ impl Table {
                 }
             }
             if !acted {
-                let at = self.room.wake_at().expect("a table always waits for somebody");
-                self.now = self.now.max(at);
-                let effects = self.room.wake(self.now);
-                self.carry_out(effects);
+                self.wake();
             }
         }
         panic!("the game does not end");
