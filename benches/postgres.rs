@@ -22,6 +22,8 @@ use liap::game::{BySeat, Level, Seating, Series};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Statement};
 
+#[path = "../tests/it/address.rs"]
+mod address;
 #[path = "../tests/it/postgres/server.rs"]
 #[expect(dead_code, reason = "the tests need more of it")]
 mod server;

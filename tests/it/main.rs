@@ -11,6 +11,8 @@
 
 /// Clients that break rules, and what becomes of the others.
 mod abuse;
+/// A loopback address that no other test uses.
+mod address;
 /// Administration: the token, figures, actions, events, and memory that is given back.
 mod admin;
 /// What describes us to programs, held against what we do: `OpenAPI` and `AsyncAPI`.

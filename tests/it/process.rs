@@ -2,9 +2,8 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,8 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
+
+pub(crate) use crate::address::own_address;
 
 /// Without pauses, and without limits.
 pub(crate) const FAST: (&str, &str) = ("GAME_PACE", "0");
@@ -368,16 +369,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Socket<S> {
             }
         }
     }
-}
-
-/// A loopback address that is given out once, so every port on it is free: for servers that do not tell which port they
-/// chose.
-pub(crate) fn own_address() -> Ipv4Addr {
-    static NEXT: AtomicU32 = AtomicU32::new(1);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    assert!(number < 1 << 12, "as many as there are for one process");
-    // The upper half of 127.0.0.0/8, where no other process of the tests has the same eleven bits soon.
-    Ipv4Addr::from_bits(0x7F80_0000 | (std::process::id() & 0x7FF) << 12 | number)
 }
 
 /// Waits until everything that happened at this table, where a game is played, is in the journal.

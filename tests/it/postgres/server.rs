@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::{Client, NoTls};
 
-use crate::process::own_address;
+use crate::address::own_address;
 
 /// Longer than a server needs to start on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
