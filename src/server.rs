@@ -18,7 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use crate::archive::{self, Archive, StoreOutcome};
+use crate::archive::{self, Archive, ControlSocket, StoreOutcome};
 use crate::config::Config;
 use crate::directory::{self, Directory};
 use crate::http::{self, AdminAuth, AppState, Secret, Tls};
@@ -175,6 +175,7 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle, front: Han
     let redis = redis::open(&config.redis, &metrics)?;
     let limiter = limit::open(&config.limit, redis.as_ref(), &metrics);
     let archive = open_archive(&config, &metrics)?;
+    let control = archive.as_ref().and_then(|archive| answer_commands(archive, &front));
     let (journal, recovered) = open_journal(&config, &metrics)?;
     let memory = observe::watch_memory(config.memory, Arc::clone(&metrics))?;
     let ids = config.room.ids;
@@ -239,6 +240,7 @@ async fn serve(config: Config, metrics: Arc<Metrics>, log: LogHandle, front: Han
     health.set_phase(ServerPhase::Stopping);
     events.note(EventKind::ServerStopping, json!({}));
     state.stop_accepting();
+    drop(control);
     // From the outside in; each step may take a part of the time, so that one that hangs leaves some to the next.
     let patience = config.shutdown_timeout / 4;
     let stopped = async {
@@ -432,6 +434,12 @@ fn open_archive(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Archiv
     }
     archive.deliver_to(sinks, &options)?;
     Ok(Some(archive))
+}
+
+/// Lets commands beside this server ask it for games. Without that they wait until it has stopped.
+fn answer_commands(archive: &Archive, front: &Handle) -> Option<ControlSocket> {
+    let started = ControlSocket::start(archive, front);
+    started.inspect_err(|error| log::warn!("commands cannot ask this server for completed games: {error}")).ok()
 }
 
 /// Hands completed games to the archive. While its queue is full a game waits here, covered by the journal.

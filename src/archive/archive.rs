@@ -39,8 +39,8 @@ pub(super) struct Shared {
     pub(super) index: RwLock<Index>,
     pub(super) summaries: Mutex<Summaries>,
     pub(super) metrics: Arc<Metrics>,
-    /// What was wrong when the archive was opened.
-    damage: Option<String>,
+    /// What was found when the archive was opened.
+    report: OpenReport,
     /// The sinks that get copies, once it is known which.
     pub(super) sinks: OnceLock<Vec<Arc<State>>>,
 }
@@ -104,7 +104,7 @@ impl Archive {
             index: RwLock::new(index),
             summaries: Mutex::new(Summaries::new(options.summary_cache_size)),
             metrics,
-            damage: report.is_damaged().then(|| report.to_string()),
+            report: report.clone(),
             sinks: OnceLock::new(),
         });
         shared.count();
@@ -150,6 +150,17 @@ impl Archive {
         self.shared.sinks().iter().for_each(|sink| sink.deliver_now());
     }
 
+    /// The same for one sink; with `all`, it is sent every game once more. Returns whether there is such a sink.
+    pub fn deliver(&self, kind: SinkKind, all: bool) -> bool {
+        let sink = self.shared.sinks().iter().find(|sink| sink.kind() == kind);
+        match sink {
+            Some(sink) if all => sink.deliver_all(),
+            Some(sink) => sink.deliver_now(),
+            None => {}
+        }
+        sink.is_some()
+    }
+
     /// Hands a completed game over, without waiting for anything. `told` is called, by a thread of the archive, when the
     /// game is on disk, or can never be.
     ///
@@ -162,15 +173,31 @@ impl Archive {
         record: GameRecord,
         told: impl FnOnce(StoreOutcome) + Send + 'static,
     ) -> Result<(), QueueFull> {
-        self.worker.submit(Job { record: Box::new(record), told: Box::new(told) }).map_err(|job| QueueFull(job.record))
+        let job = Job { record: Box::new(record), stored: None, told: Box::new(told) };
+        self.worker.submit(job).map_err(|job| QueueFull(job.record))
     }
 
-    /// Hands a record over in its stored form, and waits if the queue is full: for imports.
+    /// Hands a game over, and waits if the queue is full.
     ///
     /// # Errors
     /// The archive is closed.
     pub fn put(&self, record: GameRecord, told: impl FnOnce(StoreOutcome) + Send + 'static) -> Result<(), StoreError> {
-        self.worker.put(Job { record: Box::new(record), told: Box::new(told) }).map_err(|_| StoreError::Closed)
+        let job = Job { record: Box::new(record), stored: None, told: Box::new(told) };
+        self.worker.put(job).map_err(|_| StoreError::Closed)
+    }
+
+    /// The same for a game whose stored form is there already and shall stay as it is.
+    ///
+    /// # Errors
+    /// The archive is closed.
+    pub fn put_stored(
+        &self,
+        record: GameRecord,
+        stored: Vec<u8>,
+        told: impl FnOnce(StoreOutcome) + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let job = Job { record: Box::new(record), stored: Some(stored), told: Box::new(told) };
+        self.worker.put(job).map_err(|_| StoreError::Closed)
     }
 
     /// Finds games, newest first.
@@ -266,6 +293,12 @@ impl Archive {
         ids.into_iter().filter(|id| self.shared.is_owed(*id)).count()
     }
 
+    /// What opening the archive found.
+    #[must_use]
+    pub fn report(&self) -> &OpenReport {
+        &self.shared.report
+    }
+
     /// The store below, for what reads or copies all of it.
     #[must_use]
     pub fn store(&self) -> &Store {
@@ -295,11 +328,9 @@ impl Archive {
             Health::Healthy if store.damaged_reads > 0 => {
                 Check::degraded(format!("{} reads found a damaged game", store.damaged_reads))
             }
-            Health::Healthy => match &self.shared.damage {
-                // Mended, and yet somebody should look: a backup may have what is missing.
-                Some(damage) => Check::degraded(damage.as_str()),
-                None => Check::healthy(),
-            },
+            // Mended, and yet somebody should look: a backup may have what is missing.
+            Health::Healthy if self.shared.report.is_damaged() => Check::degraded(self.shared.report.to_string()),
+            Health::Healthy => Check::healthy(),
         };
         check.with("games", store.records).with("pending", pending).with("disk_bytes", store.disk_bytes)
     }
@@ -309,7 +340,7 @@ impl Archive {
         let (store, metrics) = (self.shared.store.status(), &self.shared.metrics);
         let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         metrics.archive_disk_bytes.set(gauge(store.disk_bytes));
-        metrics.archive_damaged.set(gauge(store.damaged_reads + u64::from(self.shared.damage.is_some())));
+        metrics.archive_damaged.set(gauge(store.damaged_reads + u64::from(self.shared.report.is_damaged())));
         let new = |total: u64, before: u64| total.saturating_sub(before);
         metrics.archive_batches.inc_by(new(store.groups, metrics.archive_batches.get()));
         metrics.archive_failures.inc_by(new(store.failures, metrics.archive_failures.get()));

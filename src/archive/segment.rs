@@ -400,16 +400,6 @@ pub(super) fn path(folder: &Path, first: u64) -> PathBuf {
     folder.join(Segment::name(first))
 }
 
-/// Reads a whole segment file, as far as it is read at all, for who only wants to look. What the disk refuses belongs to no frame.
-///
-/// # Errors
-/// The file's length cannot be told, or there is not enough memory.
-pub(super) fn read_whole(file: &File, buffer: &mut Vec<u8>) -> io::Result<()> {
-    let length = file.metadata()?.len();
-    // A refusal leaves zeros, and those are found to be no frame.
-    read_up_to(file, length.min(MAX_SEGMENT_BYTES), buffer).map(|_refusal| ())
-}
-
 fn frame_bytes(frame: &Frame<'_>) -> u64 {
     let payload = match frame {
         Frame::Record { record, .. } => record.len(),

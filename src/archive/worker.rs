@@ -37,6 +37,8 @@ pub enum StoreOutcome {
 /// A game handed over, and who wants to know what becomes of it.
 pub(super) struct Job {
     pub(super) record: Box<GameRecord>,
+    /// Its stored form, where that is there already.
+    pub(super) stored: Option<Vec<u8>>,
     pub(super) told: Box<dyn FnOnce(StoreOutcome) + Send>,
 }
 
@@ -283,9 +285,9 @@ impl Encoder {
         }
     }
 
-    fn gather(&mut self, Job { record, told }: Job) {
+    fn gather(&mut self, Job { record, stored, told }: Job) {
         let id = record.game_id;
-        match encode(&record) {
+        match stored.map_or_else(|| encode(&record), Ok) {
             Ok(bytes) => self.group.push(Gathered { id, bytes, told }),
             Err(error) => {
                 log::error!(game = id.to_string().as_str(); "a completed game cannot be stored: {error}");

@@ -1,17 +1,20 @@
-//! Are the games that are there already whole? All of this only reads, also while a server writes.
+//! Are the stored games whole? A running server is asked; otherwise the archive is opened, which mends what can be mended.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::disk::bytes;
 use super::ports::Running;
 use super::report::Report;
-use crate::archive::{GameId, Snapshot, decode_summary};
+use crate::archive::{GameId, IfMissing, Options, Query, Records, RecordsError, decode_summary};
 use crate::config::Config;
 use crate::room::Recovered;
 
 /// How long stored games are read, newest first; `liap archive verify` reads all.
 const READING: Duration = Duration::from_secs(5);
+/// Games read in one go.
+const PART_GAMES: usize = 128;
 /// A game from so far ahead was not stored by a clock that is right now.
 const AHEAD: Duration = Duration::from_secs(3_600);
 
@@ -20,7 +23,7 @@ pub(super) fn look(report: &mut Report, config: &Config, running: Running) {
     if !config.archive.enabled {
         report.ok("archive", "switched off");
     } else {
-        look_at_archive(report, &config.archive.folder(&config.data_dir));
+        look_at_archive(report, &config.archive, &config.archive.folder(&config.data_dir), running);
     }
     if config.journal.enabled {
         look_at_journal(report, &config.data_dir.join("journal"), running);
@@ -30,55 +33,43 @@ pub(super) fn look(report: &mut Report, config: &Config, running: Running) {
     look_at_damaged(report, &config.data_dir);
 }
 
-fn look_at_archive(report: &mut Report, folder: &Path) {
-    let shown = folder.display();
-    if !folder.exists() {
-        report.ok("archive", format!("none yet; {shown} will be made"));
+fn look_at_archive(report: &mut Report, options: &Options, folder: &Path, running: Running) {
+    let owner = std::fs::metadata(folder).map_or(0, |folder| folder.uid());
+    if running == Running::No && rustix::process::geteuid().is_root() && owner != 0 {
+        // Whatever root makes there, the server could not open.
+        report.ok("archive", format!("not looked into: it belongs to user {owner}, and this is root"));
         return;
     }
-    let snapshot = match Snapshot::open(folder) {
-        Ok(snapshot) => snapshot,
+    let stored = match StoredGames::read(folder, options) {
+        Ok(stored) => stored,
+        Err(RecordsError::NoArchive(folder)) => {
+            report.ok("archive", format!("none yet; {} will be made", folder.display()));
+            return;
+        }
         Err(error) => {
-            report.wrong(
-                "archive",
-                error.to_string(),
-                "docs/archive.md says what lies where; keep a copy of the folder",
-            );
+            let mend = "docs/archive.md says what lies where; keep a copy of the folder";
+            report.wrong("archive", error.to_string(), mend);
             return;
         }
     };
-    let begun = Instant::now();
-    let (mut read, mut wrong) = (0_usize, Vec::new());
-    for id in snapshot.ids().rev() {
-        if begun.elapsed() > READING {
-            break;
-        }
-        read += 1;
-        if !is_whole(&snapshot, id) {
-            wrong.push(id);
-        }
-    }
-    let damage = snapshot.damage();
-    let size = bytes(snapshot.record_bytes());
+    let StoredGames { newest, games, read, wrong, missing, damage, record_bytes } = stored;
+    let size = bytes(record_bytes);
     let finding = if let Some(first) = wrong.first() {
         let message = format!("{} of {read} games cannot be read, {first} among them", wrong.len());
         report.wrong("archive", message, "`liap archive verify` names them all; restore them from a backup")
-    } else if damage.is_any() {
-        report.wrong(
-            "archive",
-            format!("{} games are missing, {} bytes belong to none", damage.missing, damage.garbage_bytes),
-            "the next start mends what can be mended and sets the rest aside; a backup has the rest",
-        )
-    } else if read < snapshot.len() {
-        let message = format!("{} games, {size}; the newest {read} are whole", snapshot.len());
-        report.ok("archive", format!("{message} (`liap archive verify` reads all)"))
+    } else if let Some(damage) = damage {
+        let mend = "what could be mended is mended and the rest set aside; a backup has the rest";
+        report.wrong("archive", format!("{missing} games are missing: {damage}"), mend)
+    } else if read < games {
+        let message = format!("{games} games, {size}; the newest {read} are whole (`liap archive verify` reads all)");
+        report.ok("archive", message)
     } else {
         report.ok("archive", format!("{read} games, {size}, all whole"))
     };
-    finding.with("games", snapshot.len()).with("read", read).with("wrong", wrong.len()).with("missing", damage.missing);
+    finding.with("games", games).with("read", read).with("wrong", wrong.len()).with("missing", missing);
 
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    if let Some(newest) = snapshot.ids().next_back().map(|id| Duration::from_millis(id.unix_ms()))
+    if let Some(newest) = newest.map(|id| Duration::from_millis(id.unix_ms()))
         && newest > now + AHEAD
     {
         report.warning(
@@ -89,9 +80,39 @@ fn look_at_archive(report: &mut Report, folder: &Path) {
     }
 }
 
-fn is_whole(snapshot: &Snapshot, id: GameId) -> bool {
-    let record = snapshot.get(id).ok().flatten();
-    record.is_some_and(|record| decode_summary(&record).is_ok_and(|summary| summary.game_id == id))
+/// What the archive holds, and how much of it was read.
+struct StoredGames {
+    newest: Option<GameId>,
+    games: usize,
+    read: usize,
+    wrong: Vec<GameId>,
+    missing: u64,
+    damage: Option<String>,
+    record_bytes: u64,
+}
+
+impl StoredGames {
+    fn read(folder: &Path, options: &Options) -> Result<Self, RecordsError> {
+        let records = Records::open(folder, options, IfMissing::Fail)?;
+        let ids = records.ids(&Query::default(), usize::MAX)?;
+        let begun = Instant::now();
+        let (mut read, mut wrong) = (0, Vec::new());
+        for ids in ids.chunks(PART_GAMES).take_while(|_| begun.elapsed() < READING) {
+            read += ids.len();
+            for (&id, record) in ids.iter().zip(records.get(ids)?) {
+                let is_whole = match record {
+                    Ok(Some(record)) => decode_summary(&record).is_ok_and(|summary| summary.game_id == id),
+                    // Removed a moment ago.
+                    Ok(None) => true,
+                    Err(_) => false,
+                };
+                wrong.extend((!is_whole).then_some(id));
+            }
+        }
+        let status = records.status()?;
+        let (missing, damage, record_bytes) = (status.missing, status.damage, status.record_bytes);
+        Ok(Self { newest: ids.first().copied(), games: ids.len(), read, wrong, missing, damage, record_bytes })
+    }
 }
 
 fn look_at_journal(report: &mut Report, folder: &Path, running: Running) {
