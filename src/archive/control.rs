@@ -17,7 +17,7 @@ use serde_bytes::ByteBuf;
 use super::codec::decode;
 use super::control_socket::Client;
 use super::sink::{self, Progress, SinkKind};
-use super::{Archive, GameId, Health, Options, Query, StoreError, StoreOutcome, Stored};
+use super::{Archive, GameId, GameRecord, Health, Options, Query, StoreError, StoreOutcome, Stored, replay};
 use crate::observe::Metrics;
 
 /// Ids in one answer.
@@ -383,16 +383,11 @@ fn put(archive: &Archive, records: Vec<(GameId, ByteBuf)>) -> Result<Vec<PutOutc
     let mut outcomes = vec![PutOutcome::Known; records.len()];
     let (done, stored) = mpsc::channel();
     for (at, (id, record)) in records.into_iter().enumerate() {
-        let refuse = |reason: String| drop(done.send((at, PutOutcome::Refused(reason))));
-        // Decoding plays the game again by the rules.
-        let game = match decode(&record) {
-            Ok(game) if game.game_id == id => game,
-            Ok(game) => {
-                refuse(format!("it says that it is game {}", game.game_id));
-                continue;
-            }
-            Err(error) => {
-                refuse(error.to_string());
+        let game = match check(archive, id, &record) {
+            Ok(game) => game,
+            Err(outcome) => {
+                // The other end lives as long as this function.
+                drop(done.send((at, outcome)));
                 continue;
             }
         };
@@ -421,4 +416,20 @@ fn put(archive: &Archive, records: Vec<(GameId, ByteBuf)>) -> Result<Vec<PutOutc
         }
     }
     if told == outcomes.len() { Ok(outcomes) } else { Err(StoreError::Closed.to_string()) }
+}
+
+/// The game of a record that is to be stored, after it was played again by the rules; an outcome if that is clear by now.
+fn check(archive: &Archive, id: GameId, record: &[u8]) -> Result<GameRecord, PutOutcome> {
+    let refused = |error: &dyn std::error::Error| PutOutcome::Refused(error.to_string());
+    let game = decode(record).map_err(|error| refused(&error))?;
+    if game.game_id != id {
+        return Err(PutOutcome::Refused(format!("it says that it is game {}", game.game_id)));
+    }
+    // The public form has coarser times than a record of a table: what came from there is the same game all the same.
+    let line = |game: &GameRecord| replay(game).map(|game| game.to_line()).ok();
+    match archive.get(id) {
+        Ok(Some(stored)) if stored == game || line(&stored) == line(&game) => Err(PutOutcome::Known),
+        // Another game with its name is refused by the store; a damaged record is healed.
+        _ => Ok(game),
+    }
 }

@@ -33,7 +33,7 @@ const PROTOCOL: u32 = 1;
 /// The longest path of a socket that every system takes.
 const MAX_PATH_BYTES: usize = 100;
 /// Commands that are answered at once.
-const MAX_CLIENTS: usize = 8;
+const MAX_CLIENTS: u32 = 8;
 /// The longest request.
 const MAX_REQUEST_BYTES: u32 = 4 << 20;
 /// The longest answer.
@@ -109,7 +109,7 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     socket.bind(path)?;
     // Nobody can connect before it listens.
     fs::set_permissions(path, Permissions::from_mode(0o600))?;
-    socket.listen(MAX_CLIENTS as u32)
+    socket.listen(MAX_CLIENTS)
 }
 
 async fn accept(listener: UnixListener, archive: Archive) {
@@ -143,7 +143,7 @@ fn refusal(stream: &UnixStream, clients: usize) -> Option<String> {
         log::warn!("a process of another user may not ask for games");
         return Some("only the server's own user may ask".to_owned());
     }
-    (clients >= MAX_CLIENTS).then(|| format!("{clients} commands are at work already; try again"))
+    (clients >= MAX_CLIENTS as usize).then(|| format!("{clients} commands are at work already; try again"))
 }
 
 /// Answers one client until it leaves, is silent for too long, or sends what is no request.

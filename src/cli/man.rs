@@ -16,6 +16,7 @@ const DATE: &str = "2026-11-25";
 const FILES: &[(&str, &str)] = &[
     ("--config FILE, LIAP_CONFIG", "Settings in TOML. There is none unless one is named."),
     ("DATA_DIR/archive", "Completed games."),
+    ("DATA_DIR/archive/control", "The socket over which `liap archive` asks a running server."),
     ("DATA_DIR/journal", "Live games, so that they survive a restart."),
     ("DATA_DIR/archive.damaged-*, DATA_DIR/journal/damaged-*", "What was found damaged, as it was."),
 ];
