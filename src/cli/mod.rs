@@ -14,10 +14,12 @@ mod simulate;
 mod verify_deal;
 
 use std::ffi::OsString;
-use std::io;
-use std::path::PathBuf;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueHint};
 
@@ -186,7 +188,28 @@ fn told(error: &anyhow::Error) -> String {
 
 /// Says something to the person at the terminal, outside the log.
 fn complain(text: &str) {
-    use std::io::Write as _;
     // Nothing can be done about a closed terminal.
     drop(writeln!(io::stderr(), "{text}"));
+}
+
+/// Writes a file, which has its own name only when it is whole and on disk; `-` is the standard output. A pipe or a
+/// device is written as it is.
+fn write_file<T>(file: &Path, write: impl FnOnce(&mut dyn Write) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    if file == Path::new("-") {
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        let written = write(&mut out)?;
+        out.flush()?;
+        return Ok(written);
+    }
+    let about = || format!("cannot write {}", file.display());
+    let is_plain = fs::metadata(file).map_or(true, |found| found.is_file());
+    let draft = if is_plain { file.with_added_extension("part") } else { file.to_owned() };
+    let mut out = io::BufWriter::new(fs::File::create(&draft).with_context(about)?);
+    let written = write(&mut out)?;
+    let out = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    if is_plain {
+        out.sync_all()?;
+        fs::rename(&draft, file).with_context(about)?;
+    }
+    Ok(written)
 }

@@ -1,7 +1,6 @@
 //! `liap simulate`: whole games of bots, for statistics, tests and training.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{parallel, progress};
+use super::{parallel, progress, write_file};
 use crate::archive::{GameRecord, replay};
 use crate::game::{BySeat, Level, Results, Seat, Seating, Series, Tally};
 
@@ -78,15 +77,9 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     let jobs = arguments.jobs.map_or_else(parallel::cores, NonZeroUsize::get);
     let began = Instant::now();
-    let tally = match arguments.json.as_deref() {
+    let tally = match &arguments.json {
         None => play(&series, arguments.games, jobs, None)?,
-        Some(path) if path == Path::new("-") => {
-            play(&series, arguments.games, jobs, Some(&mut BufWriter::new(io::stdout().lock())))?
-        }
-        Some(path) => {
-            let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-            play(&series, arguments.games, jobs, Some(&mut BufWriter::new(file)))?
-        }
+        Some(file) => write_file(file, |out| play(&series, arguments.games, jobs, Some(out)))?,
     };
     let text = summary(&series, &tally, jobs, began.elapsed());
     if arguments.json.as_deref() == Some(Path::new("-")) {
@@ -117,9 +110,6 @@ fn play(series: &Series, games: u64, jobs: usize, mut out: Option<&mut dyn Write
             Ok(())
         },
     )?;
-    if let Some(out) = out {
-        out.flush()?;
-    }
     bar.finish_and_clear();
     Ok(tally)
 }

@@ -67,6 +67,17 @@ fn games_go_round_and_come_back_the_same() {
 }
 
 #[test]
+fn games_are_written_into_a_pipe_as_it_is() {
+    let folder = with_games();
+    let path = folder.path();
+    let pipe = path.join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let reader = std::thread::spawn(move || std::fs::read(pipe).unwrap());
+    succeeds(path, &["--data-dir", "one", "archive", "export", "pipe"]);
+    assert!(reader.join().unwrap() == read(path, "games.jsonl"));
+}
+
+#[test]
 fn games_are_listed_and_shown() {
     let folder = with_games();
     let path = folder.path();
@@ -278,7 +289,7 @@ fn a_server_of_another_version_gets_no_requests() {
         let (mut stream, _) = listener.accept().unwrap();
         // MessagePack: {"protocol": 99, "liap": "9.1.0", "refusal": nil, "more": true}
         let hello = b"\x84\xa8protocol\x63\xa4liap\xa59.1.0\xa7refusal\xc0\xa4more\xc3";
-        stream.write_all(&[&(hello.len() as u32).to_le_bytes(), &hello[..]].concat()).unwrap();
+        stream.write_all(&[&u32::try_from(hello.len()).unwrap().to_le_bytes(), &hello[..]].concat()).unwrap();
         stream.read_to_end(&mut Vec::new()).unwrap()
     });
     let refusal = fails(folder.path(), &["--data-dir", ".", "archive", "stats"]);

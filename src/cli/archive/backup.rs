@@ -12,8 +12,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, ensure};
 use sha2::{Digest as _, Sha256};
 
-use super::super::{complain, progress};
-use super::moving::{Storing, write_file};
+use super::super::{complain, progress, write_file};
+use super::moving::Storing;
 use super::{Place, each_game, exit_code};
 use crate::archive::{GameId, MAX_RECORD_BYTES, Query, Records, decode_summary};
 

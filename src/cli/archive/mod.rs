@@ -303,21 +303,15 @@ fn list(records: &Records, query: &Query, limit: NonZeroUsize, json: bool) -> an
         let Some(last) = ids.last() else { break };
         query.before = Some(*last);
         for (id, record) in ids.iter().zip(records.get(&ids)?) {
-            let summary = match record.map_err(anyhow::Error::msg) {
-                Ok(None) => continue,
-                Ok(Some(record)) => decode_summary(&record).map_err(anyhow::Error::from),
-                Err(error) => Err(error),
-            };
-            let summary = match summary {
-                Ok(summary) => summary,
-                Err(error) => {
-                    complain(&format!("liap: game {id}: {error:#}"));
-                    continue;
+            let Some(record) = record.transpose() else { continue };
+            match record.and_then(|record| decode_summary(&record).map_err(|error| error.to_string())) {
+                Ok(summary) => {
+                    let line = SummaryJson::from(&summary);
+                    writeln!(out, "{}", if json { serde_json::to_string(&line)? } else { row(&summary, &line) })?;
+                    left -= 1;
                 }
-            };
-            let line = SummaryJson::from(&summary);
-            writeln!(out, "{}", if json { serde_json::to_string(&line)? } else { row(&summary, &line) })?;
-            left -= 1;
+                Err(error) => complain(&format!("liap: game {id}: {error}")),
+            }
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -1,7 +1,7 @@
 //! Games out of an archive and into one, as JSON lines.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Read as _, Write};
+use std::io::{self, BufRead, BufReader, Read as _, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, UNIX_EPOCH};
@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use indicatif::ProgressBar;
 use serde_bytes::ByteBuf;
 
-use super::super::{complain, parallel, progress};
+use super::super::{complain, parallel, progress, write_file};
 use super::{Place, each_game, exit_code};
 use crate::archive::{GameId, GameRecord, IfMissing, Options, PutOutcome, Query, Records, decode, encode, replay};
 
@@ -20,23 +20,6 @@ const PART_LINES: usize = 64;
 const LINE_BYTES_MAX: u64 = 32 << 20;
 /// Games that are stored together.
 const GROUP_GAMES: usize = 500;
-
-/// Writes a file, which has its own name only when it is whole and on disk; `-` is the standard output.
-pub(super) fn write_file<T>(file: &Path, write: impl FnOnce(&mut dyn Write) -> anyhow::Result<T>) -> anyhow::Result<T> {
-    if file == Path::new("-") {
-        let mut out = BufWriter::new(io::stdout().lock());
-        let written = write(&mut out)?;
-        out.flush()?;
-        return Ok(written);
-    }
-    let about = || format!("cannot write {}", file.display());
-    let draft = file.with_added_extension("part");
-    let mut out = BufWriter::new(File::create(&draft).with_context(about)?);
-    let written = write(&mut out)?;
-    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    std::fs::rename(&draft, file).with_context(about)?;
-    Ok(written)
-}
 
 /// Writes the games asked for.
 pub(super) fn export(records: &Records, query: &Query, file: &Path) -> anyhow::Result<ExitCode> {

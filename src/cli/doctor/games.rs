@@ -4,7 +4,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use super::disk::bytes;
+use indicatif::HumanBytes;
+
 use super::ports::Running;
 use super::report::{Finding, Report, ok, warning, wrong};
 use crate::archive::{GameId, IfMissing, Options, Query, Records, RecordsError, decode_summary};
@@ -91,7 +92,7 @@ impl StoredGames {
 
     fn finding(&self) -> Finding {
         let Self { games, read, wrong: unreadable, missing, .. } = self;
-        let size = bytes(self.record_bytes);
+        let size = HumanBytes(self.record_bytes);
         let finding = if let Some(first) = unreadable.first() {
             let message = format!("{} of {read} games cannot be read, {first} among them", unreadable.len());
             wrong(message, "`liap archive verify` names them all; restore them from a backup")

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
+use indicatif::HumanBytes;
 use rustix::process::{Resource, getrlimit};
 use sysinfo::System;
 
-use super::disk::bytes;
 use super::report::{Finding, Report, ok, warning, wrong};
 use crate::config::Config;
 
@@ -55,24 +55,24 @@ fn check_files(max_sockets: usize) -> Finding {
 fn check_memory(wanted: u64, most: u64, available: u64, whose: &str) -> Finding {
     let finding = if wanted > most {
         warning(
-            format!("MAX_MEMORY_MB={}, but {whose} {}", wanted >> 20, bytes(most)),
+            format!("MAX_MEMORY_MB={}, but {whose} {}", wanted >> 20, HumanBytes(most)),
             format!(
                 "set MAX_MEMORY_MB={}, so that the server frees memory before the system ends it",
                 (most / 5 * 4) >> 20
             ),
         )
     } else if available < wanted / 4 {
-        let message = format!("{} of {} are available", bytes(available), bytes(most));
+        let message = format!("{} of {} are available", HumanBytes(available), HumanBytes(most));
         warning(message, "end something else, or lower MAX_MEMORY_MB")
     } else {
-        ok(format!("{whose} {}, {} may be used", bytes(most), bytes(wanted)))
+        ok(format!("{whose} {}, {} may be used", HumanBytes(most), HumanBytes(wanted)))
     };
     finding.with("total_bytes", most).with("available_bytes", available)
 }
 
 fn check_swap(total: u64, free: u64, memory_is_plentiful: bool) -> Finding {
     let finding = if total > 0 {
-        ok(format!("{}, {} of it free", bytes(total), bytes(free)))
+        ok(format!("{}, {} of it free", HumanBytes(total), HumanBytes(free)))
     } else if memory_is_plentiful {
         ok("none, and none needed: memory is twice what may be used")
     } else {
