@@ -311,6 +311,8 @@ pub(super) fn answer(archive: &Archive, request: &[u8]) -> Vec<u8> {
         Ok(Request::Number { id }) => encode(archive.store().number(id)),
         Ok(Request::Progress { kind, place }) => encode(sink::progress(archive.store(), kind, &place)),
         Ok(Request::Deliver { kind, all }) => {
+            // Games that wait for their group are copied as well.
+            archive.catch_up();
             let refusal = || format!("{kind} gets no copies by the settings of the server");
             encode(archive.deliver(kind, all).then_some(()).ok_or_else(refusal))
         }

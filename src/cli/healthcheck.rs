@@ -38,7 +38,7 @@ pub(super) fn run(config: &Config, address: Option<&str>, live: bool) -> anyhow:
     let scheme = if is_secure { "https" } else { "http" };
     let (status, body) = ask(address, is_secure, &path, config.health.timeout)
         .with_context(|| format!("no answer from {scheme}://{address}{path}"))?;
-    super::complain(body.trim_end());
+    super::print_stderr(body.trim_end());
     Ok(if status == 200 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -11,7 +11,7 @@ use super::Cli;
 use crate::config::{Group, SETTINGS};
 
 /// When the text of the manual last changed; a manual is dated, and not by the day it was printed.
-const DATE: &str = "2026-11-25";
+const DATE: &str = "2026-11-30";
 
 const FILES: &[(&str, &str)] = &[
     ("--config FILE, LIAP_CONFIG", "Settings in TOML. There is none unless one is named."),
@@ -22,7 +22,10 @@ const FILES: &[(&str, &str)] = &[
 ];
 
 const SIGNALS: &[(&str, &str)] = &[
-    ("SIGTERM, SIGINT", "Stop: tables are told, games are flushed, clients come back when the server does."),
+    (
+        "SIGTERM, SIGINT",
+        "Stop: tables are told, games are written to disk, and clients come back when the server does.",
+    ),
     ("the same again", "Leave at once. Live games are in the journal all the same."),
     ("SIGHUP", "Open LOG_FILE anew, after it was rotated, and read TLS_CERT and TLS_KEY anew."),
 ];
@@ -42,7 +45,7 @@ pub(super) fn run(words: &[String]) -> anyhow::Result<ExitCode> {
     let mut command = &root;
     for word in words {
         let Some(found) = command.find_subcommand(word) else {
-            super::complain(&format!("liap: there is no command {}; `liap help` lists them", words.join(" ")));
+            super::print_stderr(&format!("liap: there is no command {}; `liap help` lists them", words.join(" ")));
             return Ok(ExitCode::from(super::USAGE));
         };
         command = found;

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, ensure};
 use sha2::{Digest as _, Sha256};
 
-use super::super::{complain, progress, write_file};
+use super::super::{print_stderr, progress, write_file};
 use super::moving::Storing;
 use super::{Place, each_game, exit_code};
 use crate::archive::{GameId, MAX_RECORD_BYTES, Query, Records, decode_summary};
@@ -26,7 +26,7 @@ pub(super) fn backup(records: &Records, file: &Path) -> anyhow::Result<ExitCode>
     let (games, unreadable, hash) = write_file(file, |out| write(records, out))?;
     let summary = format!("{games} games in {}, SHA-256 {}", file.display(), hex::encode(hash));
     if file == Path::new("-") {
-        complain(&summary);
+        print_stderr(&summary);
     } else {
         writeln!(io::stdout().lock(), "{summary}")?;
     }

@@ -62,18 +62,16 @@ pub(super) fn sync(place: &Place<'_>, to: Option<SinkKind>, all: bool) -> anyhow
     for &kind in &kinds {
         records.deliver(kind, all)?;
     }
-    let copies = || -> anyhow::Result<Vec<CopyStatus>> {
-        let status = records.status()?;
-        Ok(status.sinks.into_iter().filter(|copy| kinds.contains(&copy.kind)).collect())
-    };
-    let pending = |copies: &[CopyStatus]| copies.iter().map(|copy| copy.pending).sum::<u64>();
     let bar = progress::bar(0, "games");
+    let mut most = 0;
     let copies = loop {
         thread::sleep(POLL_INTERVAL);
-        let copies = copies()?;
-        let pending = pending(&copies);
-        bar.set_length(pending.max(bar.length().unwrap_or(0)));
-        bar.set_position(bar.length().unwrap_or(0) - pending);
+        let mut copies = records.status()?.sinks;
+        copies.retain(|copy| kinds.contains(&copy.kind));
+        let pending: u64 = copies.iter().map(|copy| copy.pending).sum();
+        most = pending.max(most);
+        bar.set_length(most);
+        bar.set_position(most - pending);
         let fails = |copy: &CopyStatus| copy.failing.as_ref().is_some_and(|(attempts, _)| *attempts >= ATTEMPTS);
         if copies.iter().all(|copy| copy.idle || fails(copy)) {
             break copies;
@@ -91,7 +89,7 @@ pub(super) fn sync(place: &Place<'_>, to: Option<SinkKind>, all: bool) -> anyhow
     Ok(exit_code(copies.iter().all(|copy| copy.pending == 0 && copy.set_aside == 0)))
 }
 
-/// How the archive and its copies are held against each other.
+/// How the archive is compared with its copies.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Comparison {
     /// Play the copies again, too, whatever their hashes say.

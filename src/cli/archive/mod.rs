@@ -18,7 +18,7 @@ use std::time::UNIX_EPOCH;
 use anyhow::{Context as _, anyhow, ensure};
 use clap::{Args, Subcommand};
 
-use super::{complain, parallel, progress};
+use super::{parallel, print_stderr, progress};
 use crate::archive::sink::SinkKind;
 use crate::archive::{
     GameId, GameJson, IfMissing, Options, Query, Records, Summary, SummaryJson, decode, decode_summary, time_from,
@@ -56,7 +56,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "1-4", value_parser = seat)]
         seat: Option<Seat>,
     },
-    /// Say what there is: games, players, sizes, the leaderboard.
+    /// Print statistics: games, players, sizes, the leaderboard.
     Stats,
     /// Write games as JSON, one object a line, oldest first.
     Export {
@@ -65,7 +65,7 @@ pub(super) enum Command {
         /// Where to; `-` writes to the standard output.
         file: PathBuf,
     },
-    /// Take in games from JSON lines; each is replayed, and refused if it says anything else than the game itself.
+    /// Store games from JSON lines; each is replayed, and refused if anything in it differs from its replay.
     Import {
         /// Where from; `-` reads the standard input.
         file: PathBuf,
@@ -95,11 +95,11 @@ pub(super) enum Command {
         /// The backup.
         #[arg(required_unless_present = "from", conflicts_with = "from")]
         file: Option<PathBuf>,
-        /// Take the games from where copies are kept: s3 or postgresql.
+        /// Take the games from a place that keeps copies: s3 or postgresql.
         #[arg(long, value_name = "SINK")]
         from: Option<SinkKind>,
     },
-    /// Copy games to where copies are kept, as a running server does by itself.
+    /// Deliver games to the places that keep copies, as a running server does by itself.
     Sync {
         /// Every game once more, not only those that are not there yet.
         #[arg(long)]
@@ -108,8 +108,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "SINK")]
         to: Option<SinkKind>,
     },
-    /// Hold the archive and its copies against each other by their hashes and name every difference; exit code 0 if there
-    /// is none.
+    /// Compare the archive with its copies by their hashes and name every difference; exit code 0 if there is none.
     Compare {
         /// Only there: s3 or postgresql.
         #[arg(long, value_name = "SINK")]
@@ -206,11 +205,11 @@ impl Place<'_> {
     fn open(&self, if_missing: IfMissing) -> anyhow::Result<Records> {
         let records = Records::open(&self.folder, self.options, if_missing)?;
         if let Some(damage) = records.status()?.damage {
-            complain(&format!("liap: the archive was damaged: {damage}"));
+            print_stderr(&format!("liap: the archive was damaged: {damage}"));
         }
         let owner = std::fs::metadata(&self.folder).map_or(0, |folder| folder.uid());
         if matches!(records, Records::Local(_)) && rustix::process::geteuid().is_root() && owner != 0 {
-            complain(&format!(
+            print_stderr(&format!(
                 "liap: {} belongs to user {owner}, and root has opened it: give what is in it back to that user (chown -R)",
                 self.folder.display()
             ));
@@ -265,7 +264,7 @@ fn each_game<T: Send>(
                     Ok(game) => take(game)?,
                     Err(error) => {
                         pass.unreadable += 1;
-                        bar.suspend(|| complain(&format!("liap: {error:#}")));
+                        bar.suspend(|| print_stderr(&format!("liap: {error:#}")));
                     }
                 }
             }
@@ -310,7 +309,7 @@ fn list(records: &Records, query: &Query, limit: NonZeroUsize, json: bool) -> an
                     writeln!(out, "{}", if json { serde_json::to_string(&line)? } else { row(&summary, &line) })?;
                     left -= 1;
                 }
-                Err(error) => complain(&format!("liap: game {id}: {error}")),
+                Err(error) => print_stderr(&format!("liap: game {id}: {error}")),
             }
         }
     }

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use indicatif::ProgressBar;
 use serde_bytes::ByteBuf;
 
-use super::super::{complain, parallel, progress, write_file};
+use super::super::{parallel, print_stderr, progress, write_file};
 use super::{Place, each_game, exit_code};
 use crate::archive::{GameId, GameRecord, IfMissing, Options, PutOutcome, Query, Records, decode, encode, replay};
 
@@ -27,7 +27,7 @@ pub(super) fn export(records: &Records, query: &Query, file: &Path) -> anyhow::R
         let line = |_, record: Vec<u8>| Ok(replay(&decode(&record)?)?.to_line() + "\n");
         each_game(records, query, line, |line| Ok(out.write_all(line.as_bytes())?))
     })?;
-    complain(&format!("{} games exported, {} could not be read", pass.games - pass.unreadable, pass.unreadable));
+    print_stderr(&format!("{} games exported, {} could not be read", pass.games - pass.unreadable, pass.unreadable));
     Ok(exit_code(pass.unreadable == 0))
 }
 
@@ -56,7 +56,7 @@ impl<'a> Storing<'a> {
 
     pub(super) fn refuse(&mut self, name: &str, reason: &str) {
         self.refused += 1;
-        self.bar.suspend(|| complain(&format!("liap: {name} is refused: {reason}")));
+        self.bar.suspend(|| print_stderr(&format!("liap: {name} is refused: {reason}")));
     }
 
     /// Stores what waits for its group.
@@ -126,7 +126,7 @@ fn read_game(line: &str) -> anyhow::Result<(GameId, Vec<u8>)> {
 fn warn_of_retention(options: &Options, oldest: GameId) {
     let Some(kept) = options.retention() else { return };
     if Duration::from_millis(oldest.unix_ms()) < UNIX_EPOCH.elapsed().unwrap_or_default().saturating_sub(kept) {
-        complain(&format!(
+        print_stderr(&format!(
             "liap: some of these games are older than ARCHIVE_RETENTION_DAYS={}; the server removes them",
             options.retention_days
         ));
