@@ -51,8 +51,8 @@ pub(super) struct Shared {
     indexer: Arc<Indexer>,
     summaries: Mutex<Summaries>,
     pub(super) metrics: Arc<Metrics>,
-    /// What was wrong when the archive was opened.
-    damage: Option<String>,
+    /// What was found when the archive was opened.
+    report: OpenReport,
 }
 
 /// Takes in what the store has stored.
@@ -162,7 +162,7 @@ impl Archive {
             indexer,
             summaries: Mutex::new(Summaries::new(options.summary_cache_size)),
             metrics,
-            damage: report.is_damaged().then(|| report.to_string()),
+            report: report.clone(),
         });
         let behind = options.flush_interval + BEHIND;
         Ok((Self { shared, sink_workers: Arc::default(), retention: Arc::default(), behind }, report))
@@ -222,6 +222,18 @@ impl Archive {
         self.shared.sinks().iter().for_each(|sink| sink.deliver_now());
     }
 
+    /// The same for one sink; with `all`, it is sent every game once more. Returns whether there is such a sink.
+    #[must_use]
+    pub fn deliver(&self, kind: SinkKind, all: bool) -> bool {
+        let sink = self.shared.sinks().iter().find(|sink| sink.kind() == kind);
+        match sink {
+            Some(sink) if all => sink.deliver_all(),
+            Some(sink) => sink.deliver_now(),
+            None => {}
+        }
+        sink.is_some()
+    }
+
     /// Hands a completed game over, without waiting for anything. `told` is called, by the archive's thread, when the
     /// game is on disk, or can never be.
     ///
@@ -234,7 +246,8 @@ impl Archive {
         record: GameRecord,
         told: impl FnOnce(StoreOutcome) + Send + 'static,
     ) -> Result<(), QueueFull> {
-        self.shared.store.submit(item(record, told, None)).map_err(QueueFull)
+        let (id, payload) = (record.game_id, Payload::Game(Box::new(record)));
+        self.shared.store.submit(item(id, payload, told, None)).map_err(QueueFull)
     }
 
     /// [`Archive::submit`] for whoever keeps a copy of the game: `checkpointed` is called when the copy may go. Then the game
@@ -248,15 +261,34 @@ impl Archive {
         told: impl FnOnce(StoreOutcome) + Send + 'static,
         checkpointed: impl FnOnce() + Send + 'static,
     ) -> Result<(), QueueFull> {
-        self.shared.store.submit(item(record, told, Some(Box::new(checkpointed)))).map_err(QueueFull)
+        let (id, payload) = (record.game_id, Payload::Game(Box::new(record)));
+        self.shared.store.submit(item(id, payload, told, Some(Box::new(checkpointed)))).map_err(QueueFull)
     }
 
-    /// Hands a game over as [`Archive::submit`] does, and waits if the queue is full: for imports.
+    /// Hands a game over as [`Archive::submit`] does, and waits if the queue is full.
     ///
     /// # Errors
     /// The archive is closed.
     pub fn put(&self, record: GameRecord, told: impl FnOnce(StoreOutcome) + Send + 'static) -> Result<(), StoreError> {
-        self.shared.store.submit_waiting(item(record, told, None)).map_err(|_| StoreError::Closed)
+        let (id, payload) = (record.game_id, Payload::Game(Box::new(record)));
+        self.shared.store.submit_waiting(item(id, payload, told, None)).map_err(|_| StoreError::Closed)
+    }
+
+    /// The same for a game whose stored form is there already and shall stay as it is. The caller has checked that it is this
+    /// game's, and that it is not larger than [`MAX_RECORD_BYTES`](super::MAX_RECORD_BYTES).
+    ///
+    /// # Errors
+    /// The archive is closed.
+    pub(super) fn put_stored(
+        &self,
+        id: GameId,
+        stored: Vec<u8>,
+        told: impl FnOnce(StoreOutcome) + Send + 'static,
+    ) -> Result<(), StoreError> {
+        self.shared
+            .store
+            .submit_waiting(item(id, Payload::Record(id, stored), told, None))
+            .map_err(|_| StoreError::Closed)
     }
 
     /// Finds games, newest first.
@@ -352,6 +384,12 @@ impl Archive {
         ids.into_iter().filter(|id| self.shared.is_owed(*id)).count()
     }
 
+    /// What opening the archive found.
+    #[must_use]
+    pub fn report(&self) -> &OpenReport {
+        &self.shared.report
+    }
+
     /// The store below, for what reads or copies all of it.
     #[must_use]
     pub fn store(&self) -> &Store {
@@ -382,11 +420,9 @@ impl Archive {
             Health::Healthy if store.damaged_reads > 0 => {
                 Check::degraded(format!("{} reads found a damaged game", store.damaged_reads))
             }
-            Health::Healthy => match &self.shared.damage {
-                // Mended, and yet somebody should look: a backup may have what is missing.
-                Some(damage) => Check::degraded(damage.as_str()),
-                None => Check::healthy(),
-            },
+            // Mended, and yet somebody should look: a backup may have what is missing.
+            Health::Healthy if self.shared.report.is_damaged() => Check::degraded(self.shared.report.to_string()),
+            Health::Healthy => Check::healthy(),
         };
         check.with("games", store.records).with("pending", pending).with("disk_bytes", store.disk_bytes)
     }
@@ -398,7 +434,7 @@ impl Archive {
         metrics.archive_games.set(gauge(store.records));
         metrics.archive_pending.set(gauge(store.waiting_records));
         metrics.archive_disk_bytes.set(gauge(store.disk_bytes));
-        metrics.archive_damaged.set(gauge(store.damaged_reads + u64::from(self.shared.damage.is_some())));
+        metrics.archive_damaged.set(gauge(store.damaged_reads + u64::from(self.shared.report.is_damaged())));
         let new = |total: u64, before: u64| total.saturating_sub(before);
         metrics.archive_batches.inc_by(new(store.groups, metrics.archive_batches.get()));
         metrics.archive_failures.inc_by(new(store.failures, metrics.archive_failures.get()));
@@ -527,11 +563,11 @@ impl Shared {
 
 /// A game for the store, and what `told` hears of it.
 fn item(
-    record: GameRecord,
+    id: GameId,
+    payload: Payload,
     told: impl FnOnce(StoreOutcome) + Send + 'static,
     checkpointed: Option<Checkpointed>,
 ) -> Item {
-    let id = record.game_id;
     let answer = move |stored: Result<Stored, WriteError>| {
         told(match stored {
             Ok(stored) => StoreOutcome::Stored(stored),
@@ -542,7 +578,7 @@ fn item(
             }
         });
     };
-    Item { payload: Payload::Game(Box::new(record)), answer: Box::new(answer), checkpointed }
+    Item { payload, answer: Box::new(answer), checkpointed }
 }
 
 /// Removes games that have grown too old, now and every hour, on a thread that ends with it.

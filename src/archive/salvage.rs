@@ -11,7 +11,6 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use super::GameId;
 use super::frame::{self, Frame, HEADER_BYTES};
 use crate::disk::{Stretch, walk};
 
@@ -29,7 +28,6 @@ const HEAD_BYTES: usize = 20;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub(super) seq: u64,
-    pub(super) id: GameId,
     pub(super) crc: u32,
     /// Length of the record.
     pub(super) length: u32,
@@ -128,9 +126,9 @@ fn walk_pieces(file: &File, number: usize, length: u64, pieces: std::ops::Range<
         let start = piece * PIECE_BYTES as u64;
         let refusal = read_piece(file, start, length.saturating_sub(start).min(PIECE_BYTES as u64), &mut buffer)?;
         unreadable = unreadable.or(refusal);
-        each_frame(&buffer, |at, Frame { seq, id, crc, record }| {
+        each_frame(&buffer, |at, Frame { seq, crc, record, .. }| {
             let length = u32::try_from(record.len()).unwrap_or(u32::MAX);
-            places.push(Place { seq, id, crc, length, at: start + at as u64, file: number });
+            places.push(Place { seq, crc, length, at: start + at as u64, file: number });
         });
     }
     Ok((places, unreadable))

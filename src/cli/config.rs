@@ -19,7 +19,7 @@ pub(super) fn print_effective(loaded: &Loaded) -> anyhow::Result<ExitCode> {
         writeln!(out)?;
     }
     for warning in &loaded.warnings {
-        super::complain(&format!("liap: {warning}"));
+        super::print_stderr(&format!("liap: {warning}"));
     }
     Ok(ExitCode::SUCCESS)
 }

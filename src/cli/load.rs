@@ -24,8 +24,8 @@ pub(super) struct Arguments {
     /// How many seconds to measure.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// Measure nothing: open so many rooms, as many at once as there are tables, leave them in every phase, and see
-    /// whether the server forgets all of them. Run it with `GAME_PACE=0.001 MEMORY_CHECK_INTERVAL=1
+    /// Measure memory instead of speed: open so many rooms, as many at once as there are tables, leave them in every
+    /// phase, and check that the server forgets all of them. Run it with `GAME_PACE=0.001 MEMORY_CHECK_INTERVAL=1
     /// USE_GAME_ARCHIVAL=false`, and all limits and `MAX_ACTIVE_GAMES` of a million. What an archive keeps is not forgotten,
     /// and its index takes memory.
     #[arg(long, value_name = "ROOMS")]
@@ -37,9 +37,9 @@ pub(super) struct Arguments {
 
 /// The longest time a server may take to forget: unclaimed seats and abandoned games stay for half a minute, buckets for
 /// a minute.
-const FORGETS_WITHIN: Duration = Duration::from_secs(240);
+const FORGET_TIMEOUT: Duration = Duration::from_secs(240);
 
-/// Runs the load and prints what came of it.
+/// Runs the load and prints the results.
 pub(super) fn load(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let load = Load {
         server: arguments.server,
@@ -52,17 +52,17 @@ pub(super) fn load(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if let Some(rooms) = arguments.leave {
         let (server, metrics, clients) = (arguments.server, arguments.metrics, arguments.rooms);
         let forgotten =
-            runtime.block_on(leave(&Leaving { server, metrics, rooms, clients, timeout: FORGETS_WITHIN }))?;
-        writeln!(io::stdout(), "{}", tell(&forgotten))?;
+            runtime.block_on(leave(&Leaving { server, metrics, rooms, clients, timeout: FORGET_TIMEOUT }))?;
+        writeln!(io::stdout(), "{}", memory_report(&forgotten))?;
         return Ok(if forgotten.is_whole() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let report = runtime.block_on(run(&load))?;
-    writeln!(io::stdout(), "{}", describe(&report))?;
+    writeln!(io::stdout(), "{}", speed_report(&report))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// The report in a few lines.
-fn describe(report: &Report) -> String {
+fn speed_report(report: &Report) -> String {
     let ms = |times: &[Duration], part| percentile(times, part).as_secs_f64() * 1_000.0;
     format!(
         "{} actions in {:.1} s: {:.0} a second; {} games ended\n\
@@ -81,8 +81,8 @@ fn describe(report: &Report) -> String {
     )
 }
 
-/// What a server held before and holds after.
-fn tell(forgotten: &Forgotten) -> String {
+/// What a server held before the rooms were left, and what it holds afterwards.
+fn memory_report(forgotten: &Forgotten) -> String {
     let rooms: usize = forgotten.left.values().sum();
     let mut lines = vec![format!(
         "{rooms} rooms left in {:.0} s, forgotten {:.0} s later",

@@ -12,17 +12,21 @@ use super::Cli;
 use crate::config::{Group, SETTINGS};
 
 /// When the text of the manual last changed; a manual is dated, and not by the day it was printed.
-const DATE: &str = "2026-11-25";
+const DATE: &str = "2026-11-30";
 
 const FILES: &[(&str, &str)] = &[
     ("--config FILE, LIAP_CONFIG", "Settings in TOML. There is none unless one is named."),
     ("DATA_DIR/archive", "Completed games."),
+    ("DATA_DIR/archive/control", "The socket over which `liap archive` asks a running server."),
     ("DATA_DIR/journal", "Live games, so that they survive a restart."),
     ("DATA_DIR/archive.damaged-*, DATA_DIR/journal/damaged-*", "What was found damaged, as it was."),
 ];
 
 const SIGNALS: &[(&str, &str)] = &[
-    ("SIGTERM, SIGINT", "Stop: tables are told, games are flushed, clients come back when the server does."),
+    (
+        "SIGTERM, SIGINT",
+        "Stop: tables are told, games are written to disk, and clients come back when the server does.",
+    ),
     ("the same again", "Leave at once. Live games are in the journal all the same."),
     ("SIGHUP", "Open LOG_FILE anew, after it was rotated, and read TLS_CERT and TLS_KEY anew."),
 ];
@@ -42,7 +46,7 @@ pub(super) fn run(words: &[String]) -> anyhow::Result<ExitCode> {
     let mut command = &root;
     for word in words {
         let Some(found) = command.find_subcommand(word) else {
-            super::complain(&format!("liap: there is no command {}; `liap help` lists them", words.join(" ")));
+            super::print_stderr(&format!("liap: there is no command {}; `liap help` lists them", words.join(" ")));
             return Ok(ExitCode::from(super::USAGE));
         };
         command = found;

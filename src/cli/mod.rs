@@ -14,10 +14,12 @@ mod simulate;
 mod verify_deal;
 
 use std::ffi::OsString;
-use std::io;
-use std::path::PathBuf;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueHint};
 
@@ -45,15 +47,15 @@ enum Command {
             .try_map(|form| form.parse::<Form>()))]
         reference: Option<Form>,
     },
-    /// Look whether this machine and these settings are fit for a server; exit code 0 if nothing is wrong.
+    /// Check whether this machine and these settings are fit for a server; exit code 0 if nothing is wrong.
     Doctor(doctor::Arguments),
     /// Ask a running server whether it is well; exit code 0 if it is.
     Healthcheck {
         /// What to ask, instead of the server these settings describe.
         #[arg(long, value_name = "HOST:PORT")]
         address: Option<String>,
-        /// Only whether it answers at all: for whatever restarts what is not well. A restart mends no disk, and loses what is
-        /// not on it.
+        /// Ask only whether it answers at all. For supervisors that restart what is unhealthy: a restart repairs no disk,
+        /// and loses what is not on it yet.
         #[arg(long)]
         live: bool,
     },
@@ -138,12 +140,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     match cli.run() {
         Ok(code) => code,
-        // Whoever read our output has had enough of it.
+        // The reader of a pipe has closed it, as `head` does.
         Err(error) if error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) => {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            complain(&format!("liap: {}", told(&error)));
+            print_stderr(&format!("liap: {}", with_causes(&error)));
             let is_configuration = error.is::<ConfigError>()
                 || error.downcast_ref::<ServerError>().is_some_and(ServerError::is_configuration);
             if is_configuration { ExitCode::from(CONFIGURATION) } else { ExitCode::FAILURE }
@@ -173,7 +175,7 @@ impl Cli {
 }
 
 /// An error with its causes, but for those that the text before them names already.
-fn told(error: &anyhow::Error) -> String {
+fn with_causes(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
         if !text.contains(&cause) {
@@ -184,9 +186,30 @@ fn told(error: &anyhow::Error) -> String {
     text
 }
 
-/// Says something to the person at the terminal, outside the log.
-fn complain(text: &str) {
-    use std::io::Write as _;
+/// Prints a line for the person at the terminal, outside the log.
+fn print_stderr(text: &str) {
     // Nothing can be done about a closed terminal.
     drop(writeln!(io::stderr(), "{text}"));
+}
+
+/// Writes a file, which has its own name only when it is whole and on disk; `-` is the standard output. A pipe or a
+/// device is written as it is.
+fn write_file<T>(file: &Path, write: impl FnOnce(&mut dyn Write) -> anyhow::Result<T>) -> anyhow::Result<T> {
+    if file == Path::new("-") {
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        let written = write(&mut out)?;
+        out.flush()?;
+        return Ok(written);
+    }
+    let about = || format!("cannot write {}", file.display());
+    let is_plain = fs::metadata(file).map_or(true, |found| found.is_file());
+    let draft = if is_plain { file.with_added_extension("part") } else { file.to_owned() };
+    let mut out = io::BufWriter::new(fs::File::create(&draft).with_context(about)?);
+    let written = write(&mut out)?;
+    let out = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+    if is_plain {
+        out.sync_all()?;
+        fs::rename(&draft, file).with_context(about)?;
+    }
+    Ok(written)
 }

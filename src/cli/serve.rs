@@ -10,7 +10,7 @@ use crate::server;
 pub(super) fn run(loaded: Loaded) -> anyhow::Result<ExitCode> {
     observe::tune_allocator();
     for warning in &loaded.warnings {
-        super::complain(&format!("liap: {warning}"));
+        super::print_stderr(&format!("liap: {warning}"));
     }
     server::run(loaded.config)?;
     Ok(ExitCode::SUCCESS)

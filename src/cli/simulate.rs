@@ -1,7 +1,6 @@
 //! `liap simulate`: whole games of bots, for statistics, tests and training.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{parallel, progress};
+use super::{parallel, progress, write_file};
 use crate::archive::{GameRecord, replay};
 use crate::game::{BySeat, Level, Results, Seat, Seating, Series, Tally};
 
@@ -20,19 +19,19 @@ pub(super) struct Arguments {
     /// How many games.
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     games: u64,
-    /// What all games follow from: the same seed gives the same games. Drawn and shown if not given.
+    /// Seed of all games: the same seed gives the same games. Drawn at random and printed if not given.
     #[arg(long, value_name = "SEED")]
     seed: Option<u64>,
     /// The bots' levels, one for all or four separated by commas: easy, normal, hard.
     #[arg(long, value_name = "LEVELS", default_value = "normal", value_parser = levels)]
     bots: BySeat<Level>,
-    /// Everybody moves on by one seat after each game, so that no seat favours anybody.
+    /// Move the players on by one seat after each game, so that no seat favours a player.
     #[arg(long)]
     rotate: bool,
     /// A game without a winner after so many rounds is abandoned.
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
     max_rounds: u32,
-    /// How many threads play; as many as the machine has, if not given. The games do not depend on it.
+    /// Threads that play; one for each core, if not given. The games do not depend on it.
     #[arg(long, value_name = "N", alias = "threads")]
     jobs: Option<NonZeroUsize>,
     /// Write the games, one JSON object a line, in their order; `-` writes to the standard output. A move takes no
@@ -57,14 +56,14 @@ fn levels(text: &str) -> Result<BySeat<Level>, String> {
 /// Games that one thread plays in one go.
 const GAMES_PER_PART: u64 = 32;
 
-/// What came of one part of the series.
+/// The results of one part of the series.
 #[derive(Default)]
 struct Part {
     tally: Tally,
     lines: String,
 }
 
-/// Plays the games and says what came of them.
+/// Plays the games and prints their results.
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let seed = match arguments.seed {
         Some(seed) => seed,
@@ -78,19 +77,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     };
     let jobs = arguments.jobs.map_or_else(parallel::cores, NonZeroUsize::get);
     let began = Instant::now();
-    let tally = match arguments.json.as_deref() {
+    let tally = match &arguments.json {
         None => play(&series, arguments.games, jobs, None)?,
-        Some(path) if path == Path::new("-") => {
-            play(&series, arguments.games, jobs, Some(&mut BufWriter::new(io::stdout().lock())))?
-        }
-        Some(path) => {
-            let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-            play(&series, arguments.games, jobs, Some(&mut BufWriter::new(file)))?
-        }
+        Some(file) => write_file(file, |out| play(&series, arguments.games, jobs, Some(out)))?,
     };
     let text = summary(&series, &tally, jobs, began.elapsed());
     if arguments.json.as_deref() == Some(Path::new("-")) {
-        super::complain(text.trim_end());
+        super::print_stderr(text.trim_end());
     } else {
         io::stdout().lock().write_all(text.as_bytes())?;
     }
@@ -117,9 +110,6 @@ fn play(series: &Series, games: u64, jobs: usize, mut out: Option<&mut dyn Write
             Ok(())
         },
     )?;
-    if let Some(out) = out {
-        out.flush()?;
-    }
     bar.finish_and_clear();
     Ok(tally)
 }

@@ -1,4 +1,4 @@
-//! `liap verify-deal`: were these hands fixed before the first piece was seen?
+//! `liap verify-deal`: do the hands of these games follow from the seed that was committed to before the deal?
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
@@ -11,8 +11,8 @@ use serde::Deserialize;
 use crate::archive::{PieceName, ProofJson};
 use crate::game::Seat;
 
-/// As much of a game as its deals are checked by. All else in the text is not looked at: a player can check a game of
-/// which he has noted no more than this.
+/// The part of a game that its deals are checked by. Everything else in the text is ignored, so a player needs to note
+/// no more than this.
 #[derive(Debug, Deserialize)]
 struct Dealt {
     #[serde(default)]
@@ -43,7 +43,7 @@ pub(super) fn run(file: &Path) -> anyhow::Result<ExitCode> {
     let (mut checked, mut refused) = (0_u64, 0_u64);
     for game in games {
         checked += 1;
-        // What follows a text that is no game cannot be told apart from it.
+        // Behind a text that is no game, the beginning of the next one is unknown.
         let game = game.with_context(|| format!("game {checked} cannot be read"))?;
         let name =
             game.game_id.as_deref().map_or_else(|| format!("game {checked}"), |id| id.chars().take(40).collect());

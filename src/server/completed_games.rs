@@ -3,10 +3,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::ServerError;
-use crate::archive::{self, Archive, StoreOutcome};
+use crate::archive::{self, Archive, ControlSocket, StoreOutcome};
 use crate::config::Config;
 use crate::observe::{EventKind, Events, Metrics};
 use crate::room::ArchiveGame;
@@ -40,6 +41,12 @@ pub(super) fn open_archive(config: &Config, metrics: &Arc<Metrics>) -> Result<Op
     }
     archive.deliver_to(sinks, &options)?;
     Ok(Some(archive))
+}
+
+/// Lets commands beside this server ask it for games. Without that they fail until it has stopped.
+pub(super) fn answer_commands(archive: &Archive, request_thread: &Handle) -> Option<ControlSocket> {
+    let started = ControlSocket::start(archive, request_thread);
+    started.inspect_err(|error| log::warn!("commands cannot ask this server for completed games: {error}")).ok()
 }
 
 /// Hands completed games to the archive. While its queue is full a game waits here, covered by the journal. The journal drops

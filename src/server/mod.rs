@@ -66,6 +66,8 @@ async fn serve(
     let metrics_listener = config.metrics.enabled.then(|| listen::listen(&request_thread, host, port)).transpose()?;
 
     let (services, unrestored) = open_services(&config, metrics)?;
+    let archive = services.archive.as_ref();
+    let control = archive.and_then(|archive| completed_games::answer_commands(archive, &request_thread));
     start_background_tasks(&services);
     let health = Arc::new(monitoring::health(&config.health, &services, unrestored));
     request_thread.spawn(Arc::clone(&health).watch());
@@ -94,6 +96,8 @@ async fn serve(
         log::error!("the listener failed: {error}");
     }
     health.set_phase(ServerPhase::Stopping);
+    // Commands get no answers while the archive closes.
+    drop(control);
     shutdown::stop(services, &state, config.shutdown_timeout, &mut signals).await;
     failure.map_or(Ok(()), |error| Err(error.into()))
 }

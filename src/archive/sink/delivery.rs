@@ -7,7 +7,7 @@ use std::future::pending;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -62,6 +62,8 @@ pub(in crate::archive) struct State {
     stored: Notify,
     /// Somebody wants everything delivered now.
     now: Notify,
+    /// What was delivered shall be sent once more.
+    again: AtomicBool,
     /// The number up to which everything was delivered or set aside.
     delivered: AtomicU64,
     figures: Mutex<Figures>,
@@ -199,7 +201,8 @@ impl State {
 
     fn new(kind: SinkKind, delivered: u64, figures: Figures) -> Self {
         let (stored, now) = (Notify::new(), Notify::new());
-        Self { kind, stored, now, delivered: AtomicU64::new(delivered), figures: Mutex::new(figures) }
+        let (again, delivered) = (AtomicBool::new(false), AtomicU64::new(delivered));
+        Self { kind, stored, now, again, delivered, figures: Mutex::new(figures) }
     }
 
     /// Which sink.
@@ -218,6 +221,12 @@ impl State {
     pub(in crate::archive) fn deliver_now(&self) {
         self.figures().idle = false;
         self.now.notify_one();
+    }
+
+    /// Sends every game once more, from the first one.
+    pub(in crate::archive) fn deliver_all(&self) {
+        self.again.store(true, Ordering::Release);
+        self.deliver_now();
     }
 
     /// Whether the game with this number is still owed.
@@ -343,7 +352,9 @@ impl Pass {
             }
             let pending = self.state.figures().pending;
             // What was never tried goes first: whatever is wrong with the refused ones, it holds up nothing else.
-            let outcome = if pending > 0 {
+            let outcome = if self.state.again.load(Ordering::Acquire) {
+                self.owe_everything()
+            } else if pending > 0 {
                 self.deliver().await
             } else if refused_due {
                 let outcome = self.try_refused().await;
@@ -369,6 +380,15 @@ impl Pass {
                 }
             }
         }
+    }
+
+    /// Forgets what was delivered.
+    fn owe_everything(&mut self) -> Result<(), Failure> {
+        self.prepared = None;
+        self.outbox.advance(0)?;
+        self.state.delivered.store(0, Ordering::Release);
+        self.state.again.store(false, Ordering::Release);
+        Ok(())
     }
 
     /// Whether the thread shall end: it was told to, and has delivered all, or the sink is not well.

@@ -24,10 +24,11 @@ mod url;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use super::{GameId, Options, Store, StoreError};
 use outbox::Outbox;
@@ -41,7 +42,7 @@ pub use outbox::Progress;
 pub use url::{ArchiveUrl, NotAnArchiveUrl};
 
 /// A kind of sink.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum SinkKind {
     /// A bucket behind the S3 protocol.
     S3,
@@ -329,32 +330,22 @@ pub fn open_in(
     }
 }
 
-/// How far a sink is, read from the archive in this folder without opening it.
+/// How far the copies in a place are.
 ///
 /// # Errors
 /// The disk refuses.
-pub(crate) fn progress(folder: &Path, kind: SinkKind, sink: &dyn Sink) -> Result<Progress, StoreError> {
-    Progress::look(folder, kind, &sink.place()).map_err(|source| StoreError::Io { path: folder.to_owned(), source })
+pub(crate) fn progress(store: &Store, kind: SinkKind, place: &str) -> Result<Progress, StoreError> {
+    let folder = store.folder();
+    Progress::look(folder, kind, place).map_err(|source| StoreError::Io { path: folder.to_owned(), source })
 }
 
-/// Has everything sent once more that a sink may have already.
-///
-/// # Errors
-/// The disk refuses.
-pub(crate) fn owe_everything(store: &Store, kind: SinkKind, sink: &dyn Sink) -> Result<(), StoreError> {
-    owe_after(store, kind, sink, 0)
-}
-
-/// Takes it that a sink has everything.
+/// Takes it that a sink has every game.
 ///
 /// # Errors
 /// The disk refuses.
 pub(crate) fn owe_nothing(store: &Store, kind: SinkKind, sink: &dyn Sink) -> Result<(), StoreError> {
-    owe_after(store, kind, sink, store.last_number())
-}
-
-fn owe_after(store: &Store, kind: SinkKind, sink: &dyn Sink, number: u64) -> Result<(), StoreError> {
-    let opened = Outbox::open(store.folder(), kind, &sink.place(), store.last_number());
-    let noted = opened.and_then(|mut outbox| outbox.advance(number));
+    let last = store.last_number();
+    let opened = Outbox::open(store.folder(), kind, &sink.place(), last);
+    let noted = opened.and_then(|mut outbox| outbox.advance(last));
     noted.map_err(|source| StoreError::Io { path: store.folder().to_owned(), source })
 }

@@ -37,7 +37,7 @@ pub(super) struct Outbox {
 }
 
 /// How far the deliveries to a sink have come.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Everything up to this number was delivered or set aside.
     pub(crate) delivered: u64,

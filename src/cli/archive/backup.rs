@@ -5,90 +5,64 @@
 //! Numbers begin with their lowest byte. The same games always make the same file.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write};
+use std::io::{self, BufReader, Read, Seek as _, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use sha2::{Digest as _, Sha256};
 
-use super::super::{complain, progress};
-use crate::archive::{GameId, MAX_RECORD_BYTES, Options, Receipt, Snapshot, Store, StoreOptions, decode_summary};
+use super::super::{print_stderr, progress, write_file};
+use super::moving::Storing;
+use super::{Place, each_game, exit_code, kept_since, warn_of_retention};
+use crate::archive::{GameId, MAX_RECORD_BYTES, Query, Records, decode_summary};
 
 const MAGIC: &[u8; 8] = b"LIAPBAK1";
 /// Stands where the length of another record would.
 const END: [u8; 4] = [0xFF; 4];
-/// Records on their way to the disk at once.
-const IN_FLIGHT: usize = 4096;
 
-/// Writes all games into one file; `-` is the standard output.
-pub(super) fn backup(snapshot: &Snapshot, file: &Path) -> anyhow::Result<ExitCode> {
-    let about = || format!("cannot write {}", file.display());
-    let is_stdout = file == Path::new("-");
-    let (games, hash) = if is_stdout {
-        let mut out = BufWriter::new(io::stdout().lock());
-        let written = write(snapshot, &mut out)?;
-        out.flush()?;
-        written
+/// Writes all games into one file; `-` is the standard output. Damaged ones are left out.
+pub(super) fn backup(records: &Records, file: &Path) -> anyhow::Result<ExitCode> {
+    let (games, unreadable, hash) = write_file(file, |out| write(records, out))?;
+    let summary = format!("{games} games in {}, SHA-256 {}", file.display(), hex::encode(hash));
+    if file == Path::new("-") {
+        print_stderr(&summary);
     } else {
-        // Under its own name a file is always whole.
-        let draft = file.with_added_extension("part");
-        let mut out = BufWriter::new(File::create(&draft).with_context(about)?);
-        let written = write(snapshot, &mut out)?;
-        out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-        std::fs::rename(&draft, file).with_context(about)?;
-        written
-    };
-    let told = format!("{games} games in {}, SHA-256 {}", file.display(), hex::encode(hash));
-    if is_stdout {
-        complain(&told);
-    } else {
-        writeln!(io::stdout().lock(), "{told}")?;
+        writeln!(io::stdout().lock(), "{summary}")?;
     }
-    let is_all = games == snapshot.len() as u64 && !snapshot.damage().is_any();
-    Ok(if is_all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let status = records.status()?;
+    Ok(exit_code(unreadable == 0 && status.missing == 0 && status.damage.is_none()))
 }
 
-/// Writes all games, and returns their number and the hash.
-fn write(snapshot: &Snapshot, out: &mut impl Write) -> anyhow::Result<(u64, [u8; 32])> {
+/// Writes all games. Returns how many there are, how many are left out, and the hash.
+fn write(records: &Records, out: &mut dyn Write) -> anyhow::Result<(u64, u64, [u8; 32])> {
     let mut out = Hashing { inner: out, hash: Sha256::new() };
-    let bar = progress::bar(snapshot.len() as u64, "games");
     out.write_all(MAGIC)?;
-    let mut games = 0_u64;
-    for id in snapshot.ids() {
-        let record = snapshot.get(id)?.with_context(|| format!("game {id} is gone"))?;
-        // What is damaged is left where it is.
-        if let Err(error) = decode_summary(&record) {
-            bar.suspend(|| complain(&format!("liap: game {id} is left out: {error}")));
-            continue;
-        }
+    let check = |id: GameId, record: Vec<u8>| {
+        decode_summary(&record)?;
+        Ok((id, record))
+    };
+    let pass = each_game(records, &Query::default(), check, |(id, record)| {
         out.write_all(&u32::try_from(record.len())?.to_le_bytes())?;
         out.write_all(&id.to_bytes())?;
-        out.write_all(&record)?;
-        games += 1;
-        bar.inc(1);
-    }
+        Ok(out.write_all(&record)?)
+    })?;
+    let games = pass.games - pass.unreadable;
     out.write_all(&END)?;
     out.write_all(&games.to_le_bytes())?;
     let hash: [u8; 32] = out.hash.finalize().into();
     out.inner.write_all(&hash)?;
-    bar.finish_and_clear();
-    Ok((games, hash))
+    Ok((games, pass.unreadable, hash))
 }
 
 /// Begins an archive with the games of a backup, after all of it was checked.
-pub(super) fn restore(folder: &Path, options: &Options, file: &Path) -> anyhow::Result<ExitCode> {
-    if Snapshot::open(folder).is_ok_and(|snapshot| !snapshot.is_empty()) {
-        bail!("there are games in {} already: restore into an empty folder", folder.display());
-    }
+pub(super) fn restore(place: &Place<'_>, file: &Path) -> anyhow::Result<ExitCode> {
     let mut input = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let length = input.metadata()?.len();
-    let bar = progress::bytes(2 * length);
+    let bar = progress::bytes(2 * input.metadata()?.len());
     let about = || format!("{} cannot be restored", file.display());
-    let kept_since = super::kept_since(options);
+    let kept_since = kept_since(place.options);
     let mut old = 0;
-    let (games, hash) = read(&mut input, |id, record| {
+    let (_, hash) = read(&mut input, |id, record| {
         let summary = decode_summary(record)?;
         ensure!(summary.game_id == id, "game {id} says that it is game {}", summary.game_id);
         old += usize::from(id < kept_since);
@@ -96,29 +70,21 @@ pub(super) fn restore(folder: &Path, options: &Options, file: &Path) -> anyhow::
         Ok(())
     })
     .with_context(about)?;
-    bar.suspend(|| super::warn_of_retention(options, old, ""));
+    bar.suspend(|| warn_of_retention(place.options, old, ""));
 
     input.rewind()?;
-    let (store, _) = Store::open(folder, StoreOptions::default()).map_err(super::advised)?;
-    let mut on_their_way: std::collections::VecDeque<Receipt> = std::collections::VecDeque::new();
+    let records = place.open_empty()?;
+    let mut storing = Storing::new(&records, &bar);
     read(&mut input, |id, record| {
-        if on_their_way.len() == IN_FLIGHT
-            && let Some(receipt) = on_their_way.pop_front()
-        {
-            receipt.wait()?;
-        }
-        on_their_way.push_back(store.append(id, record.to_vec())?);
         bar.inc(record.len() as u64);
-        Ok(())
+        storing.push(format!("game {id}"), id, record.to_vec())
     })
     .with_context(about)?;
-    for receipt in on_their_way {
-        receipt.wait()?;
-    }
-    ensure!(store.close(Duration::from_secs(60)), "the disk does not keep up");
+    storing.finish()?;
     bar.finish_and_clear();
-    writeln!(io::stdout().lock(), "{games} games restored, SHA-256 {}", hex::encode(hash))?;
-    Ok(ExitCode::SUCCESS)
+    let Storing { stored, known, refused, .. } = storing;
+    writeln!(io::stdout().lock(), "{} games restored, SHA-256 {}", stored + known, hex::encode(hash))?;
+    Ok(exit_code(refused == 0))
 }
 
 /// Gives every game of a backup to `take` and returns their number and the backup's hash.
@@ -154,7 +120,7 @@ struct Hashing<T> {
     hash: Sha256,
 }
 
-impl<W: Write> Hashing<W> {
+impl<W: Write + ?Sized> Hashing<&mut W> {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.hash.update(bytes);
         self.inner.write_all(bytes)

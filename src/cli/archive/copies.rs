@@ -1,45 +1,39 @@
 //! The archive's copies in a bucket or a database: sent, compared, and brought back.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::iter;
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use tokio::runtime::Runtime;
 
-use super::super::{complain, parallel, progress};
+use super::super::{parallel, progress};
+use super::moving::Storing;
+use super::{PART_GAMES, Place, each_game, exit_code, kept_since, warn_of_retention};
 use crate::archive::sink::{
     self, Adoption, Answer, Content, Delivery, Digest, Held, Installation, NotAnInstallation, Progress, Sink,
     SinkError, SinkKind,
 };
-use crate::archive::{
-    Archive, GameId, GameRecord, Options, Receipt, Snapshot, Store, StoreError, StoreOptions, encode, replay,
-};
-use crate::observe::Metrics;
+use crate::archive::{CopyStatus, GameId, GameRecord, IfMissing, Options, Query, Records, encode, replay};
 
 /// Games asked for in one go.
 const PAGE_GAMES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(999);
-/// Games sent in one go, where the archive's own deliveries are not at work.
+/// Games adopted in one go.
 const GROUP_GAMES: usize = 200;
-/// Games that one thread looks at in one go.
-const PART_GAMES: usize = 64;
-/// Records on their way to the disk at once.
-const IN_FLIGHT: usize = 4096;
 /// Old games in a sink that are counted before they are restored, at most.
 const COUNTED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99_999);
-/// Attempts of a sink before somebody who waits is told that it fails.
+/// How often a sink is asked before its failure is reported.
 const ATTEMPTS: u32 = 3;
 /// The pause after the first attempt that failed; each one is that much longer.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often the progress of deliveries is looked at.
-const LOOK: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 type Opened = (SinkKind, Arc<dyn Sink>);
 
@@ -54,7 +48,7 @@ fn runtime() -> io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-/// Waits for an answer. A place that is slow or gone for a moment does not end what may take an hour.
+/// Waits for an answer. A sink that is slow or gone for a moment does not end what may take an hour.
 fn ask<'a, T>(runtime: &Runtime, question: impl Fn() -> Answer<'a, T>) -> Result<T, SinkError> {
     let mut attempt = 1;
     loop {
@@ -66,112 +60,42 @@ fn ask<'a, T>(runtime: &Runtime, question: impl Fn() -> Answer<'a, T>) -> Result
     }
 }
 
-/// Sends what sinks have not got, or everything once more.
-pub(super) fn sync(folder: &Path, options: &Options, to: Option<SinkKind>, all: bool) -> anyhow::Result<ExitCode> {
-    let sinks = sinks(options, to)?;
-    // To open it would make it, and a mistake in its name would look as if all were sent.
-    ensure!(Snapshot::may_be_at(folder), super::no_archive(folder));
-    // Nothing is removed here, and a single game waits for no group.
-    let alone = Options { retention_days: 0, ..options.clone() };
-    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), "", false));
-    match Archive::open(folder, &alone, metrics) {
-        Ok((archive, report)) => {
-            if report.is_damaged() {
-                complain(&format!("liap: the archive was damaged and is mended: {report}"));
-            }
-            deliver(&archive, &alone, sinks, all)
-        }
-        Err(StoreError::Locked { holder, .. }) if all => {
-            complain(&format!("liap: {holder} has the archive open and delivers too; this is sent beside it"));
-            send_all(&super::snapshot(folder)?, &sinks, Installation::open(folder)?.0)
-        }
-        Err(StoreError::Locked { holder, .. }) => {
-            let snapshot = super::snapshot(folder)?;
-            let mut out = io::stdout().lock();
-            for (kind, sink) in sinks {
-                let Progress { delivered, set_aside } = sink::progress(folder, kind, &*sink)?;
-                let (waiting, refused) = (snapshot.count_after(delivered), set_aside.len());
-                writeln!(out, "{kind}: {waiting} games wait, {refused} are refused")?;
-            }
-            writeln!(out, "{holder} delivers them by itself; --all sends every game once more")?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(error) => Err(error.into()),
+/// Sends what sinks have not got, or everything once more, and waits until they have it or fail.
+pub(super) fn sync(place: &Place<'_>, to: Option<SinkKind>, all: bool) -> anyhow::Result<ExitCode> {
+    let sinks = sinks(place.options, to)?;
+    let kinds: Vec<SinkKind> = sinks.iter().map(|(kind, _)| *kind).collect();
+    let records = place.open(IfMissing::Fail)?;
+    if let Records::Local(archive) = &records {
+        archive.deliver_to(sinks, place.options)?;
     }
-}
-
-/// Lets the archive's own deliveries do it, and waits for them.
-fn deliver(archive: &Archive, options: &Options, sinks: Vec<Opened>, all: bool) -> anyhow::Result<ExitCode> {
-    if all {
-        for (kind, sink) in &sinks {
-            sink::owe_everything(archive.store(), *kind, &**sink)?;
-        }
+    for &kind in &kinds {
+        records.deliver(kind, all)?;
     }
-    archive.deliver_to(sinks, options)?;
-    let owed = |archive: &Archive| archive.status().sinks.iter().map(|sink| sink.pending).sum::<u64>();
-    let begun = owed(archive);
-    let bar = progress::bar(begun, "games");
-    let failed = loop {
-        thread::sleep(LOOK);
-        let sinks = archive.status().sinks;
-        bar.set_position(begun.saturating_sub(sinks.iter().map(|sink| sink.pending).sum()));
-        let fails = |sink: &&sink::SinkStatus| sink.failing.as_ref().is_some_and(|it| it.attempts >= ATTEMPTS);
-        if sinks.iter().all(|sink| sink.idle || fails(&sink)) {
-            break sinks;
+    let bar = progress::bar(0, "games");
+    let mut most = 0;
+    let copies = loop {
+        thread::sleep(POLL_INTERVAL);
+        let mut copies = records.status()?.sinks;
+        copies.retain(|copy| kinds.contains(&copy.kind));
+        let pending: u64 = copies.iter().map(|copy| copy.pending).sum();
+        most = pending.max(most);
+        bar.set_length(most);
+        bar.set_position(most - pending);
+        let fails = |copy: &CopyStatus| copy.failing.as_ref().is_some_and(|(attempts, _)| *attempts >= ATTEMPTS);
+        if copies.iter().all(|copy| copy.idle || fails(copy)) {
+            break copies;
         }
     };
     bar.finish_and_clear();
-    let mut is_done = true;
     let mut out = io::stdout().lock();
-    for sink in failed {
-        write!(out, "{}: {} games wait, {} are refused", sink.kind, sink.pending, sink.set_aside)?;
-        match sink.failing {
-            Some(failing) => writeln!(out, "; {}", failing.error)?,
+    for copy in &copies {
+        write!(out, "{}: {} games wait, {} are refused", copy.kind, copy.pending, copy.set_aside)?;
+        match &copy.failing {
+            Some((_, error)) => writeln!(out, "; {error}")?,
             None => writeln!(out)?,
         }
-        is_done &= sink.pending == 0 && sink.set_aside == 0;
     }
-    ensure!(archive.close(Duration::from_secs(5)), "the archive could not be closed in time");
-    Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Sends every game of the snapshot, and leaves it to whoever has the archive open to note what is delivered.
-fn send_all(snapshot: &Snapshot, sinks: &[Opened], ours: Installation) -> anyhow::Result<ExitCode> {
-    let runtime = runtime()?;
-    let ids: Vec<GameId> = snapshot.ids().collect();
-    let bar = progress::bar((ids.len() * sinks.len()) as u64, "games");
-    let mut refused = 0_u64;
-    let mut sent = 0_u64;
-    parallel::in_order(
-        ids.chunks(GROUP_GAMES),
-        parallel::cores(),
-        |ids| ids.iter().map(|&id| prove(snapshot, id).with_context(|| format!("game {id}"))).collect::<Vec<_>>(),
-        |proven| {
-            let mut games = Vec::with_capacity(proven.len());
-            for game in proven {
-                match game {
-                    Ok(game) => games.push(game),
-                    Err(error) => {
-                        refused += 1;
-                        bar.suspend(|| complain(&format!("liap: {error:#}")));
-                    }
-                }
-            }
-            for (kind, sink) in sinks {
-                let refusals = ask(&runtime, || sink.deliver(&games, ours)).with_context(|| kind.to_string())?;
-                sent += (games.len() - refusals.len()) as u64;
-                refused += refusals.len() as u64;
-                for refusal in refusals {
-                    bar.suspend(|| complain(&format!("liap: {kind} refuses game {}: {}", refusal.id, refusal.reason)));
-                }
-                bar.inc(games.len() as u64);
-            }
-            Ok(())
-        },
-    )?;
-    bar.finish_and_clear();
-    writeln!(io::stdout().lock(), "{sent} games sent, {refused} refused")?;
-    Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(exit_code(copies.iter().all(|copy| copy.pending == 0 && copy.set_aside == 0)))
 }
 
 /// Whose copies are adopted.
@@ -193,50 +117,32 @@ impl FromStr for AdoptFrom {
 }
 
 /// Makes copies this installation's whose content is that of a game here.
-pub(super) fn adopt(
-    folder: &Path,
-    options: &Options,
-    to: Option<SinkKind>,
-    from: AdoptFrom,
-) -> anyhow::Result<ExitCode> {
-    let sinks = sinks(options, to)?;
-    ensure!(Snapshot::may_be_at(folder), super::no_archive(folder));
-    let (ours, _) = Installation::open(folder)?;
+pub(super) fn adopt(place: &Place<'_>, to: Option<SinkKind>, from: AdoptFrom) -> anyhow::Result<ExitCode> {
+    let sinks = sinks(place.options, to)?;
+    let records = place.open(IfMissing::Fail)?;
+    let (ours, _) = Installation::open(&place.folder)?;
     let from = match from {
         AdoptFrom::Unmarked => None,
         AdoptFrom::Installation(from) => Some(from),
     };
-    let snapshot = super::snapshot(folder)?;
     let runtime = runtime()?;
-    let ids: Vec<GameId> = snapshot.ids().collect();
     let mut is_done = true;
     for (kind, sink) in sinks {
-        let bar = progress::bar(ids.len() as u64, "games");
         let mut counts: BTreeMap<Adoption, u64> = BTreeMap::new();
-        parallel::in_order(
-            ids.chunks(GROUP_GAMES),
-            parallel::cores(),
-            |ids| ids.iter().map(|&id| prove(&snapshot, id).with_context(|| format!("game {id}"))).collect::<Vec<_>>(),
-            |proven| {
-                let mut games = Vec::with_capacity(proven.len());
-                for game in proven {
-                    match game {
-                        Ok(game) => games.push(game),
-                        Err(error) => {
-                            is_done = false;
-                            bar.suspend(|| complain(&format!("liap: {error:#}")));
-                        }
-                    }
-                }
-                let adoptions = ask(&runtime, || sink.adopt(&games, from, ours)).with_context(|| kind.to_string())?;
-                for (_, adoption) in adoptions {
-                    *counts.entry(adoption).or_default() += 1;
-                }
-                bar.inc(games.len() as u64);
-                Ok(())
-            },
-        )?;
-        bar.finish_and_clear();
+        let mut adopt_group = |games: &mut Vec<Delivery>| {
+            let adoptions = ask(&runtime, || sink.adopt(games, from, ours)).with_context(|| kind.to_string())?;
+            adoptions.into_iter().for_each(|(_, adoption)| *counts.entry(adoption).or_default() += 1);
+            games.clear();
+            anyhow::Ok(())
+        };
+        let mut games = Vec::with_capacity(GROUP_GAMES);
+        let prove = |id, record| Ok(Delivery::prove(id, record)?);
+        let pass = each_game(&records, &Query::default(), prove, |game| {
+            games.push(game);
+            if games.len() < GROUP_GAMES { Ok(()) } else { adopt_group(&mut games) }
+        })?;
+        adopt_group(&mut games)?;
+        is_done &= pass.unreadable == 0;
         let mut out = io::stdout().lock();
         let of = |adoption| counts.get(&adoption).copied().unwrap_or_default();
         let (adopted, already) = (of(Adoption::Adopted), of(Adoption::Ours));
@@ -252,15 +158,10 @@ pub(super) fn adopt(
             writeln!(out, "{kind}: {count} {what}")?;
         }
     }
-    Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(exit_code(is_done))
 }
 
-fn prove(snapshot: &Snapshot, id: GameId) -> anyhow::Result<Delivery> {
-    let stored = snapshot.get(id)?.context("it is gone")?;
-    Ok(Delivery::prove(id, stored)?)
-}
-
-/// How the archive and its copies are held against each other.
+/// How the archive is compared with its copies.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Comparison {
     /// Play the copies again, too, whatever their hashes say.
@@ -270,31 +171,23 @@ pub(super) struct Comparison {
 }
 
 /// Names every difference between the archive and its copies.
-pub(super) fn compare(
-    folder: &Path,
-    options: &Options,
-    with: Option<SinkKind>,
-    how: Comparison,
-) -> anyhow::Result<ExitCode> {
-    let sinks = sinks(options, with)?;
+pub(super) fn compare(place: &Place<'_>, with: Option<SinkKind>, how: Comparison) -> anyhow::Result<ExitCode> {
+    let sinks = sinks(place.options, with)?;
     let runtime = runtime()?;
+    let records = place.open(IfMissing::Fail)?;
     // What is too old is removed on each side in its own time.
-    let oldest = super::kept_since(options);
+    let oldest = kept_since(place.options);
     let mut differences = 0;
     for (kind, sink) in sinks {
         // Before the first page, so that everything that was delivered by then is in it.
-        let progress = sink::progress(folder, kind, &*sink)?;
-        let snapshot = super::snapshot(folder)?;
+        let progress = records.progress(kind, sink.place())?;
         let mut compared =
-            Compared { kind, snapshot: &snapshot, progress, how, same: 0, there: 0, older: 0, differences: 0 };
-        let only_there = compared.run(&runtime, &*sink, oldest)?;
-        // A game that was stored and copied meanwhile is in a later snapshot.
-        let later = if only_there.is_empty() { None } else { Some(super::snapshot(folder)?) };
-        for id in only_there {
-            if how.shared || later.as_ref().is_some_and(|later| later.number(id).is_some()) {
-                continue;
+            Compared { kind, records: &records, progress, how, same: 0, there: 0, older: 0, differences: 0 };
+        for id in compared.run(&runtime, &*sink, oldest)? {
+            // A game that was stored and copied meanwhile is here by now.
+            if !how.shared && records.number(id)?.is_none() {
+                compared.report(id, "is only there")?;
             }
-            compared.tell(id, "is only there")?;
         }
         let Compared { same, there, older, differences: found, .. } = compared;
         let left_out = if older == 0 { String::new() } else { format!("; {older} older than ARCHIVE_RETENTION_DAYS") };
@@ -304,13 +197,13 @@ pub(super) fn compare(
         )?;
         differences += found;
     }
-    Ok(if differences == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(exit_code(differences == 0))
 }
 
 /// One comparison under way.
 struct Compared<'a> {
     kind: SinkKind,
-    snapshot: &'a Snapshot,
+    records: &'a Records,
     progress: Progress,
     how: Comparison,
     same: u64,
@@ -324,9 +217,11 @@ impl Compared<'_> {
     /// Goes through both sides in the order of the ids. Returns what is only there.
     fn run(&mut self, runtime: &Runtime, sink: &dyn Sink, oldest: GameId) -> anyhow::Result<Vec<GameId>> {
         let kind = self.kind;
-        let snapshot = self.snapshot;
-        let mut here = snapshot.ids().skip_while(|id| *id < oldest).peekable();
-        let bar = progress::bar(snapshot.len() as u64, "games");
+        let records = self.records;
+        let mut ids = records.ids(&Query::default(), usize::MAX)?;
+        ids.reverse();
+        let bar = progress::bar(ids.len() as u64, "games");
+        let mut here = ids.into_iter().skip_while(|id| *id < oldest).peekable();
         let mut only_there = Vec::new();
         let mut after = None;
         loop {
@@ -341,7 +236,7 @@ impl Compared<'_> {
                 }
                 self.there += 1;
                 while let Some(id) = here.next_if(|id| *id < held.id) {
-                    self.tell_missing(id)?;
+                    self.report_missing(id)?;
                 }
                 if here.next_if_eq(&held.id).is_some() { both.push((held, None)) } else { only_there.push(held.id) }
             }
@@ -358,11 +253,16 @@ impl Compared<'_> {
                 both.chunks(PART_GAMES),
                 parallel::cores(),
                 |part| {
-                    let compare =
-                        |(held, whole): &(Held, Option<Content>)| difference(snapshot, held, whole.as_ref(), deep);
-                    part.iter().map(|both| (both.0.id, compare(both))).collect::<Vec<_>>()
+                    let ids: Vec<GameId> = part.iter().map(|(held, _)| held.id).collect();
+                    let compared = part.iter().zip(records.get(&ids)?).map(|((held, whole), stored)| {
+                        let stored = stored.map_err(anyhow::Error::msg).and_then(|it| it.context("it is gone here"));
+                        let compare = |stored| difference(held, whole.as_ref(), stored, deep);
+                        (held.id, stored.map(serde_bytes::ByteBuf::into_vec).and_then(compare))
+                    });
+                    anyhow::Ok(compared.collect::<Vec<_>>())
                 },
                 |part| {
+                    let part = part?;
                     let alike: Vec<Delivery> = part.iter().filter_map(|(_, it)| it.as_ref().ok()?.clone()).collect();
                     let audit = || ask(runtime, || sink.audit(&alike)).with_context(|| kind.to_string());
                     let flaws = if alike.is_empty() { Vec::new() } else { audit()? };
@@ -370,8 +270,8 @@ impl Compared<'_> {
                         let flaw = flaws.iter().find(|(flawed, _)| *flawed == id);
                         match (difference, flaw) {
                             (Ok(_), None) => self.same += 1,
-                            (Ok(_), Some((_, flaw))) => bar.suspend(|| self.tell(id, &format!("differs: {flaw}")))?,
-                            (Err(error), _) => bar.suspend(|| self.tell(id, &format!("differs: {error:#}")))?,
+                            (Ok(_), Some((_, flaw))) => bar.suspend(|| self.report(id, &format!("differs: {flaw}")))?,
+                            (Err(error), _) => bar.suspend(|| self.report(id, &format!("differs: {error:#}")))?,
                         }
                     }
                     Ok(())
@@ -382,23 +282,23 @@ impl Compared<'_> {
             }
         }
         for id in here {
-            self.tell_missing(id)?;
+            self.report_missing(id)?;
         }
         bar.finish_and_clear();
         Ok(only_there)
     }
 
-    fn tell_missing(&mut self, id: GameId) -> anyhow::Result<()> {
-        let is_owed = self.snapshot.number(id).is_some_and(|number| number > self.progress.delivered);
+    fn report_missing(&mut self, id: GameId) -> anyhow::Result<()> {
+        let is_owed = self.records.number(id)?.is_some_and(|number| number > self.progress.delivered);
         let what = match self.progress.set_aside.get(&id) {
             Some(reason) => format!("is not there: it was refused: {reason}"),
             None if is_owed => "is not there yet".to_owned(),
             None => "is not there, though it was delivered".to_owned(),
         };
-        self.tell(id, &what)
+        self.report(id, &what)
     }
 
-    fn tell(&mut self, id: GameId, what: &str) -> anyhow::Result<()> {
+    fn report(&mut self, id: GameId, what: &str) -> anyhow::Result<()> {
         self.differences += 1;
         Ok(writeln!(io::stdout().lock(), "{}: game {id} {what}", self.kind)?)
     }
@@ -406,13 +306,7 @@ impl Compared<'_> {
 
 /// In what a copy differs. All of it, where it was fetched, is held against ours beside what the sink says of it, never
 /// instead. Returns our game where more than that is to be looked at.
-fn difference(
-    snapshot: &Snapshot,
-    held: &Held,
-    whole: Option<&Content>,
-    deep: bool,
-) -> anyhow::Result<Option<Delivery>> {
-    let stored = snapshot.get(held.id)?.context("it is gone here")?;
+fn difference(held: &Held, whole: Option<&Content>, stored: Vec<u8>, deep: bool) -> anyhow::Result<Option<Delivery>> {
     let is_stored_so = matches!(&held.content, Content::Stored(copy) if *copy == stored);
     let mut ours = None;
     if !is_stored_so || deep {
@@ -440,27 +334,20 @@ fn digest_of(id: GameId, text: &str) -> anyhow::Result<Digest> {
 }
 
 /// Begins an archive with the games of a sink.
-pub(super) fn restore(folder: &Path, options: &Options, from: SinkKind) -> anyhow::Result<ExitCode> {
-    if Snapshot::open(folder).is_ok_and(|snapshot| !snapshot.is_empty()) {
-        bail!("there are games in {} already: restore into an empty folder", folder.display());
-    }
-    let sink = sink::open(from, options)?;
+pub(super) fn restore(place: &Place<'_>, from: SinkKind) -> anyhow::Result<ExitCode> {
+    let sink = sink::open(from, place.options)?;
     let runtime = runtime()?;
     // Before anything is made.
     ask(&runtime, || sink.check()).with_context(|| from.to_string())?;
-    let kept_since = super::kept_since(options);
+    let kept_since = kept_since(place.options);
     if kept_since > GameId::MIN {
         let old = ask(&runtime, || sink.count(kept_since.unix_ms(), COUNTED)).with_context(|| from.to_string())?;
         let more = if old == COUNTED.get() { "at least " } else { "" };
-        super::warn_of_retention(options, old, more);
+        warn_of_retention(place.options, old, more);
     }
-    let (store, _) = Store::open(folder, StoreOptions::default()).map_err(|error| match error {
-        error @ StoreError::Locked { .. } => anyhow!("{error}; stop the server first"),
-        error => error.into(),
-    })?;
+    let records = place.open_empty()?;
     let bar = progress::bar(0, "games");
-    let mut on_their_way: VecDeque<Receipt> = VecDeque::new();
-    let (mut games, mut unreadable) = (0_u64, 0_u64);
+    let mut storing = Storing::new(&records, &bar);
     let mut after = None;
     loop {
         let page = ask(&runtime, || sink.page(after, PAGE_GAMES)).with_context(|| from.to_string())?;
@@ -471,21 +358,11 @@ pub(super) fn restore(folder: &Path, options: &Options, from: SinkKind) -> anyho
                 Content::Digest(_) => ask(&runtime, || sink.fetch(id))?.context("a game is there and then not")?,
                 whole => whole,
             };
-            let stored = match stored(id, content) {
-                Ok(stored) => stored,
-                Err(error) => {
-                    unreadable += 1;
-                    bar.suspend(|| complain(&format!("liap: game {id} is left out: {error:#}")));
-                    continue;
-                }
-            };
-            if on_their_way.len() == IN_FLIGHT
-                && let Some(receipt) = on_their_way.pop_front()
-            {
-                receipt.wait()?;
+            let name = format!("game {id}");
+            match stored(id, content) {
+                Ok(stored) => storing.push(name, id, stored)?,
+                Err(error) => storing.refuse(&name, &format!("{error:#}")),
             }
-            on_their_way.push_back(store.append(id, stored)?);
-            games += 1;
             bar.inc_length(1);
             bar.inc(1);
         }
@@ -493,15 +370,14 @@ pub(super) fn restore(folder: &Path, options: &Options, from: SinkKind) -> anyho
             break;
         }
     }
-    for receipt in on_their_way {
-        receipt.wait()?;
+    storing.finish()?;
+    // It has them all; what came from there need not be sent there. A server finds that out by itself.
+    if let Records::Local(archive) = &records {
+        sink::owe_nothing(archive.store(), from, &*sink)?;
     }
-    // It has them all; what came from there need not be sent there.
-    sink::owe_nothing(&store, from, &*sink)?;
-    ensure!(store.close(Duration::from_secs(60)), "the disk does not keep up");
     bar.finish_and_clear();
-    writeln!(io::stdout().lock(), "{games} games restored, {unreadable} left out")?;
-    Ok(if unreadable == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    writeln!(io::stdout().lock(), "{} games restored, {} left out", storing.stored + storing.known, storing.refused)?;
+    Ok(exit_code(storing.refused == 0))
 }
 
 /// The stored form of a copy, after it was played again.

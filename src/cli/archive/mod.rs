@@ -1,35 +1,34 @@
 //! `liap archive`: completed games, listed, shown, moved and checked.
 //!
-//! Whatever only reads does so from a [`Snapshot`]: it works while the server runs and while it does not, and changes
-//! nothing. A server that runs is asked before to write what waits. What writes opens the archive, which only one process can.
+//! Every command works on [`Records`]: a running server is asked, otherwise the archive is opened here.
 
 mod backup;
 mod copies;
 mod moving;
 mod replay;
 mod stats;
-mod verify;
 
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, ensure};
 use clap::{Args, Subcommand};
 
-use super::healthcheck::{ask, reachable};
+use super::{parallel, print_stderr, progress};
 use crate::archive::sink::SinkKind;
 use crate::archive::{
-    Archive, GameId, GameJson, Options, Query, Snapshot, StoreError, Summary, SummaryJson, decode, decode_summary,
-    time_from, time_until,
+    GameId, GameJson, IfMissing, Options, Query, Records, Summary, SummaryJson, decode, decode_summary, time_from,
+    time_until,
 };
 use crate::config::Config;
 use crate::game::Seat;
-use crate::observe::Metrics;
+
+/// Games that one thread reads in one go.
+const PART_GAMES: usize = 128;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
@@ -57,7 +56,7 @@ pub(super) enum Command {
         #[arg(long, value_name = "1-4", value_parser = seat)]
         seat: Option<Seat>,
     },
-    /// Say what there is: games, players, sizes, the leaderboard.
+    /// Print statistics: games, players, sizes, the leaderboard.
     Stats,
     /// Write games as JSON, one object a line, oldest first.
     Export {
@@ -66,7 +65,7 @@ pub(super) enum Command {
         /// Where to; `-` writes to the standard output.
         file: PathBuf,
     },
-    /// Take in games from JSON lines; each is replayed, and refused if it says anything else than the game itself.
+    /// Store games from JSON lines; each is replayed, and refused if anything in it differs from its replay.
     Import {
         /// Where from; `-` reads the standard input.
         file: PathBuf,
@@ -96,11 +95,11 @@ pub(super) enum Command {
         /// The backup.
         #[arg(required_unless_present = "from", conflicts_with = "from")]
         file: Option<PathBuf>,
-        /// Take the games from where copies are kept: s3 or postgresql.
+        /// Take the games from a place that keeps copies: s3 or postgresql.
         #[arg(long, value_name = "SINK")]
         from: Option<SinkKind>,
     },
-    /// Copy games to where copies are kept, as a running server does by itself.
+    /// Deliver games to the places that keep copies, as a running server does by itself.
     Sync {
         /// Every game once more, not only those that are not there yet.
         #[arg(long)]
@@ -120,8 +119,7 @@ pub(super) enum Command {
         )]
         adopt: Option<copies::AdoptFrom>,
     },
-    /// Hold the archive and its copies against each other by their hashes and name every difference; exit code 0 if there
-    /// is none.
+    /// Compare the archive with its copies by their hashes and name every difference; exit code 0 if there is none.
     Compare {
         /// Only there: s3 or postgresql.
         #[arg(long, value_name = "SINK")]
@@ -134,16 +132,6 @@ pub(super) enum Command {
         shared: bool,
     },
 }
-
-impl Command {
-    /// Whether the archive may be another one afterwards.
-    const fn writes(&self) -> bool {
-        matches!(self, Self::Import { .. } | Self::Prune { dry_run: false, .. } | Self::Restore { .. })
-    }
-}
-
-/// How long a running server may take to write the games that wait.
-const CATCH_UP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Which games are meant.
 #[derive(Debug, Args)]
@@ -194,54 +182,32 @@ fn age_days(text: &str) -> Result<u32, &'static str> {
 /// Carries out the command on the archive of these settings.
 pub(super) fn run(command: Command, config: &Config) -> anyhow::Result<ExitCode> {
     let options = &config.archive;
-    let folder = options.folder(&config.data_dir);
-    if !command.writes() {
-        catch_up(config);
-    }
+    let place = Place { folder: options.folder(&config.data_dir), options };
+    let open = || place.open(IfMissing::Fail);
     match command {
-        Command::List { filter, limit, json } => list(&snapshot(&folder)?, &filter.into(), limit, json),
+        Command::List { filter, limit, json } => list(&open()?, &filter.into(), limit, json),
         Command::Show { id } => {
-            let game = game(&snapshot(&folder)?, id)?;
-            writeln!(io::stdout().lock(), "{}", game.to_line())?;
+            writeln!(io::stdout().lock(), "{}", game(&open()?, id)?.to_line())?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Replay { id, seat } => replay::run(&game(&snapshot(&folder)?, id)?, seat),
-        Command::Stats => stats::run(&folder, &snapshot(&folder)?),
-        Command::Export { filter, file } => moving::export(&snapshot(&folder)?, &filter.into(), &file),
-        Command::Import { file } => moving::import(&open(&folder, options)?, options, &file),
-        Command::Verify { deep } => verify::run(&snapshot(&folder)?, deep),
-        Command::Prune { older_than, dry_run } => prune(&folder, options, older_than, dry_run),
-        Command::Backup { file } => backup::backup(&snapshot(&folder)?, &file),
-        Command::Restore { from: Some(sink), .. } => copies::restore(&folder, options, sink),
-        Command::Restore { file, from: None } => backup::restore(&folder, options, &file.unwrap_or_default()),
-        Command::Sync { to, adopt: Some(from), .. } => copies::adopt(&folder, options, to, from),
-        Command::Sync { all, to, adopt: None } => copies::sync(&folder, options, to, all),
-        Command::Compare { with, deep, shared } => {
-            copies::compare(&folder, options, with, copies::Comparison { deep, shared })
-        }
+        Command::Replay { id, seat } => replay::run(&game(&open()?, id)?, seat),
+        Command::Stats => stats::run(&place.folder, &open()?),
+        Command::Export { filter, file } => moving::export(&open()?, &filter.into(), &file),
+        Command::Import { file } => moving::import(&place, &file),
+        Command::Verify { deep } => verify(&open()?, deep),
+        Command::Prune { older_than, dry_run } => prune(&open()?, options, older_than, dry_run),
+        Command::Backup { file } => backup::backup(&open()?, &file),
+        Command::Restore { from: Some(sink), .. } => copies::restore(&place, sink),
+        Command::Restore { file, from: None } => backup::restore(&place, &file.unwrap_or_default()),
+        Command::Sync { to, adopt: Some(from), .. } => copies::adopt(&place, to, from),
+        Command::Sync { all, to, adopt: None } => copies::sync(&place, to, all),
+        Command::Compare { with, deep, shared } => copies::compare(&place, with, copies::Comparison { deep, shared }),
     }
 }
 
-/// Lets a running server write the games that wait for their group: whoever asks it for games is shown all of them.
-fn catch_up(config: &Config) {
-    let http = &config.http;
-    let address = SocketAddr::new(reachable(http.host), http.port);
-    let path = format!("{}/api/games?limit=1", http.base_path.as_str());
-    // Where none answers, what is on disk is all there is.
-    drop(ask(address, http.tls_cert.is_some(), &path, CATCH_UP_PATIENCE));
-}
-
-/// Says what to do where the archive cannot be opened for writing.
-fn advised(error: StoreError) -> anyhow::Error {
-    match error {
-        error @ StoreError::Locked { .. } => anyhow!("{error}; stop the server first"),
-        error => error.into(),
-    }
-}
-
-/// The oldest games that a server with these settings keeps: whatever is before goes when it starts.
+/// The oldest games that a server with these settings keeps: it removes whatever is before.
 fn kept_since(options: &Options) -> GameId {
-    let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    let now = UNIX_EPOCH.elapsed().unwrap_or_default();
     let since = options.retention().map_or(Duration::ZERO, |retention| now.saturating_sub(retention));
     GameId::first_at(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
@@ -250,59 +216,107 @@ fn kept_since(options: &Options) -> GameId {
 fn warn_of_retention(options: &Options, old: usize, more: &str) {
     if old > 0 {
         let days = options.retention_days;
-        super::complain(&format!(
+        print_stderr(&format!(
             "liap: {more}{old} of these games are older than ARCHIVE_RETENTION_DAYS={days}; a server with this setting removes \
              them when it starts, one with 0 keeps them"
         ));
     }
 }
 
-fn no_archive(folder: &Path) -> String {
-    format!("there is no archive in {}", folder.display())
+/// Where the archive is.
+#[derive(Debug)]
+struct Place<'a> {
+    folder: PathBuf,
+    options: &'a Options,
 }
 
-/// All games at this moment. Damage is told.
-fn snapshot(folder: &Path) -> anyhow::Result<Snapshot> {
-    let snapshot = Snapshot::open(folder).map_err(|error| match error {
-        StoreError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
-            anyhow!(no_archive(folder))
+impl Place<'_> {
+    /// Finds the records, and reports damage.
+    fn open(&self, if_missing: IfMissing) -> anyhow::Result<Records> {
+        let records = Records::open(&self.folder, self.options, if_missing)?;
+        if let Some(damage) = records.status()?.damage {
+            print_stderr(&format!("liap: the archive was damaged: {damage}"));
         }
-        error => error.into(),
-    })?;
-    let damage = snapshot.damage();
-    if damage.is_any() {
-        super::complain(&format!(
-            "liap: the archive is damaged: {} games are missing{}",
-            damage.missing,
-            if damage.numbers_damaged { ", and the number of games that there must be is lost" } else { "" },
-        ));
+        let owner = std::fs::metadata(&self.folder).map_or(0, |folder| folder.uid());
+        if matches!(records, Records::Local(_)) && rustix::process::geteuid().is_root() && owner != 0 {
+            print_stderr(&format!(
+                "liap: {} belongs to user {owner}, and root has opened it: give what is in it back to that user (chown -R)",
+                self.folder.display()
+            ));
+        }
+        Ok(records)
     }
-    Ok(snapshot)
-}
 
-/// Opens the archive to write in it, and removes nothing by itself.
-fn open(folder: &Path, options: &Options) -> anyhow::Result<Archive> {
-    let options = Options { retention_days: 0, ..options.clone() };
-    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), "", false));
-    let (archive, report) = Archive::open(folder, &options, metrics).map_err(advised)?;
-    if report.is_damaged() {
-        super::complain(&format!("liap: the archive was damaged and is mended: {report:?}"));
+    /// The same where games may be restored into it.
+    fn open_empty(&self) -> anyhow::Result<Records> {
+        let records = self.open(IfMissing::Create)?;
+        let shown = self.folder.display();
+        ensure!(records.status()?.games == 0, "there are games in {shown} already: restore into an empty folder");
+        Ok(records)
     }
-    Ok(archive)
 }
 
-fn summary(snapshot: &Snapshot, id: GameId) -> anyhow::Result<Summary> {
-    let bytes = snapshot.get(id)?.with_context(|| format!("there is no game {id}"))?;
-    decode_summary(&bytes).with_context(|| format!("game {id}"))
+/// What came of reading all games.
+#[derive(Debug, Default)]
+struct Pass {
+    games: u64,
+    /// Games that could not be read, each of them reported.
+    unreadable: u64,
 }
 
-fn game(snapshot: &Snapshot, id: GameId) -> anyhow::Result<GameJson> {
-    let bytes = snapshot.get(id)?.with_context(|| format!("there is no game {id}"))?;
-    let record = decode(&bytes).with_context(|| format!("game {id}"))?;
+/// Reads games, oldest first: `work` is done on several threads, `take` gets what comes of it in the order of the games.
+fn each_game<T: Send>(
+    records: &Records,
+    query: &Query,
+    work: impl Fn(GameId, Vec<u8>) -> anyhow::Result<T> + Sync,
+    mut take: impl FnMut(T) -> anyhow::Result<()>,
+) -> anyhow::Result<Pass> {
+    let mut ids = records.ids(query, usize::MAX)?;
+    ids.reverse();
+    let bar = progress::bar(ids.len() as u64, "games");
+    let mut pass = Pass::default();
+    parallel::in_order(
+        ids.chunks(PART_GAMES),
+        parallel::cores(),
+        |ids| {
+            let games = ids.iter().zip(records.get(ids)?).filter_map(|(&id, record)| {
+                // One that is not there any more was removed a moment ago.
+                let record = record.map_err(anyhow::Error::msg).transpose()?;
+                Some(record.and_then(|record| work(id, record.into_vec())).with_context(|| format!("game {id}")))
+            });
+            anyhow::Ok(games.collect::<Vec<_>>())
+        },
+        |games| {
+            for game in games? {
+                pass.games += 1;
+                bar.inc(1);
+                match game {
+                    Ok(game) => take(game)?,
+                    Err(error) => {
+                        pass.unreadable += 1;
+                        bar.suspend(|| print_stderr(&format!("liap: {error:#}")));
+                    }
+                }
+            }
+            Ok(())
+        },
+    )?;
+    bar.finish_and_clear();
+    Ok(pass)
+}
+
+/// The record of one game.
+fn record(records: &Records, id: GameId) -> anyhow::Result<Vec<u8>> {
+    let found = records.get(&[id])?.pop().unwrap_or(Ok(None)).map_err(|error| anyhow!("game {id}: {error}"))?;
+    Ok(found.with_context(|| format!("there is no game {id}"))?.into_vec())
+}
+
+fn game(records: &Records, id: GameId) -> anyhow::Result<GameJson> {
+    let record = decode(&record(records, id)?).with_context(|| format!("game {id}"))?;
     crate::archive::replay(&record).with_context(|| format!("game {id}"))
 }
 
-fn list(snapshot: &Snapshot, query: &Query, limit: NonZeroUsize, json: bool) -> anyhow::Result<ExitCode> {
+fn list(records: &Records, query: &Query, limit: NonZeroUsize, json: bool) -> anyhow::Result<ExitCode> {
     let mut out = io::stdout().lock();
     if !json {
         writeln!(
@@ -311,27 +325,22 @@ fn list(snapshot: &Snapshot, query: &Query, limit: NonZeroUsize, json: bool) -> 
             "game", "began", "room", "rounds"
         )?;
     }
-    let mut shown = 0;
-    for id in snapshot.ids().rev() {
-        let summary = match summary(snapshot, id) {
-            Ok(summary) => summary,
-            Err(error) => {
-                super::complain(&format!("liap: {error:#}"));
-                continue;
+    let mut query = query.clone();
+    let mut left = limit.get();
+    while left > 0 {
+        let ids = records.ids(&query, left.min(PART_GAMES))?;
+        let Some(last) = ids.last() else { break };
+        query.before = Some(*last);
+        for (id, record) in ids.iter().zip(records.get(&ids)?) {
+            let Some(record) = record.transpose() else { continue };
+            match record.and_then(|record| decode_summary(&record).map_err(|error| error.to_string())) {
+                Ok(summary) => {
+                    let line = SummaryJson::from(&summary);
+                    writeln!(out, "{}", if json { serde_json::to_string(&line)? } else { row(&summary, &line) })?;
+                    left -= 1;
+                }
+                Err(error) => print_stderr(&format!("liap: game {id}: {error}")),
             }
-        };
-        if !query.matches(&summary) {
-            continue;
-        }
-        let line = SummaryJson::from(&summary);
-        if json {
-            writeln!(out, "{}", serde_json::to_string(&line)?)?;
-        } else {
-            writeln!(out, "{}", row(&summary, &line))?;
-        }
-        shown += 1;
-        if shown == limit.get() {
-            break;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -351,27 +360,46 @@ fn row(summary: &Summary, line: &SummaryJson) -> String {
     row
 }
 
-fn prune(folder: &Path, options: &Options, days: u32, dry_run: bool) -> anyhow::Result<ExitCode> {
-    let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
+/// Checks every game and names those that are wrong.
+fn verify(records: &Records, deep: bool) -> anyhow::Result<ExitCode> {
+    let check = |id: GameId, record: Vec<u8>| {
+        // Decoding plays the game by the rules and compares the result with the one that was stored.
+        let found = if deep { decode(&record)?.game_id } else { decode_summary(&record)?.game_id };
+        ensure!(found == id, "it says that it is game {found}");
+        Ok(())
+    };
+    let Pass { games, unreadable } = each_game(records, &Query::default(), check, Ok)?;
+    let status = records.status()?;
+    let what = if deep { "dealt and played again" } else { "read" };
+    writeln!(io::stdout().lock(), "{games} games {what}, {unreadable} wrong, {} missing", status.missing)?;
+    Ok(exit_code(unreadable == 0 && status.missing == 0 && status.damage.is_none()))
+}
+
+fn prune(records: &Records, options: &Options, days: u32, dry_run: bool) -> anyhow::Result<ExitCode> {
+    let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
     let before_ms = u64::try_from(now)?.saturating_sub(u64::from(days) * 86_400_000);
     let mut out = io::stdout().lock();
     if dry_run {
-        let before = GameId::first_at(before_ms);
-        let games = snapshot(folder)?.ids().take_while(|id| *id < before).count();
+        let old = Query { before: Some(GameId::first_at(before_ms)), ..Query::default() };
+        let games = records.ids(&old, usize::MAX)?.len();
         writeln!(out, "{games} games began more than {days} days ago")?;
-    } else {
-        let archive = open(folder, options)?;
-        if !options.sinks().is_empty() {
-            archive.spare_for(copies::sinks(options, None)?)?;
-        }
-        let games = archive.prune(before_ms)?;
-        writeln!(out, "{games} games removed that began more than {days} days ago")?;
-        let owed = archive.owed_before(before_ms);
-        if owed > 0 {
-            writeln!(out, "{owed} stay until they are copied: liap archive sync")?;
-        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Records::Local(archive) = records
+        && !options.sinks().is_empty()
+    {
+        archive.spare_for(copies::sinks(options, None)?)?;
+    }
+    let pruned = records.prune(before_ms)?;
+    writeln!(out, "{} games removed that began more than {days} days ago", pruned.games)?;
+    if pruned.kept_for_copies > 0 {
+        writeln!(out, "{} stay until they are copied: liap archive sync", pruned.kept_for_copies)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn exit_code(is_well: bool) -> ExitCode {
+    if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 #[cfg(test)]

@@ -1,99 +1,86 @@
 //! Games out of an archive and into one, as JSON lines.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Read as _, Write};
+use std::io::{self, BufRead, BufReader, Read as _, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use anyhow::Context as _;
+use indicatif::ProgressBar;
 use serde::Deserialize;
+use serde_bytes::ByteBuf;
 
-use super::super::{complain, parallel, progress};
-use crate::archive::{
-    Archive, GameId, GameRecord, Options, Query, Snapshot, StoreOutcome, Stored, decode, decode_summary, replay,
-};
+use super::super::{parallel, print_stderr, progress, write_file};
+use super::{Place, each_game, exit_code, kept_since, warn_of_retention};
+use crate::archive::{GameId, GameRecord, IfMissing, PutOutcome, Query, Records, decode, encode, replay};
 
-/// Games that one thread handles in one go.
-const PART_GAMES: usize = 64;
+/// Lines that one thread reads in one go.
+const PART_LINES: usize = 64;
 /// The longest line that is read; a game of normal length has 30 KiB.
 const LINE_BYTES_MAX: u64 = 32 << 20;
+/// Games that are stored together.
+const GROUP_GAMES: usize = 500;
 
 /// Writes the games asked for.
-pub(super) fn export(snapshot: &Snapshot, query: &Query, file: &Path) -> anyhow::Result<ExitCode> {
-    if file == Path::new("-") {
-        return export_to(snapshot, query, &mut BufWriter::new(io::stdout().lock()));
-    }
-    // Under its own name a file is always whole.
-    let draft = file.with_added_extension("part");
-    let mut out = BufWriter::new(File::create(&draft).with_context(|| format!("cannot write {}", draft.display()))?);
-    let code = export_to(snapshot, query, &mut out)?;
-    out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
-    std::fs::rename(&draft, file).with_context(|| format!("cannot write {}", file.display()))?;
-    Ok(code)
+pub(super) fn export(records: &Records, query: &Query, file: &Path) -> anyhow::Result<ExitCode> {
+    let pass = write_file(file, |out| {
+        let line = |_, record: Vec<u8>| Ok(replay(&decode(&record)?)?.to_line() + "\n");
+        each_game(records, query, line, |line| Ok(out.write_all(line.as_bytes())?))
+    })?;
+    print_stderr(&format!("{} games exported, {} could not be read", pass.games - pass.unreadable, pass.unreadable));
+    Ok(exit_code(pass.unreadable == 0))
 }
 
-fn export_to(snapshot: &Snapshot, query: &Query, out: &mut impl Write) -> anyhow::Result<ExitCode> {
-    let bar = progress::bar(snapshot.len() as u64, "games");
-    let ids: Vec<GameId> = snapshot.ids().collect();
-    let (mut exported, mut unreadable) = (0_u64, 0_u64);
-    parallel::in_order(
-        ids.chunks(PART_GAMES),
-        parallel::cores(),
-        |ids| ids.iter().map(|&id| line(snapshot, query, id).transpose()).collect::<Vec<_>>(),
-        |lines| {
-            bar.inc(lines.len() as u64);
-            for line in lines.into_iter().flatten() {
-                match line {
-                    Ok(line) => {
-                        out.write_all(line.as_bytes())?;
-                        out.write_all(b"\n")?;
-                        exported += 1;
-                    }
-                    Err(error) => {
-                        unreadable += 1;
-                        bar.suspend(|| complain(&format!("liap: {error:#}")));
-                    }
-                }
+/// Stores games in groups, and counts what becomes of them. What is counted is on disk.
+pub(super) struct Storing<'a> {
+    records: &'a Records,
+    bar: &'a ProgressBar,
+    group: Vec<(GameId, ByteBuf)>,
+    /// What each game of the group is called where it comes from.
+    names: Vec<String>,
+    pub(super) stored: u64,
+    pub(super) known: u64,
+    pub(super) refused: u64,
+}
+
+impl<'a> Storing<'a> {
+    pub(super) fn new(records: &'a Records, bar: &'a ProgressBar) -> Self {
+        Self { records, bar, group: Vec::new(), names: Vec::new(), stored: 0, known: 0, refused: 0 }
+    }
+
+    pub(super) fn push(&mut self, name: String, id: GameId, record: Vec<u8>) -> anyhow::Result<()> {
+        self.group.push((id, ByteBuf::from(record)));
+        self.names.push(name);
+        if self.group.len() < GROUP_GAMES { Ok(()) } else { self.finish() }
+    }
+
+    pub(super) fn refuse(&mut self, name: &str, reason: &str) {
+        self.refused += 1;
+        self.bar.suspend(|| print_stderr(&format!("liap: {name} is refused: {reason}")));
+    }
+
+    /// Stores what waits for its group.
+    pub(super) fn finish(&mut self) -> anyhow::Result<()> {
+        let outcomes = self.records.put(std::mem::take(&mut self.group))?;
+        for (name, outcome) in std::mem::take(&mut self.names).into_iter().zip(outcomes) {
+            match outcome {
+                PutOutcome::Stored => self.stored += 1,
+                PutOutcome::Known => self.known += 1,
+                PutOutcome::Refused(reason) => self.refuse(&name, &reason),
             }
-            Ok(())
-        },
-    )?;
-    out.flush()?;
-    bar.finish_and_clear();
-    complain(&format!("{exported} games exported, {unreadable} could not be read"));
-    Ok(if unreadable == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// A game as a line of JSON, if it is asked for.
-fn line(snapshot: &Snapshot, query: &Query, id: GameId) -> anyhow::Result<Option<String>> {
-    let bytes = snapshot.get(id)?.with_context(|| format!("there is no game {id}"))?;
-    let about = || format!("game {id}");
-    if !query.matches(&decode_summary(&bytes).with_context(about)?) {
-        return Ok(None);
+        }
+        Ok(())
     }
-    let record = decode(&bytes).with_context(about)?;
-    Ok(Some(replay(&record).with_context(about)?.to_line()))
-}
-
-/// What became of the games of an import.
-#[derive(Debug, Default)]
-struct Counts {
-    stored: AtomicU64,
-    known: AtomicU64,
-    refused: AtomicU64,
 }
 
 /// Takes in games.
-pub(super) fn import(archive: &Archive, options: &Options, file: &Path) -> anyhow::Result<ExitCode> {
-    let kept_since = super::kept_since(options);
-    let is_told_before = file != Path::new("-");
-    if is_told_before && kept_since > GameId::MIN {
+pub(super) fn import(place: &Place<'_>, file: &Path) -> anyhow::Result<ExitCode> {
+    let kept_since = kept_since(place.options);
+    let is_counted_before = file != Path::new("-");
+    if is_counted_before && kept_since > GameId::MIN {
         let about = || format!("cannot read {}", file.display());
         let old = File::open(file).and_then(|file| count_old(file, kept_since)).with_context(about)?;
-        super::warn_of_retention(options, old, "");
+        warn_of_retention(place.options, old, "");
     }
     let (input, bytes): (Box<dyn BufRead + Send>, u64) = if file == Path::new("-") {
         (Box::new(BufReader::new(io::stdin())), 0)
@@ -102,68 +89,51 @@ pub(super) fn import(archive: &Archive, options: &Options, file: &Path) -> anyho
         let bytes = file.metadata()?.len();
         (Box::new(BufReader::new(file)), bytes)
     };
+    let records = place.open(IfMissing::Create)?;
     let bar = progress::bytes(bytes);
-    let counts = Arc::new(Counts::default());
+    let mut storing = Storing::new(&records, &bar);
     let mut old = 0;
     parallel::in_order(
         Lines { input, number: 0 },
         parallel::cores(),
         |lines| {
-            let lines = lines?;
-            let bytes = lines.iter().map(|(_, line)| line.len() as u64).sum::<u64>();
-            let read = |(number, line): (u64, String)| (number, GameRecord::from_json(&line));
-            io::Result::Ok((bytes, lines.into_iter().map(read).collect::<Vec<_>>()))
+            let read = |(number, line): (u64, String)| (number, line.len() as u64, read_game(&line));
+            io::Result::Ok(lines?.into_iter().map(read).collect::<Vec<_>>())
         },
-        |part| {
-            let (bytes, games) = part?;
-            for (number, game) in games {
+        |games| {
+            for (number, bytes, game) in games? {
+                let name = format!("line {number}");
                 match game {
-                    Ok(record) => {
-                        let id = record.game_id;
+                    Ok((id, record)) => {
                         old += usize::from(id < kept_since);
-                        let counts = Arc::clone(&counts);
-                        archive.put(record, move |told| counts.count(number, id, told))?;
+                        storing.push(name, id, record)?;
                     }
-                    Err(error) => {
-                        counts.refused.fetch_add(1, Ordering::Relaxed);
-                        bar.suspend(|| complain(&format!("liap: line {number} is refused: {error}")));
-                    }
+                    Err(error) => storing.refuse(&name, &error.to_string()),
                 }
+                bar.inc(bytes);
             }
-            bar.inc(bytes);
             Ok(())
         },
     )?;
-    while !archive.flush(Duration::from_secs(1)) {
-        bar.set_message("waiting for the disk");
-    }
+    storing.finish()?;
     bar.finish_and_clear();
-    let [stored, known, refused] =
-        [&counts.stored, &counts.known, &counts.refused].map(|count| count.load(Ordering::Relaxed));
+    let Storing { stored, known, refused, .. } = storing;
     writeln!(io::stdout().lock(), "{stored} games imported, {known} were there already, {refused} refused")?;
-    if !is_told_before {
-        super::warn_of_retention(options, old, "");
+    if !is_counted_before {
+        warn_of_retention(place.options, old, "");
     }
-    Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(exit_code(refused == 0))
 }
 
-impl Counts {
-    fn count(&self, line: u64, id: GameId, told: StoreOutcome) {
-        let count = match told {
-            StoreOutcome::Stored(Stored::Now) => &self.stored,
-            StoreOutcome::Stored(Stored::Before) => &self.known,
-            StoreOutcome::Refused | StoreOutcome::Closed => {
-                complain(&format!("liap: line {line} is refused: another game is stored as {id}"));
-                &self.refused
-            }
-        };
-        count.fetch_add(1, Ordering::Relaxed);
-    }
+/// A game and its stored form.
+fn read_game(line: &str) -> anyhow::Result<(GameId, Vec<u8>)> {
+    let record = GameRecord::from_json(line)?;
+    Ok((record.game_id, encode(&record)?))
 }
 
 /// How many games of a file a server with these settings would remove again. What is no game is refused later.
 fn count_old(file: File, kept_since: GameId) -> io::Result<usize> {
-    /// All that is looked at of a game.
+    /// All that is read of a game.
     #[derive(Deserialize)]
     struct Named {
         game_id: GameId,
@@ -187,7 +157,7 @@ impl<R: BufRead> Iterator for Lines<R> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut lines = Vec::new();
-        while lines.len() < PART_GAMES {
+        while lines.len() < PART_LINES {
             let mut line = Vec::new();
             match self.input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line) {
                 Ok(0) => break,

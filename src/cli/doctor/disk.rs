@@ -6,14 +6,15 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use indicatif::HumanBytes;
 use rustix::fs::Access;
 
-use super::report::Report;
+use super::report::{Finding, Report, ok, warning, wrong};
 use crate::config::{Config, Environment};
 
 /// With less than this nothing should be begun; a thousand games need one MiB.
 const LEAST_BYTES: u64 = 64 << 20;
-/// With less than this somebody should look.
+/// With less than this there is a warning.
 const LITTLE_BYTES: u64 = 1 << 30;
 /// Files are few here; if there can be no more of them at all, the disk is as good as full.
 const LEAST_FILES: u64 = 100;
@@ -23,27 +24,27 @@ const LONGEST_MEASURE: Duration = Duration::from_secs(2);
 /// What a busy journal writes at once.
 const APPEND_BYTES: usize = 4_096;
 
-/// Looks at every place that is written to.
-pub(super) fn look(report: &mut Report, config: &Config) {
+/// Checks every place that is written to.
+pub(super) fn check(report: &mut Report, config: &Config) {
     let data = &config.data_dir;
-    look_at_folder(report, "data folder", "DATA_DIR", data, config.environment);
+    check_folder(report, "data folder", "DATA_DIR", data, config.environment);
     if config.archive.enabled {
         let archive = config.archive.folder(data);
-        if !archive.starts_with(data) {
-            look_at_folder(report, "archive folder", "ARCHIVE_URL", &archive, config.environment);
-        } else if archive.exists() {
-            look_at_inside(report, "archive folder", &archive);
+        if archive.starts_with(data) {
+            check_subfolder(report, "archive folder", &archive);
+        } else {
+            check_folder(report, "archive folder", "ARCHIVE_URL", &archive, config.environment);
         }
     }
-    if config.journal.enabled && data.join("journal").exists() {
-        look_at_inside(report, "journal folder", &data.join("journal"));
+    if config.journal.enabled {
+        check_subfolder(report, "journal folder", &data.join("journal"));
     }
     let place = existing(data);
-    look_at_space(report, &place);
-    look_at_kind(report, &place);
-    look_at_speed(report, &place, config);
+    report.add("disk space", check_space(&place));
+    check_kind(report, &place);
+    report.add("disk speed", check_speed(&place, config.journal.interval));
     if let Some(file) = &config.log.file {
-        look_at_log(report, file);
+        report.add("log file", check_log(file));
     }
 }
 
@@ -57,159 +58,126 @@ fn may_write(folder: &Path) -> io::Result<()> {
     rustix::fs::access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from)
 }
 
-fn look_at_folder(report: &mut Report, check: &'static str, setting: &str, folder: &Path, environment: Environment) {
+fn check_folder(report: &mut Report, check: &'static str, setting: &str, folder: &Path, environment: Environment) {
     let shown = folder.display();
     let place = existing(folder);
     let is_there = place == std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-    let metadata = match fs::metadata(&place) {
-        Ok(metadata) if metadata.is_dir() => metadata,
-        Ok(_) => {
-            report.wrong(check, format!("{} is no folder", place.display()), format!("set {setting} to another path"));
-            return;
-        }
-        Err(error) => {
-            report.wrong(check, format!("{}: {error}", place.display()), format!("set {setting} to another path"));
-            return;
+    let problem = match fs::metadata(&place) {
+        Ok(metadata) if metadata.is_dir() => Ok(metadata),
+        Ok(_) => Err("it is no folder".to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    let metadata = match problem {
+        Ok(metadata) => metadata,
+        Err(problem) => {
+            let mend = format!("set {setting} to another path");
+            return report.add(check, wrong(format!("{}: {problem}", place.display()), mend));
         }
     };
     if let Err(error) = may_write(&place) {
-        report.wrong(
-            check,
-            format!("{} cannot be written: {error}", place.display()),
-            format!("run this as the server's user, `chown` the folder to it, or set {setting} to another path"),
-        );
-        return;
+        let message = format!("{} cannot be written: {error}", place.display());
+        let mend = format!("run this as the server's user, `chown` the folder to it, or set {setting} to another path");
+        return report.add(check, wrong(message, mend));
     }
     let mode = metadata.permissions().mode() & 0o7777;
-    if !is_there {
-        report.ok(check, format!("{shown} will be made in {}", place.display()));
+    let everybody = |may: &str| format!("every user of this machine may {may} {shown} (mode {mode:o})");
+    let finding = if !is_there {
+        ok(format!("{shown} will be made in {}", place.display()))
     } else if mode & 0o002 != 0 {
-        report.wrong(
-            check,
-            format!("everybody on this machine may write in {shown} (mode {mode:o})"),
-            format!("chmod o-w {shown}"),
-        );
+        wrong(everybody("write in"), format!("chmod o-w {shown}"))
     } else if mode & 0o007 != 0 && environment == Environment::Production {
-        report.warning(
-            check,
-            format!("everybody on this machine may read {shown} (mode {mode:o}): names of players, live games"),
-            format!("chmod 700 {shown}"),
-        );
+        warning(everybody("read") + ": names of players, live games", format!("chmod 700 {shown}"))
     } else {
-        report.ok(check, format!("{shown} can be written (mode {mode:o})"));
-    }
+        ok(format!("{shown} can be written (mode {mode:o})"))
+    };
+    report.add(check, finding);
     if is_there && rustix::process::geteuid().is_root() && metadata.uid() != 0 {
-        report.warning(
-            check,
-            format!("{shown} belongs to user {}, and this is root, who may write anywhere", metadata.uid()),
-            "run this as the server's user",
-        );
+        let message = format!("{shown} belongs to user {}, and this is root, who may write anywhere", metadata.uid());
+        report.add(check, warning(message, "run this as the server's user"));
     }
 }
 
-/// A folder that the server has made itself: told only if something is wrong with it.
-fn look_at_inside(report: &mut Report, check: &'static str, folder: &Path) {
-    if let Err(error) = may_write(folder) {
+/// A folder that the server has made itself: reported only if something is wrong with it.
+fn check_subfolder(report: &mut Report, check: &'static str, folder: &Path) {
+    if folder.exists()
+        && let Err(error) = may_write(folder)
+    {
         let shown = folder.display();
-        report.wrong(
-            check,
-            format!("{shown} cannot be written: {error}"),
-            format!("`chown` {shown} to the server's user"),
-        );
+        let mend = format!("`chown` {shown} to the server's user");
+        report.add(check, wrong(format!("{shown} cannot be written: {error}"), mend));
     }
 }
 
-fn look_at_space(report: &mut Report, place: &Path) {
+fn check_space(place: &Path) -> Finding {
     let stat = match rustix::fs::statvfs(place) {
         Ok(stat) => stat,
-        Err(error) => {
-            report.warning("disk space", format!("it cannot be told: {error}"), "look with `df`");
-            return;
-        }
+        Err(error) => return warning(format!("the system does not tell: {error}"), "look with `df`"),
     };
     let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     // Some file systems have no number of files they can hold.
     let is_out_of_files = stat.f_files > 0 && stat.f_favail < LEAST_FILES;
     let shown = place.display();
     let finding = if is_out_of_files {
-        report.wrong("disk space", format!("{shown} can hold no more files"), "remove some; `df -i` shows where")
+        wrong(format!("{shown} can hold no more files"), "remove some; `df -i` shows where")
     } else if free < LEAST_BYTES {
-        report.wrong("disk space", format!("{} left in {shown}", bytes(free)), "free some, or move DATA_DIR")
+        wrong(format!("{} left in {shown}", HumanBytes(free)), "free some, or move DATA_DIR")
     } else if free < LITTLE_BYTES {
-        report.warning(
-            "disk space",
-            format!("{} left in {shown}, enough for {} games", bytes(free), free / 1_024),
+        warning(
+            format!("{} left in {shown}, enough for {} games", HumanBytes(free), free / 1_024),
             "free some, or move DATA_DIR; ARCHIVE_RETENTION_DAYS, where it is not 0, bounds what is kept",
         )
     } else {
-        report.ok("disk space", format!("{} free", bytes(free)))
+        ok(format!("{} free", HumanBytes(free)))
     };
-    finding.with("free_bytes", free);
+    finding.with("free_bytes", free)
 }
 
-/// Warns of places that do not outlive what they are there to outlive.
-fn look_at_kind(report: &mut Report, place: &Path) {
+/// Warns of file systems that lose what must be kept.
+fn check_kind(report: &mut Report, place: &Path) {
     #[cfg(target_os = "linux")]
     {
         const TMPFS: i64 = 0x0102_1994;
         const OVERLAY: i64 = 0x794c_7630;
         const NFS: i64 = 0x6969;
-        let shown = place.display();
         #[allow(clippy::useless_conversion, reason = "the field is narrower on some systems")]
         let kind = rustix::fs::statfs(place).map_or(0, |stat| i64::from(stat.f_type));
-        match kind {
-            TMPFS => {
-                report.warning("disk kind", format!("{shown} is in memory and gone after a restart"), "move DATA_DIR")
+        let (what, mend) = match kind {
+            TMPFS => ("in memory and gone after a restart", "move DATA_DIR"),
+            OVERLAY => ("in the container itself and gone with it", "mount a volume there, as docker-compose.yml does"),
+            NFS => {
+                ("on the network: games wait for it, and locks may not hold", "move DATA_DIR to a disk of this machine")
             }
-            OVERLAY => report.warning(
-                "disk kind",
-                format!("{shown} is in the container itself and gone with it"),
-                "mount a volume there, as docker-compose.yml does",
-            ),
-            NFS => report.warning(
-                "disk kind",
-                format!("{shown} is on the network: games wait for it, and locks may not hold"),
-                "move DATA_DIR to a disk of this machine",
-            ),
             _ => return,
         };
+        report.add("disk kind", warning(format!("{} is {what}", place.display()), mend));
     }
     #[cfg(not(target_os = "linux"))]
     let _ = (report, place);
 }
 
 /// Appends and syncs as the journal does. Moves do not wait for this, but the journal lags by it.
-fn look_at_speed(report: &mut Report, place: &Path, config: &Config) {
+fn check_speed(place: &Path, promised: Duration) -> Finding {
     let mut times = match measure(place) {
         Ok(times) => times,
         Err(error) => {
-            report.wrong(
-                "disk speed",
-                format!("nothing can be written in {}: {error}", place.display()),
-                "let the server's user write there, or move DATA_DIR",
-            );
-            return;
+            let message = format!("nothing can be written in {}: {error}", place.display());
+            return wrong(message, "let the server's user write there, or move DATA_DIR");
         }
     };
     times.sort_unstable();
-    let (Some(&median), Some(&longest)) = (times.get(times.len() / 2), times.last()) else { return };
+    let median = times.get(times.len() / 2).copied().unwrap_or_default();
+    let longest = times.last().copied().unwrap_or_default();
     let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
     let message =
         format!("an append is safe after {} (median of {}, longest {})", ms(median), times.len(), ms(longest));
-    let promised = config.journal.interval;
     let finding = if median > promised / 2 {
-        report.warning(
-            "disk speed",
-            message,
-            format!(
-                "the journal promises {} ms: use a faster disk, or raise LIVE_JOURNAL_INTERVAL_MS",
-                promised.as_millis()
-            ),
-        )
+        let promised = promised.as_millis();
+        let mend = format!("the journal promises {promised} ms: use a faster disk, or raise LIVE_JOURNAL_INTERVAL_MS");
+        warning(message, mend)
     } else {
-        report.ok("disk speed", message)
+        ok(message)
     };
-    finding.with("median_seconds", median.as_secs_f64()).with("longest_seconds", longest.as_secs_f64());
+    finding.with("median_seconds", median.as_secs_f64()).with("longest_seconds", longest.as_secs_f64())
 }
 
 fn measure(folder: &Path) -> io::Result<Vec<Duration>> {
@@ -228,7 +196,7 @@ fn measure(folder: &Path) -> io::Result<Vec<Duration>> {
     Ok(times)
 }
 
-fn look_at_log(report: &mut Report, file: &Path) {
+fn check_log(file: &Path) -> Finding {
     let shown = file.display();
     let outcome = if file.exists() {
         File::options().append(true).open(file).map(drop)
@@ -237,22 +205,11 @@ fn look_at_log(report: &mut Report, file: &Path) {
         may_write(folder)
     };
     match outcome {
-        Ok(()) => report.ok("log file", format!("{shown} can be written")),
-        Err(error) => report.wrong(
-            "log file",
+        Ok(()) => ok(format!("{shown} can be written")),
+        Err(error) => wrong(
             format!("{shown} cannot be written: {error}"),
             "make its folder for the server's user, or leave LOG_FILE empty for standard error",
         ),
-    };
-}
-
-/// A size for people.
-pub(super) fn bytes(bytes: u64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "rounded to a tenth anyway")]
-    match bytes {
-        0..1_048_576 => format!("{} KiB", bytes >> 10),
-        1_048_576..1_073_741_824 => format!("{} MiB", bytes >> 20),
-        _ => format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0),
     }
 }
 
@@ -266,11 +223,5 @@ mod tests {
         let times = measure(folder.path()).unwrap();
         assert!(!times.is_empty() && times.len() <= APPENDS);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-    }
-
-    #[test]
-    fn sizes_are_for_people() {
-        let shown = [0, 4_096, 5 << 20, 3 << 29].map(bytes);
-        assert_eq!(shown, ["0 KiB", "4 KiB", "5 MiB", "1.5 GiB"]);
     }
 }

@@ -1,173 +1,173 @@
-//! Are the games that are there already whole? All of this only reads, also while a server writes.
+//! Are the stored games whole? A running server is asked; otherwise the archive is opened, which mends what can be mended.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use super::disk::bytes;
+use indicatif::HumanBytes;
+
 use super::ports::Running;
-use super::report::Report;
-use crate::archive::{GameId, Snapshot, decode_summary};
+use super::report::{Finding, Report, ok, warning, wrong};
+use crate::archive::{GameId, IfMissing, Options, Query, Records, RecordsError, decode_summary};
 use crate::config::Config;
 use crate::room::Recovered;
 
 /// How long stored games are read, newest first; `liap archive verify` reads all.
-const READING: Duration = Duration::from_secs(5);
+const READ_TIME: Duration = Duration::from_secs(5);
+/// Games read in one go.
+const PART_GAMES: usize = 128;
 /// A game from so far ahead was not stored by a clock that is right now.
-const AHEAD: Duration = Duration::from_secs(3_600);
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(3_600);
 
-/// Looks at completed games and live ones.
-pub(super) fn look(report: &mut Report, config: &Config, running: Running) {
-    if !config.archive.enabled {
-        report.ok("archive", "switched off");
+/// Checks completed games and live ones. Returns how many games are archived, if that is known.
+pub(super) fn check(report: &mut Report, config: &Config, running: Running) -> Option<usize> {
+    let games = if config.archive.enabled {
+        check_archive(report, &config.archive.folder(&config.data_dir), &config.archive, running)
     } else {
-        look_at_archive(report, &config.archive.folder(&config.data_dir), config.archive.retention());
-    }
-    if config.journal.enabled {
-        look_at_journal(report, &config.data_dir.join("journal"), running);
-    } else {
-        report.ok("journal", "switched off");
-    }
-    look_at_damaged(report, &config.data_dir);
+        report.add("archive", ok("switched off"));
+        None
+    };
+    let journal = config.data_dir.join("journal");
+    report.add("journal", if config.journal.enabled { check_journal(&journal, running) } else { ok("switched off") });
+    check_set_aside(report, &config.data_dir);
+    games
 }
 
-fn look_at_archive(report: &mut Report, folder: &Path, retention: Option<Duration>) {
-    let shown = folder.display();
-    if !folder.exists() {
-        report.ok("archive", format!("none yet; {shown} will be made"));
-        return;
+fn check_archive(report: &mut Report, folder: &Path, options: &Options, running: Running) -> Option<usize> {
+    let owner = std::fs::metadata(folder).map_or(0, |folder| folder.uid());
+    if running == Running::No && rustix::process::geteuid().is_root() && owner != 0 {
+        // The server could not open whatever root makes there.
+        report.add("archive", ok(format!("not opened: it belongs to user {owner}, and this is root")));
+        return None;
     }
-    let snapshot = match Snapshot::open(folder) {
-        Ok(snapshot) => snapshot,
+    let stored = match StoredGames::read(folder, options) {
+        Ok(stored) => stored,
+        Err(RecordsError::NoArchive(folder)) => {
+            report.add("archive", ok(format!("none yet; {} will be made", folder.display())));
+            return Some(0);
+        }
         Err(error) => {
-            report.wrong(
-                "archive",
-                error.to_string(),
-                "docs/archive.md says what lies where; keep a copy of the folder",
-            );
-            return;
+            let mend = "docs/archive.md says what lies where; keep a copy of the folder";
+            report.add("archive", wrong(error.to_string(), mend));
+            return None;
         }
     };
-    let begun = Instant::now();
-    let (mut read, mut wrong) = (0_usize, Vec::new());
-    for id in snapshot.ids().rev() {
-        if begun.elapsed() > READING {
-            break;
-        }
-        read += 1;
-        if !is_whole(&snapshot, id) {
-            wrong.push(id);
-        }
+    report.add("archive", stored.finding());
+    let now = UNIX_EPOCH.elapsed().unwrap_or_default();
+    report.add("retention", stored.retention(options.retention(), now));
+    let newest = stored.ids.first().map_or(Duration::ZERO, |id| Duration::from_millis(id.unix_ms()));
+    if newest > now + CLOCK_TOLERANCE {
+        let message = format!("the newest game began {} h ahead of this clock", (newest - now).as_secs() / 3_600);
+        report.add("clock", warning(message, "set the clock; retention and the order of games go by it"));
     }
-    let damage = snapshot.damage();
-    let size = bytes(snapshot.record_bytes());
-    let finding = if let Some(first) = wrong.first() {
-        let message = format!("{} of {read} games cannot be read, {first} among them", wrong.len());
-        report.wrong("archive", message, "`liap archive verify` names them all; restore them from a backup")
-    } else if damage.is_any() {
-        report.wrong(
-            "archive",
-            format!("{} games are missing", damage.missing),
-            "the next start mends what can be mended and sets the rest aside; a backup has the rest",
-        )
-    } else if read < snapshot.len() {
-        let message = format!("{} games, {size}; the newest {read} are whole", snapshot.len());
-        report.ok("archive", format!("{message} (`liap archive verify` reads all)"))
-    } else {
-        report.ok("archive", format!("{read} games, {size}, all whole"))
-    };
-    finding.with("games", snapshot.len()).with("read", read).with("wrong", wrong.len()).with("missing", damage.missing);
+    Some(stored.ids.len())
+}
 
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    look_at_retention(report, &snapshot, retention, now);
-    if let Some(newest) = snapshot.ids().next_back().map(|id| Duration::from_millis(id.unix_ms()))
-        && newest > now + AHEAD
-    {
-        report.warning(
-            "clock",
-            format!("the newest game began {} h ahead of this clock", (newest - now).as_secs() / 3_600),
-            "set the clock; retention and the order of games go by it",
-        );
+/// What the archive holds, and how much of it was read.
+struct StoredGames {
+    /// Newest first.
+    ids: Vec<GameId>,
+    read: usize,
+    wrong: Vec<GameId>,
+    missing: u64,
+    damage: Option<String>,
+    record_bytes: u64,
+}
+
+impl StoredGames {
+    fn read(folder: &Path, options: &Options) -> Result<Self, RecordsError> {
+        let records = Records::open(folder, options, IfMissing::Fail)?;
+        let ids = records.ids(&Query::default(), usize::MAX)?;
+        let begun = Instant::now();
+        let (mut read, mut wrong) = (0, Vec::new());
+        for ids in ids.chunks(PART_GAMES).take_while(|_| begun.elapsed() < READ_TIME) {
+            read += ids.len();
+            for (&id, record) in ids.iter().zip(records.get(ids)?) {
+                let is_whole = match record {
+                    Ok(Some(record)) => decode_summary(&record).is_ok_and(|summary| summary.game_id == id),
+                    // Removed a moment ago.
+                    Ok(None) => true,
+                    Err(_) => false,
+                };
+                wrong.extend((!is_whole).then_some(id));
+            }
+        }
+        let status = records.status()?;
+        let (missing, damage, record_bytes) = (status.missing, status.damage, status.record_bytes);
+        Ok(Self { ids, read, wrong, missing, damage, record_bytes })
+    }
+
+    fn finding(&self) -> Finding {
+        let Self { read, wrong: unreadable, missing, .. } = self;
+        let games = self.ids.len();
+        let size = HumanBytes(self.record_bytes);
+        let finding = if let Some(first) = unreadable.first() {
+            let message = format!("{} of {read} games cannot be read, {first} among them", unreadable.len());
+            wrong(message, "`liap archive verify` names them all; restore them from a backup")
+        } else if let Some(damage) = &self.damage {
+            let mend = "what could be mended is mended and the rest set aside; restore what is missing from a backup";
+            wrong(format!("{missing} games are missing: {damage}"), mend)
+        } else if *read < games {
+            ok(format!("{games} games, {size}; the newest {read} are whole (`liap archive verify` reads all)"))
+        } else {
+            ok(format!("{read} games, {size}, all whole"))
+        };
+        finding.with("games", games).with("read", *read).with("wrong", unreadable.len()).with("missing", *missing)
+    }
+
+    /// Says how many games the server removes for their age. Where it is most of them, the number or the clock may be wrong.
+    fn retention(&self, retention: Option<Duration>, now: Duration) -> Finding {
+        let Some(retention) = retention else { return ok("games are kept for ever") };
+        let since_ms = u64::try_from(now.saturating_sub(retention).as_millis()).unwrap_or(u64::MAX);
+        let kept_since = GameId::first_at(since_ms);
+        let old = self.ids.iter().filter(|id| **id < kept_since).count();
+        let (games, days) = (self.ids.len(), retention.as_secs() / 86_400);
+        let finding = if old * 2 > games {
+            warning(
+                format!("{old} of {games} games are older than {days} days; the server removes them"),
+                "to keep them, set ARCHIVE_RETENTION_DAYS higher, or to 0; if they are not so old, set the clock",
+            )
+        } else {
+            ok(format!("games older than {days} days are removed, {old} of {games} now"))
+        };
+        finding.with("games", old)
     }
 }
 
-/// Says how many games the server removes for their age. Where it is most of them, the number or the clock may be wrong.
-fn look_at_retention(report: &mut Report, snapshot: &Snapshot, retention: Option<Duration>, now: Duration) {
-    let Some(retention) = retention else {
-        report.ok("retention", "games are kept for ever");
-        return;
-    };
-    let since_ms = u64::try_from(now.saturating_sub(retention).as_millis()).unwrap_or(u64::MAX);
-    let old = snapshot.ids().take_while(|id| *id < GameId::first_at(since_ms)).count();
-    let (games, days) = (snapshot.len(), retention.as_secs() / 86_400);
-    let finding = if old * 2 > games {
-        report.warning(
-            "retention",
-            format!("{old} of {games} games are older than {days} days; the server removes them"),
-            "to keep them, set ARCHIVE_RETENTION_DAYS higher, or to 0; if they are not so old, set the clock",
-        )
-    } else {
-        report.ok("retention", format!("games older than {days} days are removed, {old} of {games} now"))
-    };
-    finding.with("games", old);
-}
-
-fn is_whole(snapshot: &Snapshot, id: GameId) -> bool {
-    let record = snapshot.get(id).ok().flatten();
-    record.is_some_and(|record| decode_summary(&record).is_ok_and(|summary| summary.game_id == id))
-}
-
-fn look_at_journal(report: &mut Report, folder: &Path, running: Running) {
+fn check_journal(folder: &Path, running: Running) -> Finding {
     if !folder.exists() {
-        report.ok("journal", "no live games yet");
-        return;
+        return ok("no live games yet");
     }
     let found = match Recovered::inspect(folder) {
         Ok(found) => found,
         Err(error) => {
-            report.wrong(
-                "journal",
-                format!("{}: {error}", folder.display()),
-                "let the server's user read and write there",
-            );
-            return;
+            return wrong(format!("{}: {error}", folder.display()), "let the server's user read and write there");
         }
     };
-    let rooms = found.rooms.len();
-    let finding = if !found.broken.is_empty() {
-        report.wrong(
-            "journal",
-            format!("{} of {} live games do not come back", found.broken.len(), rooms + found.broken.len()),
-            "the next start sets a copy aside and names them; the others are untouched",
-        )
-    } else if found.damaged_bytes > 0 && running == Running::No {
-        report.warning(
-            "journal",
-            format!(
-                "{rooms} live games are whole; {} bytes behind them are torn, as after a crash",
-                found.damaged_bytes
-            ),
-            "nothing: the next start sets a copy aside",
-        )
+    let (rooms, broken, damaged_bytes) = (found.rooms.len(), found.broken.len(), found.damaged_bytes);
+    let finding = if broken > 0 {
+        let message = format!("{broken} of {} live games do not come back", rooms + broken);
+        wrong(message, "the next start sets a copy aside and names them; the others are untouched")
+    } else if damaged_bytes > 0 && running == Running::No {
+        let message =
+            format!("{rooms} live games are whole; {damaged_bytes} bytes behind them are torn, as after a crash");
+        warning(message, "nothing: the next start sets a copy aside")
     } else {
-        report.ok("journal", format!("{rooms} live games, all whole"))
+        ok(format!("{rooms} live games, all whole"))
     };
-    finding.with("rooms", rooms).with("broken", found.broken.len()).with("damaged_bytes", found.damaged_bytes);
+    finding.with("rooms", rooms).with("broken", broken).with("damaged_bytes", damaged_bytes)
 }
 
-/// What earlier starts have set aside, and somebody should look at.
-fn look_at_damaged(report: &mut Report, data: &Path) {
+/// Damaged files that earlier starts have set aside.
+fn check_set_aside(report: &mut Report, data: &Path) {
     let named = |folder: &Path, what: &str| {
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(what)).count()
     };
     let count = named(data, "archive.damaged-") + named(&data.join("journal"), "damaged-");
     if count > 0 {
-        report
-            .warning(
-                "set aside",
-                format!("{count} damaged files from earlier starts are in {}", data.display()),
-                "docs/archive.md, \"A set-aside store\"; remove them when you are content",
-            )
-            .with("files", count);
+        let message = format!("{count} damaged files from earlier starts are in {}", data.display());
+        let mend = "docs/archive.md, \"A set-aside store\"; remove them when you miss nothing";
+        report.add("set aside", warning(message, mend).with("files", count));
     }
 }

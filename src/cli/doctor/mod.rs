@@ -1,7 +1,7 @@
-//! `liap doctor`: is everything there that a server needs? One line for each thing, and how to mend it.
+//! `liap doctor`: is everything there that a server needs? One line for each check, and what to do about it.
 //!
-//! It opens and listens to nothing that a running server uses, writes only into a file that is gone before its first
-//! byte, and leaves nothing behind.
+//! It disturbs no running server: it listens nowhere, and asks for stored games instead of opening the archive. It leaves
+//! nothing behind; only an archive that no server has open is opened, which mends what can be mended.
 
 mod certificate;
 mod disk;
@@ -30,28 +30,28 @@ pub(super) struct Arguments {
     strict: bool,
 }
 
-/// Looks at everything; exit code 0 if nothing is wrong, 1 otherwise.
+/// Checks everything; exit code 0 if nothing is wrong, 1 otherwise.
 pub(super) fn run(arguments: &Arguments, sources: &Sources) -> anyhow::Result<ExitCode> {
-    let clock = machine::Clocks::read();
+    let clocks = machine::Clocks::read();
     let (loaded, mistakes) = sources.gather();
     let config = &loaded.config;
     let mut report = Report::default();
 
     report.begin("settings");
-    settings::look(&mut report, sources, &loaded, &mistakes);
+    settings::check(&mut report, sources, &loaded, &mistakes);
     report.begin("network");
-    let running = ports::look(&mut report, config);
-    settings::look_at_exposure(&mut report, config);
-    certificate::look(&mut report, config);
+    let running = ports::check(&mut report, config);
+    settings::check_exposure(&mut report, config);
+    certificate::check(&mut report, config);
     report.begin("disk");
-    disk::look(&mut report, config);
+    disk::check(&mut report, config);
     report.begin("games");
-    games::look(&mut report, config, running);
+    let games = games::check(&mut report, config, running);
     report.begin("services");
-    services::look(&mut report, config)?;
+    services::check(&mut report, config, games)?;
     report.begin("machine");
-    machine::look(&mut report, config);
-    clock.look(&mut report);
+    machine::check(&mut report, config);
+    report.add("clock", clocks.check());
 
     match arguments.json {
         true => report.print_json()?,

@@ -1,4 +1,4 @@
-//! Are the ports free? If not: who has them, and if that is a server of ours, is it well?
+//! Are the ports free? If not, which process has them, and is a running server well?
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -9,11 +9,11 @@ use serde_json::Value;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::super::healthcheck::{ask, reachable};
-use super::report::Report;
+use super::report::{Finding, Report, ok, warning, wrong};
 use crate::config::Config;
 
 /// A server that is well answers at once.
-const PATIENCE: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whether a server with these settings runs already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,59 +22,44 @@ pub(super) enum Running {
     No,
 }
 
-/// Looks at both listeners.
-pub(super) fn look(report: &mut Report, config: &Config) -> Running {
+/// Checks both listeners.
+pub(super) fn check(report: &mut Report, config: &Config) -> Running {
+    let timeout = config.health.timeout.min(ANSWER_TIMEOUT);
     let address = SocketAddr::new(config.http.host, config.http.port);
-    let patience = config.health.timeout.min(PATIENCE);
-    let running = match bind(address) {
-        Ok(()) => {
-            free(report, "port", address);
-            Running::No
-        }
-        Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            let asked = SocketAddr::new(reachable(address.ip()), address.port());
-            match health(asked, config, patience) {
-                Some(health) => {
-                    tell_health(report, address, &health);
-                    Running::Yes
-                }
-                None => {
-                    taken(report, "port", "PORT", address);
-                    Running::No
-                }
-            }
-        }
-        Err(error) => {
-            impossible(report, "port", ["HOST", "PORT"], address, &error);
-            Running::No
-        }
+    let health = health(address, config, timeout);
+    let running = if health.is_some() { Running::Yes } else { Running::No };
+    let server = health.map(|health| health_finding(address, &health));
+    report.add("port", server.unwrap_or_else(|| check_address(address, ["HOST", "PORT"])));
+    let finding = if config.metrics.enabled {
+        check_metrics(SocketAddr::new(config.metrics.host, config.metrics.port), running, timeout)
+    } else {
+        ok("metrics are switched off")
     };
-    if !config.metrics.enabled {
-        report.ok("metrics port", "metrics are switched off");
-        return running;
-    }
-    let address = SocketAddr::new(config.metrics.host, config.metrics.port);
-    match bind(address) {
-        Ok(()) if running == Running::Yes && address.port() != 0 => {
-            report.warning(
-                "metrics port",
-                format!("a server runs, but its metrics are not at {address}"),
-                "run this with the settings of that server",
-            );
-        }
-        Ok(()) => free(report, "metrics port", address),
-        Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            let asked = SocketAddr::new(reachable(address.ip()), address.port());
-            match ask(asked, false, "/metrics", patience) {
-                Ok((200, text)) if text.contains("liap_info{") => {
-                    report.ok("metrics port", format!("{address}: a running server shows its metrics"));
-                }
-                _ => taken(report, "metrics port", "METRICS_PORT", address),
-            }
-        }
-        Err(error) => impossible(report, "metrics port", ["METRICS_HOST", "METRICS_PORT"], address, &error),
-    }
+    report.add("metrics port", finding);
     running
+}
+
+fn check_metrics(address: SocketAddr, running: Running, timeout: Duration) -> Finding {
+    let shown = is_taken(address).then(|| ask(local(address), false, "/metrics", timeout));
+    match shown {
+        Some(Ok((200, text))) if text.contains("liap_info{") => {
+            ok(format!("{address}: a running server shows its metrics"))
+        }
+        None if running == Running::Yes && address.port() != 0 => warning(
+            format!("a server runs, but its metrics are not at {address}"),
+            "run this with the settings of that server",
+        ),
+        _ => check_address(address, ["METRICS_HOST", "METRICS_PORT"]),
+    }
+}
+
+/// Where a listener on this address is reached from this machine.
+fn local(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(reachable(address.ip()), address.port())
+}
+
+fn is_taken(address: SocketAddr) -> bool {
+    bind(address).is_err_and(|error| error.kind() == ErrorKind::AddrInUse)
 }
 
 /// Whether a server could listen there. Nothing is listened to, so nobody can get to us by mistake.
@@ -87,64 +72,53 @@ fn bind(address: SocketAddr) -> io::Result<()> {
     socket.bind(&address.into())
 }
 
-fn free(report: &mut Report, check: &'static str, address: SocketAddr) {
-    match address.port() {
-        0 => report.ok(check, format!("the system will choose one on {}", address.ip())),
-        port => report.ok(check, format!("{address} is free")).with("port", port),
+/// Whether a server could listen there, and if not, why. `host` and `port` are the settings.
+fn check_address(address: SocketAddr, [host, port]: [&str; 2]) -> Finding {
+    let Err(error) = bind(address) else {
+        return match address.port() {
+            0 => ok(format!("the system will choose one on {}", address.ip())),
+            number => ok(format!("{address} is free")).with("port", number),
+        };
     };
-}
-
-fn taken(report: &mut Report, check: &'static str, setting: &str, address: SocketAddr) {
-    let holder =
-        holder(address.port()).map_or_else(|| "another process".to_owned(), |holder| format!("process {holder}"));
-    report
-        .wrong(check, format!("{address} is taken by {holder}"), format!("stop it, or set {setting} to another port"))
-        .with("port", address.port());
-}
-
-fn impossible(
-    report: &mut Report,
-    check: &'static str,
-    [host, port]: [&str; 2],
-    address: SocketAddr,
-    error: &io::Error,
-) {
     let mend = match error.kind() {
-        ErrorKind::PermissionDenied => {
-            format!(
-                "set {port} to 1024 or more and let a proxy have the low one, or give the program CAP_NET_BIND_SERVICE"
-            )
+        ErrorKind::AddrInUse => {
+            let holder = holder(address.port());
+            let holder = holder.map_or_else(|| "another process".to_owned(), |holder| format!("process {holder}"));
+            let mend = format!("stop it, or set {port} to another port");
+            return wrong(format!("{address} is taken by {holder}"), mend).with("port", address.port());
         }
+        ErrorKind::PermissionDenied => format!(
+            "set {port} to 1024 or more and let a proxy have the low one, or give the program CAP_NET_BIND_SERVICE"
+        ),
         ErrorKind::AddrNotAvailable => format!("set {host} to an address of this machine; `ip address` lists them"),
         _ => format!("set {host} and {port} to something that can be listened on"),
     };
-    report.wrong(check, format!("{address} cannot be listened on: {error}"), mend);
+    wrong(format!("{address} cannot be listened on: {error}"), mend)
 }
 
-/// What a server of ours says about itself; nothing if there is another.
-fn health(address: SocketAddr, config: &Config, patience: Duration) -> Option<Value> {
+/// What a running server says about itself; nothing if there is none, or another program.
+fn health(address: SocketAddr, config: &Config, timeout: Duration) -> Option<Value> {
+    if !is_taken(address) {
+        return None;
+    }
     let path = format!("{}/health", config.http.base_path);
-    let (_, body) = ask(address, config.http.tls_cert.is_some(), &path, patience).ok()?;
+    let (_, body) = ask(local(address), config.http.tls_cert.is_some(), &path, timeout).ok()?;
     let health: Value = serde_json::from_str(&body).ok()?;
     (health.get("status")?.is_string() && health.get("checks")?.get("journal").is_some()).then_some(health)
 }
 
-fn tell_health(report: &mut Report, address: SocketAddr, health: &Value) {
+fn health_finding(address: SocketAddr, health: &Value) -> Finding {
     let status = health.get("status").and_then(Value::as_str).unwrap_or_default();
     let message = format!("{address}: a running server is {status}");
-    let unwell: Vec<String> = health
-        .get("checks")
-        .and_then(Value::as_object)
-        .into_iter()
-        .flatten()
-        .filter_map(|(name, check)| Some(format!("{name}: {}", check.get("message")?.as_str()?)))
-        .collect();
+    let checks = health.get("checks").and_then(Value::as_object).into_iter().flatten();
+    let problems: Vec<String> =
+        checks.filter_map(|(name, check)| Some(format!("{name}: {}", check.get("message")?.as_str()?))).collect();
     let finding = match status {
-        "healthy" => report.ok("port", message),
-        "degraded" => report.warning("port", message, unwell.join("; ")),
-        _ => report.wrong("port", message, unwell.join("; ")),
+        "healthy" => ok(message),
+        "degraded" => warning(message, problems.join("; ")),
+        _ => wrong(message, problems.join("; ")),
     };
-    finding.with("port", address.port()).with("health", status);
+    finding.with("port", address.port()).with("health", status)
 }
 
 /// Which process listens on this port, as far as we may know: its number and name.

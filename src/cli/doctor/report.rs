@@ -1,6 +1,5 @@
-//! What was found, and how it is told.
+//! What was found, for people and for programs.
 
-use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 
 use serde::Serialize;
@@ -12,33 +11,50 @@ use serde_json::{Map, Value};
 pub(super) enum Status {
     /// As it should be.
     Ok,
-    /// A server would run, but somebody should look.
+    /// A server would run, but you should look.
     Warning,
     /// A server would not run, or not as the settings say.
     Wrong,
 }
 
-/// One thing that was looked at.
+/// One thing that was checked.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(super) struct Finding {
     group: &'static str,
     check: &'static str,
-    pub(super) status: Status,
-    pub(super) message: String,
+    status: Status,
+    message: String,
     /// What to do about it; nothing if all is well.
-    pub(super) mend: Option<String>,
+    mend: Option<String>,
     figures: Map<String, Value>,
 }
 
+pub(super) fn ok(message: impl Into<String>) -> Finding {
+    Finding::new(Status::Ok, message.into(), None)
+}
+
+pub(super) fn warning(message: impl Into<String>, mend: impl Into<String>) -> Finding {
+    Finding::new(Status::Warning, message.into(), Some(mend.into()))
+}
+
+pub(super) fn wrong(message: impl Into<String>, mend: impl Into<String>) -> Finding {
+    Finding::new(Status::Wrong, message.into(), Some(mend.into()))
+}
+
 impl Finding {
+    /// Which check it is of is said when it is added to a report.
+    fn new(status: Status, message: String, mend: Option<String>) -> Self {
+        Self { group: "", check: "", status, message, mend, figures: Map::new() }
+    }
+
     /// Adds a figure for programs.
-    pub(super) fn with(&mut self, name: &str, figure: impl Into<Value>) -> &mut Self {
+    pub(super) fn with(mut self, name: &str, figure: impl Into<Value>) -> Self {
         self.figures.insert(name.to_owned(), figure.into());
         self
     }
 }
 
-/// Everything that was looked at, in order.
+/// Everything that was checked, in order.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     group: &'static str,
@@ -51,31 +67,8 @@ impl Report {
         self.group = group;
     }
 
-    pub(super) fn ok(&mut self, check: &'static str, message: impl Into<String>) -> &mut Finding {
-        self.add(check, Status::Ok, message.into(), None)
-    }
-
-    pub(super) fn warning(
-        &mut self,
-        check: &'static str,
-        message: impl Into<String>,
-        mend: impl Into<String>,
-    ) -> &mut Finding {
-        self.add(check, Status::Warning, message.into(), Some(mend.into()))
-    }
-
-    pub(super) fn wrong(
-        &mut self,
-        check: &'static str,
-        message: impl Into<String>,
-        mend: impl Into<String>,
-    ) -> &mut Finding {
-        self.add(check, Status::Wrong, message.into(), Some(mend.into()))
-    }
-
-    fn add(&mut self, check: &'static str, status: Status, message: String, mend: Option<String>) -> &mut Finding {
-        let finding = Finding { group: self.group, check, status, message, mend, figures: Map::new() };
-        self.findings.push_mut(finding)
+    pub(super) fn add(&mut self, check: &'static str, finding: Finding) {
+        self.findings.push(Finding { group: self.group, check, ..finding });
     }
 
     /// The worst that was found.
@@ -114,16 +107,16 @@ impl Report {
                     text.push('\n');
                 }
                 group = its_group;
-                push(&mut text, format_args!("{}\n", paint("1", group)));
+                text.push_str(&format!("{}\n", paint("1", group)));
             }
             let mark = match status {
                 Status::Ok => paint("32", "✓"),
                 Status::Warning => paint("33", "!"),
                 Status::Wrong => paint("31", "✗"),
             };
-            push(&mut text, format_args!("  {mark} {check:<width$}  {message}\n"));
+            text.push_str(&format!("  {mark} {check:<width$}  {message}\n"));
             if let Some(mend) = mend {
-                push(&mut text, format_args!("    {:<width$}  {}\n", "", paint("36", &format!("→ {mend}"))));
+                text.push_str(&format!("    {:<width$}  {}\n", "", paint("36", &format!("→ {mend}"))));
             }
         }
         let count = |status| self.findings.iter().filter(|finding| finding.status == status).count();
@@ -137,14 +130,8 @@ impl Report {
             (Status::Warning, _) => format!("Nothing is wrong; {}.", paint("33", &warnings)),
             (Status::Wrong, wrong) => format!("{}, {warnings}.", paint("31", &format!("{wrong} wrong"))),
         };
-        push(&mut text, format_args!("\n{summary}\n"));
-        text
+        text + &format!("\n{summary}\n")
     }
-}
-
-fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
-    #[expect(clippy::expect_used, reason = "a String takes whatever is written to it")]
-    text.write_fmt(line).expect("writing to a String");
 }
 
 #[cfg(test)]
@@ -154,9 +141,9 @@ mod tests {
     fn report() -> Report {
         let mut report = Report::default();
         report.begin("network");
-        report.ok("port", "8000 is free");
+        report.add("port", ok("8000 is free"));
         report.begin("disk");
-        report.warning("space", "little is left", "free some").with("free_bytes", 7);
+        report.add("space", warning("little is left", "free some").with("free_bytes", 7));
         report
     }
 
@@ -168,7 +155,7 @@ mod tests {
             "network\n  ✓ port   8000 is free\n\ndisk\n  ! space  little is left\n           → free some\n\n\
              Nothing is wrong; 1 warning.\n"
         );
-        report.wrong("folder", "it is gone", "make it");
+        report.add("folder", wrong("it is gone", "make it"));
         assert!(report.text(false).ends_with("\n1 wrong, 1 warning.\n"));
         assert!(report.text(true).contains("\x1b[31m✗\x1b[0m folder"));
         assert_eq!(Report::default().text(false), "\nAll is well.\n");

@@ -1,131 +1,97 @@
-//! Do the services answer that are set? None is needed; without them a server goes on by itself.
+//! Do the services answer that are set? The server needs none of them.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
-use super::report::Report;
-use crate::archive::Snapshot;
+use super::report::{Finding, Report, ok, warning, wrong};
 use crate::archive::sink::{self, Sink, SinkError, SinkKind};
 use crate::config::Config;
-use crate::observe::{Check, HealthStatus, Metrics};
-use crate::redis;
+use crate::observe::{HealthStatus, Metrics};
+use crate::redis::{self, Redis};
 
 /// The longest wait for one of them.
-const PATIENCE: Duration = Duration::from_secs(3);
-const KEPT_HERE: &str = "look at the way there; games are kept here, and copied when it is back";
-/// Games in a sink before an empty archive that are counted at most.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// Games in a sink that are counted, at most, where the archive is empty.
 const COUNTED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(999);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Asks everything that is set and in this build.
-pub(super) fn look(report: &mut Report, config: &Config) -> std::io::Result<()> {
+/// Asks everything that is set and in this build. What cannot be opened is a wrong setting and reported as such.
+/// `games` are archived here, if that is known.
+pub(super) fn check(report: &mut Report, config: &Config, games: Option<usize>) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        look_at_redis(report, config).await;
-        look_at_sinks(report, config).await;
+        if !config.redis.url.is_set() {
+            report.add("redis", ok("none is set; limits are kept in the process"));
+        } else if redis::is_compiled_in() {
+            let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), "", false));
+            match redis::open(&config.redis, &metrics) {
+                Ok(Some(redis)) => report.add("redis", check_redis(&redis, &config.redis.url.to_string()).await),
+                Ok(None) => {}
+                Err(error) => report.add("redis", wrong(error.to_string(), "correct the setting")),
+            }
+        }
+        let kinds = if config.archive.enabled { config.archive.sinks() } else { Vec::new() };
+        for kind in kinds {
+            if let Ok(sink) = sink::open(kind, &config.archive) {
+                report.add(kind.name(), check_sink(&*sink).await);
+                if games == Some(0)
+                    && let Some(finding) = check_copies(kind, &*sink).await
+                {
+                    report.add(kind.name(), finding);
+                }
+            }
+        }
     });
     // What still tries to reach them need not end first.
     runtime.shutdown_background();
     Ok(())
 }
 
-async fn look_at_redis(report: &mut Report, config: &Config) {
-    let url = &config.redis.url;
-    if !url.is_set() {
-        report.ok("redis", "none is set; limits are kept in the process");
-        return;
-    }
-    if !redis::is_compiled_in() {
-        // The settings have said so already.
-        return;
-    }
-    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION"), "", false));
-    let redis = match redis::open(&config.redis, &metrics) {
-        Ok(Some(redis)) => redis,
-        Ok(None) => return,
-        Err(error) => {
-            report.wrong("redis", error.to_string(), "mend the setting");
-            return;
-        }
-    };
-    // Its connection is made in the background, and proved by a write that forgets itself.
+/// Its connection is made in the background, and proved by a write that expires.
+async fn check_redis(redis: &Redis, url: &str) -> Finding {
     let asked = Instant::now();
-    let check = answered(|| redis.check()).await;
-    if check.status == HealthStatus::Healthy {
-        report.ok("redis", format!("{url} answered within {} ms", asked.elapsed().as_millis()));
-    } else {
-        report.warning(
-            "redis",
-            format!("{url}, within {} s: {}", PATIENCE.as_secs(), check.message.unwrap_or_default()),
-            "look at `redis-cli -u \"$REDIS_URL\" ping`; until it is well, each server limits by itself",
-        );
-    }
-}
-
-/// Whether completed games could be copied to where they shall be. Sinks that do not open are mistakes of the settings,
-/// which have been told.
-async fn look_at_sinks(report: &mut Report, config: &Config) {
-    if !config.archive.enabled {
-        return;
-    }
-    let folder = config.archive.folder(&config.data_dir);
-    let is_empty = !folder.exists() || Snapshot::open(&folder).is_ok_and(|snapshot| snapshot.is_empty());
-    for kind in config.archive.sinks() {
-        let Ok(sink) = sink::open(kind, &config.archive) else { continue };
-        let place = sink.place();
-        let asked = Instant::now();
-        match timeout(PATIENCE, sink.check()).await {
-            Ok(Ok(())) => {
-                report.ok(kind.name(), format!("{place} answered within {} ms", asked.elapsed().as_millis()));
-                if is_empty {
-                    look_at_copies(report, kind, &*sink).await;
-                }
-            }
-            Ok(Err(SinkError::Denied(reason))) => {
-                let mend = "mend its credentials, or make the bucket or database; games are kept here meanwhile";
-                report.wrong(kind.name(), format!("{place}: {reason}"), mend);
-            }
-            Ok(Err(SinkError::Unavailable(reason))) => {
-                report.warning(kind.name(), format!("{place}: {reason}"), KEPT_HERE);
-            }
-            Err(_) => {
-                let message = format!("{place} does not answer within {} s", PATIENCE.as_secs());
-                report.warning(kind.name(), message, KEPT_HERE);
-            }
-        }
-    }
-}
-
-/// Whether an empty archive stands before copies: somebody may have lost a disk, or named another folder by mistake.
-async fn look_at_copies(report: &mut Report, kind: SinkKind, sink: &dyn Sink) {
-    // Where it does not answer now, it has answered a moment ago; the next look tells.
-    let games = timeout(PATIENCE, sink.count(u64::MAX, COUNTED)).await.ok().and_then(Result::ok).unwrap_or_default();
-    if games > 0 {
-        let more = if games == COUNTED.get() { "at least " } else { "" };
-        report
-            .warning(
-                kind.name(),
-                format!("the archive here is empty, and {more}{games} games are in {}", sink.place()),
-                format!(
-                    "if this server has made them, `liap archive restore --from {kind}` before it starts; if others have, \
-                     nothing: they stay"
-                ),
-            )
-            .with("games", games);
-    }
-}
-
-/// What a check says once it is content, or when patience is over.
-async fn answered(check: impl Fn() -> Check) -> Check {
-    let begun = Instant::now();
     loop {
-        let check = check();
-        if check.status == HealthStatus::Healthy || begun.elapsed() > PATIENCE {
-            return check;
+        let check = redis.check();
+        if check.status == HealthStatus::Healthy {
+            return ok(format!("{url} answered within {} ms", asked.elapsed().as_millis()));
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        if asked.elapsed() > ANSWER_TIMEOUT {
+            return warning(
+                format!("{url}, within {} s: {}", ANSWER_TIMEOUT.as_secs(), check.message.unwrap_or_default()),
+                "try `redis-cli -u \"$REDIS_URL\" ping`; until it works, each server limits by itself",
+            );
+        }
+        sleep(POLL_INTERVAL).await;
     }
+}
+
+/// Whether completed games could be copied there.
+async fn check_sink(sink: &dyn Sink) -> Finding {
+    const KEPT_HERE: &str = "check the way there; games are kept here, and copied when it is back";
+    let place = sink.place();
+    let asked = Instant::now();
+    match timeout(ANSWER_TIMEOUT, sink.check()).await {
+        Ok(Ok(())) => ok(format!("{place} answered within {} ms", asked.elapsed().as_millis())),
+        Ok(Err(SinkError::Denied(reason))) => wrong(
+            format!("{place}: {reason}"),
+            "correct its credentials, or make the bucket or database; games are kept here meanwhile",
+        ),
+        Ok(Err(SinkError::Unavailable(reason))) => warning(format!("{place}: {reason}"), KEPT_HERE),
+        Err(_) => warning(format!("{place} does not answer within {} s", ANSWER_TIMEOUT.as_secs()), KEPT_HERE),
+    }
+}
+
+/// Whether copies stand behind an empty archive: somebody may have lost a disk, or named another folder by mistake. A sink
+/// that does not answer has its own finding.
+async fn check_copies(kind: SinkKind, sink: &dyn Sink) -> Option<Finding> {
+    let games = timeout(ANSWER_TIMEOUT, sink.count(u64::MAX, COUNTED)).await.ok()?.ok().filter(|games| *games > 0)?;
+    let more = if games == COUNTED.get() { "at least " } else { "" };
+    let message = format!("the archive here is empty, and {more}{games} games are in {}", sink.place());
+    let mend = format!(
+        "if this server has made them, `liap archive restore --from {kind}` before it starts; if others have, nothing: they stay"
+    );
+    Some(warning(message, mend).with("games", games))
 }
