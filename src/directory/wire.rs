@@ -84,7 +84,7 @@ impl From<&RoomSummary> for Listed {
                 name: player.name.clone(),
                 is_host: player.is_host,
                 color: player.avatar_color.map(str::to_owned),
-                level: player.level.map(|level| level.as_str().to_owned()),
+                level: player.level.map(|level| level.to_string()),
                 is_away: !player.is_connected,
             })
         };
@@ -286,7 +286,9 @@ mod tests {
         // A server of an older version says nothing of bots' seats.
         let older = text.replace(",\"take_bot_seat\":true", "");
         assert!(matches!(Envelope::read(&older), Some(Incoming::Join { choice: SeatChoice::Free, .. })), "{older}");
-        let Some(Incoming::Join { call, from, room, who: arrived, choice }) = Envelope::read(&text) else { panic!("{text}") };
+        let Some(Incoming::Join { call, from, room, who: arrived, choice }) = Envelope::read(&text) else {
+            panic!("{text}")
+        };
         assert_eq!(choice, SeatChoice::FreeOrBot);
         assert_eq!((call, from.to_string(), room.to_string()), (u64::MAX, "0".to_owned(), "F00001".to_owned()));
         assert_eq!((arrived.session, arrived.token, arrived.name), (who.session, who.token, who.name));

@@ -637,7 +637,7 @@ impl Link {
         self.outgoing.cut();
         self.write().await?;
         let code = CloseCode::from(reason.code());
-        self.stream.close(Some(CloseFrame { code, reason: Utf8Bytes::from_static(reason.as_str()) })).await?;
+        self.stream.close(Some(CloseFrame { code, reason: Utf8Bytes::from_static(reason.into()) })).await?;
         // What arrives at a socket that is closed already would make the system withdraw our reason.
         let stream = self.stream.get_mut();
         stream.shutdown().await?;

@@ -22,7 +22,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Answer, ArchiveUrl, Content, Delivery, Held, Refusal, Sink, SinkError};
 use super::{aws_files, s3_listing};
-use crate::archive::{GameId, MAX_RECORD_BYTES, PlayerKind, RULES_VERSION};
+use crate::archive::{GameId, MAX_RECORD_BYTES, PlayerKind};
+use crate::game::RULES_VERSION;
 
 /// Requests under way at once: enough to hide the way there and back, few enough for any server.
 const IN_FLIGHT: usize = 32;
