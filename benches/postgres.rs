@@ -16,7 +16,7 @@
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use liap::archive::sink::{Delivery, SinkKind, open};
+use liap::archive::sink::{Delivery, Installation, SinkKind, open};
 use liap::archive::{GameRecord, Options, encode, tell};
 use liap::game::{BySeat, Level, Seating, Series};
 use tokio_postgres::types::Type;
@@ -148,7 +148,7 @@ async fn main() {
         times[0] = began.elapsed();
         for (sink, n) in [(&one, 1), (&four, 2), (&one, 3)] {
             let began = Instant::now();
-            assert_eq!(sink.deliver(&games).await.unwrap(), []);
+            assert_eq!(sink.deliver(&games, Installation::from_bytes([1; 16])).await.unwrap(), []);
             times[n] = began.elapsed();
         }
         // The first is for warming up.

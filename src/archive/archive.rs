@@ -10,7 +10,7 @@ use super::codec::{DecodeError, Summary, decode, decode_summary};
 use super::index::{Index, Query, Totals};
 use super::loading;
 use super::record::GameRecord;
-use super::sink::{Sink, SinkKind, SinkStatus, SinkWorker, State};
+use super::sink::{Installation, Sink, SinkKind, SinkStatus, SinkWorker, State};
 use super::worker::{Job, StoreOutcome, Worker};
 use super::{GameId, Health, OpenReport, Options, Store, StoreError, StoreOptions, StoreStatus};
 use crate::observe::{Check, Metrics};
@@ -117,14 +117,22 @@ impl Archive {
     /// are none: before, no game goes for its age, since a sink may be owed it.
     ///
     /// # Errors
-    /// What the sinks are owed cannot be read or written.
+    /// What the sinks are owed, or the number of this installation, cannot be read or written.
     pub fn deliver_to(
         &self,
         sinks: impl IntoIterator<Item = (SinkKind, Arc<dyn Sink>)>,
         options: &Options,
     ) -> Result<(), StoreError> {
-        let start = |(kind, sink)| SinkWorker::start(&self.shared, kind, sink, options);
-        let sink_workers: Vec<SinkWorker> = sinks.into_iter().map(start).collect::<Result<_, _>>()?;
+        let sinks: Vec<_> = sinks.into_iter().collect();
+        let mut sink_workers = Vec::with_capacity(sinks.len());
+        if !sinks.is_empty() {
+            let folder = self.shared.store.folder();
+            let fault = |source| StoreError::Io { path: folder.to_owned(), source };
+            let ours = Installation::open(folder).map_err(fault)?;
+            for (kind, sink) in sinks {
+                sink_workers.push(SinkWorker::start(&self.shared, kind, sink, ours, options)?);
+            }
+        }
         // A second call changes nothing.
         drop(self.shared.sinks.set(sink_workers.iter().map(|sink_worker| Arc::clone(sink_worker.state())).collect()));
         drop(self.sink_workers.set(sink_workers));
@@ -368,6 +376,13 @@ impl Archive {
 }
 
 impl Shared {
+    /// The games that began before this time, oldest first, without those that a sink is owed.
+    pub(super) fn removable(&self, before_ms: u64) -> Vec<GameId> {
+        let mut ids = self.index.read().unwrap_or_else(PoisonError::into_inner).older_than(before_ms, 0, usize::MAX);
+        ids.retain(|id| !self.is_owed(*id));
+        ids
+    }
+
     /// Removes games that began before this time.
     pub(super) fn prune(&self, before_ms: u64, owed: Undelivered) -> Result<Removed, StoreError> {
         let mut removed = Removed::default();

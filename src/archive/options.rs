@@ -157,7 +157,7 @@ impl Default for Options {
             database_pool_max: 4,
             batch_size: 100,
             flush_interval: Duration::from_secs(60),
-            retention_days: 90,
+            retention_days: 0,
             summary_cache_size: 1_000,
         }
     }

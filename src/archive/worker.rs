@@ -7,6 +7,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use super::archive::{Removed, Shared, Undelivered, now_ms};
 use super::codec::{decode_summary, encode, plain_length};
 use super::{AppendError, GameId, GameRecord, Options, Receipt, Stored, WriteError};
@@ -343,7 +345,7 @@ impl Finisher {
                 // Before that, nothing would be spared for a sink that is owed it.
                 && self.shared.upgrade().is_some_and(|shared| shared.sinks.get().is_some())
             {
-                self.tidy_up(retention);
+                self.tidy_up(retention, tidied.is_none());
                 tidied = Some(Instant::now());
             }
             match on_their_way.recv_timeout(RETENTION_INTERVAL) {
@@ -390,10 +392,25 @@ impl Finisher {
         }
     }
 
-    /// Removes the games that have grown too old.
-    fn tidy_up(&self, retention: Duration) {
+    /// Removes the games that have grown too old, and says before which they are: whoever has set the wrong number, or the
+    /// wrong clock, finds out why they are gone.
+    fn tidy_up(&self, retention: Duration, is_first: bool) {
         let Some(shared) = self.shared.upgrade() else { return };
         let before_ms = |age: Duration| now_ms().saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        let old = shared.removable(before_ms(retention));
+        if let [oldest, ..] = old.as_slice()
+            && let [.., newest] = old.as_slice()
+        {
+            let level = if is_first { log::Level::Warn } else { log::Level::Info };
+            let [oldest, newest] = [oldest, newest].map(|id| day(id.unix_ms()));
+            let days = retention.as_secs() / 86_400;
+            log::log!(
+                level, games = old.len(), oldest = oldest.as_str(), newest = newest.as_str();
+                "removing {} games that began more than {days} days ago, from {oldest} to {newest} \
+                 (ARCHIVE_RETENTION_DAYS={days})",
+                old.len()
+            );
+        }
         let removed = shared
             .prune(before_ms(retention + OWED_GRACE), Undelivered::Goes)
             .and_then(|old| shared.prune(before_ms(retention), Undelivered::Stays).map(|removed| (old, removed)));
@@ -409,4 +426,10 @@ impl Finisher {
             Err(error) => log::warn!("old games could not be removed from the archive: {error}"),
         }
     }
+}
+
+/// The day of a moment, as 2026-11-25.
+fn day(unix_ms: u64) -> String {
+    let time = i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    time.unwrap_or(Timestamp::MAX).strftime("%Y-%m-%d").to_string()
 }

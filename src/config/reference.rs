@@ -72,8 +72,9 @@ fn toml_value(setting: &Setting) -> String {
 }
 
 const ENV_TOP: &str = "\
-# Every setting of Liap as an environment variable, with its built-in value. Copy this file to .env, uncomment
-# what you change, and hand it over: `docker run --env-file .env`, `EnvironmentFile=` of systemd, or
+# Every setting of Liap as an environment variable, with its built-in value. Where a line names another value as
+# built in, the deployment guide advises the one that stands here. Copy this file to .env, uncomment what you
+# change, and hand it over: `docker run --env-file .env`, `EnvironmentFile=` of systemd, or
 # `set -a; . ./.env; set +a` in a shell. Secrets may come from files instead: ADMIN_TOKEN_FILE=/run/secrets/admin
 # Made by `liap config --reference env`.
 ";
@@ -83,10 +84,10 @@ fn env(text: &mut String) {
     for group in Group::iter() {
         push(text, format_args!("\n# {}\n", group.name()));
         for setting in of(group) {
-            push(
-                text,
-                format_args!("\n# {} ({})\n#{}={}\n", setting.help, setting.allowed(), setting.name, setting.default()),
-            );
+            let (default, help, allowed) = (setting.default(), setting.help, setting.allowed());
+            let note = if setting.example.is_some() { format!("; built in: {default}") } else { String::new() };
+            let value = setting.example.unwrap_or(&default);
+            push(text, format_args!("\n# {help} ({allowed}{note})\n#{}={value}\n", setting.name));
         }
     }
 }

@@ -18,6 +18,8 @@ pub struct Setting {
     pub help: &'static str,
     /// Whether its value is, or holds, what must never be shown. It is also read from the file that `NAME_FILE` names.
     pub secret: bool,
+    /// The value that stands in the example file where it is not the built-in one: an operator chooses it.
+    pub example: Option<&'static str>,
     pub(super) field: for<'a> fn(&'a mut Config) -> Field<'a>,
 }
 
@@ -87,7 +89,7 @@ const fn plain(
     help: &'static str,
     field: for<'a> fn(&'a mut Config) -> Field<'a>,
 ) -> Setting {
-    Setting { name, group, help, secret: false, field }
+    Setting { name, group, help, secret: false, example: None, field }
 }
 
 const fn secret(
@@ -96,7 +98,7 @@ const fn secret(
     help: &'static str,
     field: for<'a> fn(&'a mut Config) -> Field<'a>,
 ) -> Setting {
-    Setting { name, group, help, secret: true, field }
+    Setting { name, group, help, secret: true, example: None, field }
 }
 
 const DAY: u64 = 24 * 60 * 60;
@@ -187,8 +189,9 @@ pub static SETTINGS: &[Setting] = &[
         |c| Field::Whole(&mut c.archive.batch_size, 1, 100_000)),
     plain(Group::Archive, "ARCHIVE_FLUSH_INTERVAL", "Longest time a completed game waits for its group to fill, in seconds.",
         |c| Field::Time(&mut c.archive.flush_interval, Seconds, 1, DAY)),
-    plain(Group::Archive, "ARCHIVE_RETENTION_DAYS", "Games older than this are removed; 0 keeps them for ever.",
-        |c| Field::Whole(&mut c.archive.retention_days, 0, 36_500)),
+    Setting { example: Some("90"), ..plain(Group::Archive, "ARCHIVE_RETENTION_DAYS",
+        "Games older than this are removed, and the copies that this server has made of them; 0 keeps them for ever.",
+        |c| Field::Whole(&mut c.archive.retention_days, 0, 36_500)) },
     plain(Group::Archive, "GAME_SUMMARY_CACHE_SIZE", "Summaries of games kept ready in memory.",
         |c| Field::Whole(&mut c.archive.summary_cache_size, 0, 10_000_000)),
 

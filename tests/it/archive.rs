@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use liap::archive::sink::{Answer, Content, Delivery, Held, Refusal, Sink, SinkError, SinkKind};
+use liap::archive::sink::{
+    Adoption, Answer, Content, Delivery, Held, Installation, Refusal, RemovalPass, Sink, SinkError, SinkKind,
+};
 use liap::archive::{Archive, GameId, GameRecord, Options, Player, PlayerKind, Query, StoreOutcome, Stored, outcome};
 use liap::game::{BySeat, Level, Seat, Seating, Series};
 use liap::observe::{HealthStatus, Metrics};
@@ -206,7 +208,7 @@ impl<F: Fn(&[Delivery]) -> Result<Vec<Refusal>, SinkError> + Send + Sync> Sink f
         Box::pin(std::future::ready((self.0)(&[]).map(drop)))
     }
 
-    fn deliver<'a>(&'a self, games: &'a [Delivery]) -> Answer<'a, Vec<Refusal>> {
+    fn deliver<'a>(&'a self, games: &'a [Delivery], _ours: Installation) -> Answer<'a, Vec<Refusal>> {
         Box::pin(std::future::ready((self.0)(games)))
     }
 
@@ -218,8 +220,21 @@ impl<F: Fn(&[Delivery]) -> Result<Vec<Refusal>, SinkError> + Send + Sync> Sink f
         Box::pin(std::future::ready(Ok(None)))
     }
 
-    fn remove(&self, _before_ms: u64) -> Answer<'_, u64> {
+    fn count(&self, _before_ms: u64, _limit: NonZeroUsize) -> Answer<'_, usize> {
         Box::pin(std::future::ready(Ok(0)))
+    }
+
+    fn remove(&self, _after: Option<GameId>, _before_ms: u64, _ours: Installation) -> Answer<'_, RemovalPass> {
+        Box::pin(std::future::ready(Ok(RemovalPass::default())))
+    }
+
+    fn adopt<'a>(
+        &'a self,
+        _games: &'a [Delivery],
+        _from: Option<Installation>,
+        _ours: Installation,
+    ) -> Answer<'a, Vec<(GameId, Adoption)>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
     }
 }
 

@@ -260,6 +260,10 @@ async fn damage_is_found_before_a_server_starts() {
     liap(&["simulate", "--games", "20", "--seed", "4", "--json", "games.jsonl"]);
     liap(&["archive", "import", "games.jsonl"]);
     finds(path, &[], "archive", "ok", "20 games");
+    finds(path, &[], "retention", "ok", "kept for ever");
+    let days = |days| [("ARCHIVE_RETENTION_DAYS", days)];
+    finds(path, &days("90"), "retention", "warning", "20 of 20 games are older than 90 days");
+    finds(path, &days("36500"), "retention", "ok", "0 of 20 now");
     let segment = fs::read_dir(path.join("data/archive/segments")).unwrap().next().unwrap().unwrap().path();
     let mut bytes = fs::read(&segment).unwrap();
     let middle = bytes.len() / 2;

@@ -92,6 +92,12 @@ impl Server {
         wait_for(&self.lines, text)
     }
 
+    /// Waits for a line of the log that holds this text, unless it came before the server listened, and returns it.
+    pub(crate) fn logs(&self, text: &str) -> String {
+        let before = self.said.iter().find(|line| line.contains(text));
+        before.cloned().unwrap_or_else(|| self.logged(text).pop().unwrap_or_default())
+    }
+
     /// Everything it has said, of a server that has ended.
     pub(crate) fn whole_log(&self) -> String {
         self.said.iter().cloned().chain(self.lines.iter()).collect::<Vec<_>>().join("\n")

@@ -87,7 +87,7 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("DATABASE_POOL_MAX", "100"),
     ("ARCHIVE_BATCH_SIZE", "1"),
     ("ARCHIVE_FLUSH_INTERVAL", "5"),
-    ("ARCHIVE_RETENTION_DAYS", "0"),
+    ("ARCHIVE_RETENTION_DAYS", "30"),
     ("GAME_SUMMARY_CACHE_SIZE", "0"),
     ("USE_RATE_LIMITING", "false"),
     ("RATE_LIMIT_PER_PLAYER_PER_MINUTE", "30"),
@@ -127,7 +127,6 @@ const GUIDE: &[(&str, &str)] = &[
     ("GC_COMPLETED_GAMES_AFTER", "300"),
     ("ARCHIVE_BATCH_SIZE", "100"),
     ("ARCHIVE_FLUSH_INTERVAL", "60"),
-    ("ARCHIVE_RETENTION_DAYS", "90"),
     ("EVENT_BUFFER_SIZE", "10000"),
     ("MAX_EVENTS_PER_GAME", "1000"),
     ("GAME_SUMMARY_CACHE_SIZE", "1000"),
@@ -152,6 +151,24 @@ const GUIDE: &[(&str, &str)] = &[
 fn defaults_are_those_of_the_deployment_guide() {
     for (name, value) in GUIDE {
         assert_eq!(setting(name).default(), *value, "{name}");
+    }
+}
+
+/// The guide's 90 days are for an operator to choose: a program that nobody has told so removes nothing.
+#[test]
+fn games_are_kept_for_ever_unless_an_operator_says_otherwise() {
+    let retention = setting("ARCHIVE_RETENTION_DAYS");
+    assert_eq!(retention.default(), "0");
+    let production =
+        Sources { file: Some(in_repository("config/production.toml")), ..Sources::default() }.load().unwrap();
+    assert_eq!(retention.value(&production.config), "90");
+    for (file, line) in [
+        (".env.example", "#ARCHIVE_RETENTION_DAYS=90"),
+        ("docker-compose.yml", "ARCHIVE_RETENTION_DAYS: ${ARCHIVE_RETENTION_DAYS:-90}"),
+        ("docker-compose.prod.yml", "ARCHIVE_RETENTION_DAYS: ${ARCHIVE_RETENTION_DAYS:-90}"),
+    ] {
+        let text = std::fs::read_to_string(in_repository(file)).unwrap();
+        assert!(text.lines().any(|it| it.trim() == line), "{file}");
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::future::pending;
 use std::io;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +16,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task;
 
 use super::outbox::{Outbox, Progress};
-use super::{Delivery, Refusal, Sink, SinkError, SinkKind};
+use super::{Delivery, Installation, Origin, Refusal, RemovalPass, Sink, SinkError, SinkKind};
 use crate::archive::archive::{Shared, now_ms};
 use crate::archive::store::{Kept, Numbered, Unreadable};
 use crate::archive::{GameId, Options, StoreError};
@@ -37,6 +38,11 @@ const READ_ATTEMPTS: u32 = 2;
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 /// How often games that have grown too old are looked for in the sink.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(3600);
+/// How often all old copies are looked at, and not only those that have grown too old meanwhile: `liap archive sync --adopt`
+/// may have made some of them ours. Where many belong to others, that costs a request for each in a bucket.
+const FULL_SWEEP_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+/// Games in a sink before an empty archive that are counted at most.
+const COUNTED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(999);
 /// The archive stores games in groups; this is how long the first of them waits for the others.
 const GATHER: Duration = Duration::from_millis(100);
 
@@ -106,12 +112,21 @@ impl SinkWorker {
         shared: &Arc<Shared>,
         kind: SinkKind,
         sink: Arc<dyn Sink>,
+        (installation, origin): (Installation, Origin),
         options: &Options,
     ) -> Result<Self, StoreError> {
         let folder = shared.store.folder();
         let fault = |source| StoreError::Io { path: folder.to_owned(), source };
         let outbox = Outbox::open(folder, kind, &sink.place(), shared.store.last_number()).map_err(fault)?;
         let pending = shared.store.count_after(outbox.delivered());
+        let retention = options.retention();
+        if origin == Origin::Made && outbox.delivered() > 0 && retention.is_some() {
+            log::warn!(
+                sink = kind.name();
+                "copies made so far do not say which installation made them, so ARCHIVE_RETENTION_DAYS does not remove them; \
+                 run `liap archive sync --adopt` once"
+            );
+        }
         let figures = Figures { pending, set_aside: outbox.set_aside().len() as u64, ..Figures::default() };
         let state = Arc::new(State::new(kind, outbox.delivered(), figures));
         let (stop, stopped) = watch::channel(None);
@@ -121,8 +136,13 @@ impl SinkWorker {
             state: Arc::clone(&state),
             outbox,
             group: options.batch_size.clamp(1, MAX_GROUP),
-            retention: options.retention(),
+            installation,
+            retention,
             tidied: None,
+            sweep: None,
+            swept_until: None,
+            swept_fully: None,
+            is_empty: shared.store.last_number() == 0,
             checked: None,
             waiting: None,
             failures: 0,
@@ -238,8 +258,19 @@ struct Pass {
     state: Arc<State>,
     outbox: Outbox,
     group: usize,
+    /// Who we are: what our copies carry.
+    installation: Installation,
     retention: Option<Duration>,
+    /// When the last sweep for old copies has ended.
     tidied: Option<Instant>,
+    /// The one under way.
+    sweep: Option<Sweep>,
+    /// Where the next one begins: no copy that was before it when it was passed is ours.
+    swept_until: Option<GameId>,
+    /// When the last sweep began that began with the oldest copy.
+    swept_fully: Option<Instant>,
+    /// The archive has never held a game, and nobody was told yet what the sink has.
+    is_empty: bool,
     /// When the sink was last seen to be well.
     checked: Option<Instant>,
     /// Everything stored before this moment has at most this number, and some of it is still owed.
@@ -250,6 +281,17 @@ struct Pass {
     /// The group to send next, as soon as it is ready.
     prepared: Option<Prepared>,
     stopped: watch::Receiver<Option<Instant>>,
+}
+
+/// One way through the old copies of a sink, pass by pass.
+#[derive(Debug)]
+struct Sweep {
+    /// The last game that was looked at.
+    after: Option<GameId>,
+    before_ms: u64,
+    is_full: bool,
+    removed: u64,
+    unmarked: u64,
 }
 
 /// A group that is ready, or will be.
@@ -408,7 +450,8 @@ impl Pass {
             if self.checked.is_none() {
                 self.check().await?;
             }
-            refused.extend(within(self.sink.deliver(&group.games)).await?);
+            refused.extend(within(self.sink.deliver(&group.games, self.installation)).await?);
+            self.sweep_again_from(&group.games);
         }
         self.refuse(&refused)?;
         self.outbox.advance(group.last.max(self.outbox.delivered()))?;
@@ -431,7 +474,8 @@ impl Pass {
                     games.extend(Delivery::prove(id, stored));
                 }
             }
-            let refused = within(self.sink.deliver(&games)).await?;
+            let refused = within(self.sink.deliver(&games, self.installation)).await?;
+            self.sweep_again_from(&games);
             let mut settled: Vec<GameId> = games.iter().map(|game| game.id).collect();
             settled.retain(|id| refused.iter().all(|refusal| refusal.id != *id));
             let gone = ids.iter().copied().filter(|&id| matches!(self.shared.store.get(id), Ok(None)));
@@ -452,6 +496,10 @@ impl Pass {
     async fn check(&mut self) -> Result<(), Failure> {
         self.checked = None;
         within(self.sink.check()).await?;
+        if self.is_empty {
+            self.tell_what_is_there().await?;
+            self.is_empty = false;
+        }
         self.checked = Some(Instant::now());
         Ok(())
     }
@@ -460,14 +508,73 @@ impl Pass {
         self.retention.is_some() && self.tidied.is_none_or(|at| at.elapsed() >= RETENTION_INTERVAL)
     }
 
-    /// Removes from the sink what has grown too old.
+    /// Says what a sink holds that may have been meant for this archive. Somebody may have lost a disk, or named another
+    /// folder by mistake.
+    async fn tell_what_is_there(&self) -> Result<(), SinkError> {
+        let games = within(self.sink.count(u64::MAX, COUNTED)).await?;
+        if games > 0 {
+            let kind = self.state.kind;
+            let more = if games == COUNTED.get() { "at least " } else { "" };
+            log::warn!(
+                sink = kind.name(), games = games;
+                "the archive here is empty, and {more}{games} games are in {}: if this server has made them, stop it and run \
+                 `liap archive restore --from {kind}`; nothing there is removed",
+                self.sink.place()
+            );
+        }
+        Ok(())
+    }
+
+    /// What was just sent may be older than what a sweep has passed.
+    fn sweep_again_from(&mut self, games: &[Delivery]) {
+        let Some(oldest) = games.iter().map(|game| game.id).min() else { return };
+        let before = before(oldest.unix_ms());
+        self.swept_until = self.swept_until.map(|until| until.min(before));
+        if let Some(sweep) = &mut self.sweep {
+            sweep.after = sweep.after.map(|after| after.min(before));
+        }
+    }
+
+    /// Removes from the sink, one pass at a time, what this installation has put there and has grown too old.
     async fn tidy_up(&mut self) -> Result<(), Failure> {
         let Some(retention) = self.retention else { return Ok(()) };
-        let oldest_ms = now_ms().saturating_sub(u64::try_from(retention.as_millis()).unwrap_or(u64::MAX));
-        let removed = within(self.sink.remove(oldest_ms)).await?;
-        if removed > 0 {
-            log::info!(sink = self.state.kind.name(), games = removed; "old games were removed from the sink");
+        let sweep = match self.sweep.take() {
+            Some(sweep) => sweep,
+            None => {
+                let is_full = self.swept_fully.is_none_or(|at| at.elapsed() >= FULL_SWEEP_INTERVAL);
+                if is_full {
+                    self.swept_fully = Some(Instant::now());
+                }
+                let after = if is_full { None } else { self.swept_until };
+                let before_ms = now_ms().saturating_sub(u64::try_from(retention.as_millis()).unwrap_or(u64::MAX));
+                Sweep { after, before_ms, is_full, removed: 0, unmarked: 0 }
+            }
+        };
+        let sweep = self.sweep.insert(sweep);
+        let RemovalPass { removed, unmarked, next } =
+            within(self.sink.remove(sweep.after, sweep.before_ms, self.installation)).await?;
+        sweep.removed += removed;
+        sweep.unmarked += unmarked;
+        if next.is_some() {
+            // The rest comes with the next pass; what is to be delivered goes first.
+            sweep.after = next;
+            return Ok(());
         }
+        let Some(Sweep { before_ms, is_full, removed, unmarked, .. }) = self.sweep.take() else { return Ok(()) };
+        let kind = self.state.kind.name();
+        if removed > 0 {
+            log::info!(sink = kind, games = removed; "old games were removed from the sink");
+        }
+        // Once a day, and not whenever another one has grown too old.
+        if unmarked > 0 && is_full {
+            log::warn!(
+                sink = kind, games = unmarked;
+                "{unmarked} games older than ARCHIVE_RETENTION_DAYS stay in the sink, for their copies do not say which \
+                 installation made them: `liap archive sync --adopt` takes over those that are here too, remove the others \
+                 by hand"
+            );
+        }
+        self.swept_until = Some(before(before_ms));
         self.tidied = Some(Instant::now());
         Ok(())
     }
@@ -570,6 +677,11 @@ impl Group {
     }
 }
 
+/// A game before all that began at this moment or later.
+fn before(unix_ms: u64) -> GameId {
+    GameId::first_at(unix_ms.saturating_sub(1))
+}
+
 /// An answer, or that there is none in time.
 async fn within<T>(answer: super::Answer<'_, T>) -> Result<T, SinkError> {
     tokio::time::timeout(PATIENCE, answer)
@@ -579,9 +691,7 @@ async fn within<T>(answer: super::Answer<'_, T>) -> Result<T, SinkError> {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroUsize;
-
-    use super::super::{Answer, Content, Held};
+    use super::super::{Adoption, Answer, Content, Held};
     use super::*;
     use crate::archive::{Archive, GameRecord};
     use crate::game::{BySeat, Level, Seating, Series};
@@ -599,7 +709,7 @@ mod tests {
             Box::pin(std::future::ready(Ok(())))
         }
 
-        fn deliver<'a>(&'a self, games: &'a [Delivery]) -> Answer<'a, Vec<Refusal>> {
+        fn deliver<'a>(&'a self, games: &'a [Delivery], _ours: Installation) -> Answer<'a, Vec<Refusal>> {
             self.0.lock().unwrap().extend(games.iter().map(|game| game.id));
             Box::pin(std::future::ready(Ok(Vec::new())))
         }
@@ -612,8 +722,21 @@ mod tests {
             Box::pin(std::future::ready(Ok(None)))
         }
 
-        fn remove(&self, _before_ms: u64) -> Answer<'_, u64> {
+        fn count(&self, _before_ms: u64, _limit: NonZeroUsize) -> Answer<'_, usize> {
             Box::pin(std::future::ready(Ok(0)))
+        }
+
+        fn remove(&self, _after: Option<GameId>, _before_ms: u64, _ours: Installation) -> Answer<'_, RemovalPass> {
+            Box::pin(std::future::ready(Ok(RemovalPass::default())))
+        }
+
+        fn adopt<'a>(
+            &'a self,
+            _games: &'a [Delivery],
+            _from: Option<Installation>,
+            _ours: Installation,
+        ) -> Answer<'a, Vec<(GameId, Adoption)>> {
+            Box::pin(std::future::ready(Ok(Vec::new())))
         }
     }
 

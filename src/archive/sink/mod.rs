@@ -1,7 +1,8 @@
 //! COPIES OF THE ARCHIVE: completed games in a bucket, in a database, or in both.
 //!
 //! The archive of this machine is the truth; a [`Sink`] holds copies of its games. Whoever delivers to a sink may do so again
-//! and again: a game that is there already, with the same content, is as good as delivered.
+//! and again: a game that is there already, with the same content, is as good as delivered. Several servers may copy to one
+//! sink; each copy carries the [`Installation`] that made it, and nobody removes the copies of another one.
 //!
 //! Every kind of sink is known in every build, so that asking for one that was not compiled in gets a clear answer. Nothing
 //! else of the house knows which are.
@@ -10,6 +11,7 @@
 mod aws_files;
 mod delivery;
 mod game;
+mod installation;
 mod outbox;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -33,6 +35,8 @@ use outbox::Outbox;
 pub use delivery::{Failing, SinkStatus};
 pub(super) use delivery::{SinkWorker, State};
 pub use game::{Delivery, Digest, Unprovable};
+pub(crate) use installation::Origin;
+pub use installation::{Installation, NotAnInstallation};
 pub use outbox::Progress;
 pub use url::{ArchiveUrl, NotAnArchiveUrl};
 
@@ -132,8 +136,9 @@ pub trait Sink: fmt::Debug + Send + Sync {
     /// Copies games, and names those that it can never take, however often they were sent. All others are there for good
     /// when it has answered; after an error any of them may be, and all are sent again.
     ///
-    /// A game that is there with the same content is left as it is. One that is there with another content is refused.
-    fn deliver<'a>(&'a self, games: &'a [Delivery]) -> Answer<'a, Vec<Refusal>>;
+    /// A game that is there with the same content is left as it is, and belongs to the installation that made it. One that is
+    /// there with another content is refused. Each new copy carries `ours`.
+    fn deliver<'a>(&'a self, games: &'a [Delivery], ours: Installation) -> Answer<'a, Vec<Refusal>>;
 
     /// The games that come after this one, ordered by their ids, and what is known of their content. Fewer than `limit`:
     /// there are no more.
@@ -149,8 +154,48 @@ pub trait Sink: fmt::Debug + Send + Sync {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
-    /// Removes the games that began before this time, in milliseconds of Unix time, and says how many there were.
-    fn remove(&self, before_ms: u64) -> Answer<'_, u64>;
+    /// How many games are there, whoever made them, that began before this time, in milliseconds of Unix time. Counts no
+    /// further than `limit`.
+    fn count(&self, before_ms: u64, limit: NonZeroUsize) -> Answer<'_, usize>;
+
+    /// Removes copies of games that come after `after` and began before `before_ms`, in milliseconds of Unix time, if they
+    /// carry `ours`; all others stay. One call does a bounded share and says where the next one goes on.
+    fn remove(&self, after: Option<GameId>, before_ms: u64, ours: Installation) -> Answer<'_, RemovalPass>;
+
+    /// Makes copies ours that carry `from`, or nothing where that is `None`, if their content is that of these games. Says for
+    /// each game what became of it, in any order.
+    fn adopt<'a>(
+        &'a self,
+        games: &'a [Delivery],
+        from: Option<Installation>,
+        ours: Installation,
+    ) -> Answer<'a, Vec<(GameId, Adoption)>>;
+}
+
+/// What one call of [`Sink::remove`] has done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RemovalPass {
+    /// Copies that were removed.
+    pub removed: u64,
+    /// Copies that stay because they do not say who made them, as far as they were counted.
+    pub unmarked: u64,
+    /// The last game that was looked at, if there may be more after it.
+    pub next: Option<GameId>,
+}
+
+/// What became of a copy that was to be adopted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Adoption {
+    /// It is ours now.
+    Adopted,
+    /// It was ours already.
+    Ours,
+    /// It belongs to this installation, or to one that cannot be read, or to nobody where only those of one were meant.
+    Other(Option<Installation>),
+    /// Its content is another one.
+    Differs,
+    /// There is no copy.
+    Absent,
 }
 
 /// A game that a sink can never take.

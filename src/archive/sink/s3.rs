@@ -1,8 +1,9 @@
 //! Games in a bucket behind the S3 protocol.
 //!
 //! A game is an object named `PREFIX/2026/11/25/ID.liap`, after the day on which it began, so that names sort like ids and a
-//! day can be found by hand. Its bytes are those of the archive; digest and versions stand beside them as metadata. Objects
-//! are only ever created: what is there already is compared and left as it is.
+//! day can be found by hand. Its bytes are those of the archive; digest, versions and the installation that made the copy stand
+//! beside them as metadata. Objects are only ever created: what is there already is compared and left as it is. To adopt a copy
+//! writes the same bytes once more, with the new installation beside them.
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -15,12 +16,14 @@ use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::list::{PaginatedListOptions, PaginatedListResult, PaginatedListStore as _};
 use object_store::path::Path;
 use object_store::{
-    Attribute, AttributeValue, Attributes, Certificate, ClientOptions, Error, ObjectStore as _, ObjectStoreExt as _,
-    PutMode, PutOptions, RetryConfig,
+    Attribute, AttributeValue, Attributes, Certificate, ClientOptions, Error, GetOptions, GetResult, ObjectStore as _,
+    PutMode, PutOptions, RetryConfig, UpdateVersion,
 };
 use sha2::{Digest as _, Sha256};
 
-use super::{Answer, ArchiveUrl, Content, Delivery, Held, Refusal, Sink, SinkError};
+use super::{
+    Adoption, Answer, ArchiveUrl, Content, Delivery, Held, Installation, Refusal, RemovalPass, Sink, SinkError,
+};
 use super::{aws_files, s3_listing};
 use crate::archive::{GameId, MAX_RECORD_BYTES, PlayerKind};
 use crate::game::RULES_VERSION;
@@ -33,8 +36,12 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(45);
 /// Longest time until a connection is there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Names asked for in one go, and objects removed in one go: what the protocol allows.
+/// Names asked for in one go: what the protocol allows.
 const PAGE_KEYS: usize = 1000;
+/// Objects whose installation is asked for in one pass of removing: each costs a request.
+const PASS_KEYS: usize = 500;
+/// The metadata that says which installation made a copy.
+const INSTALLATION: &str = "liap-installation";
 /// The ending of all names.
 pub(super) const ENDING: &str = ".liap";
 
@@ -158,24 +165,70 @@ impl S3 {
         self.store.list_paginated(prefix, options).await.map_err(|error| fault(&error))
     }
 
-    async fn get(&self, id: GameId) -> Result<Option<Vec<u8>>, SinkError> {
-        let found = match self.store.get(&self.key(id)).await {
-            Ok(found) => found,
-            Err(Error::NotFound { source, .. }) if !source.to_string().contains("NoSuchBucket") => return Ok(None),
-            Err(error) => return Err(fault(&error)),
-        };
-        if found.meta.size > MAX_RECORD_BYTES as u64 {
-            // Not a game; whoever looks at its bytes will find that out.
-            return Ok(Some(Vec::new()));
+    /// An object, or only what stands beside it.
+    async fn open_object(&self, id: GameId, options: GetOptions) -> Result<Option<GetResult>, SinkError> {
+        match self.store.get_opts(&self.key(id), options).await {
+            Ok(found) => Ok(Some(found)),
+            Err(Error::NotFound { source, .. }) if !source.to_string().contains("NoSuchBucket") => Ok(None),
+            Err(error) => Err(fault(&error)),
         }
-        found.bytes().await.map(|bytes| Some(bytes.to_vec())).map_err(|error| fault(&error))
     }
 
-    async fn put(&self, game: &Delivery) -> Result<Option<Refusal>, SinkError> {
-        let options = PutOptions { mode: PutMode::Create, attributes: metadata(game), ..PutOptions::default() };
+    async fn get(&self, id: GameId) -> Result<Option<Vec<u8>>, SinkError> {
+        match self.open_object(id, GetOptions::default()).await? {
+            Some(found) => read(found).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn put(&self, game: &Delivery, ours: Installation) -> Result<Option<Refusal>, SinkError> {
+        let attributes = metadata(game, &game.stored, ours);
+        let options = PutOptions { mode: PutMode::Create, attributes, ..PutOptions::default() };
         match self.store.put_opts(&self.key(game.id), game.stored.clone().into(), options).await {
             Ok(_) => Ok(None),
             Err(Error::AlreadyExists { .. }) => self.hold_against(game).await,
+            Err(error) => Err(fault(&error)),
+        }
+    }
+
+    /// Who made the copy of a game.
+    async fn maker(&self, id: GameId) -> Result<Maker, SinkError> {
+        match self.open_object(id, GetOptions { head: true, ..GetOptions::default() }).await {
+            Ok(Some(found)) => Ok(Maker::of(&found.attributes)),
+            // Gone meanwhile.
+            Ok(None) => Ok(Maker::Installation(None)),
+            // Locked by another key, say. What cannot be looked at is not ours.
+            Err(SinkError::Denied(_)) => Ok(Maker::Nobody),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn adopt_one(
+        &self,
+        game: &Delivery,
+        from: Option<Installation>,
+        ours: Installation,
+    ) -> Result<Adoption, SinkError> {
+        let Some(found) = self.open_object(game.id, GetOptions::default()).await? else { return Ok(Adoption::Absent) };
+        match Maker::of(&found.attributes) {
+            Maker::Installation(Some(maker)) if maker == ours => return Ok(Adoption::Ours),
+            maker if maker == from.map_or(Maker::Nobody, |from| Maker::Installation(Some(from))) => {}
+            Maker::Installation(maker) => return Ok(Adoption::Other(maker)),
+            Maker::Nobody => return Ok(Adoption::Other(None)),
+        }
+        let version = UpdateVersion { e_tag: found.meta.e_tag.clone(), version: None };
+        let bytes = read(found).await?;
+        let is_same = bytes == game.stored
+            || Delivery::prove(game.id, bytes.clone()).is_ok_and(|found| found.digest() == game.digest());
+        if !is_same {
+            return Ok(Adoption::Differs);
+        }
+        // The same bytes, and only if they are still there.
+        let mode = if version.e_tag.is_some() { PutMode::Update(version) } else { PutMode::Overwrite };
+        let options = PutOptions { mode, attributes: metadata(game, &bytes, ours), ..PutOptions::default() };
+        match self.store.put_opts(&self.key(game.id), bytes.into(), options).await {
+            Ok(_) => Ok(Adoption::Adopted),
+            Err(Error::Precondition { .. }) => Ok(Adoption::Differs),
             Err(error) => Err(fault(&error)),
         }
     }
@@ -216,9 +269,9 @@ impl Sink for S3 {
         Box::pin(bounded(async { self.list(None, None, 1).await.map(drop) }))
     }
 
-    fn deliver<'a>(&'a self, games: &'a [Delivery]) -> Answer<'a, Vec<Refusal>> {
+    fn deliver<'a>(&'a self, games: &'a [Delivery], ours: Installation) -> Answer<'a, Vec<Refusal>> {
         Box::pin(async move {
-            let puts: Vec<_> = games.iter().map(|game| self.put(game)).collect();
+            let puts: Vec<_> = games.iter().map(|game| self.put(game, ours)).collect();
             let refusals = stream::iter(puts).buffer_unordered(IN_FLIGHT);
             refusals.try_filter_map(|refusal| async { Ok(refusal) }).try_collect().await
         })
@@ -240,23 +293,75 @@ impl Sink for S3 {
         Box::pin(async move { Ok(self.get(id).await?.map(Content::Stored)) })
     }
 
-    fn remove(&self, before_ms: u64) -> Answer<'_, u64> {
+    fn count(&self, before_ms: u64, limit: NonZeroUsize) -> Answer<'_, usize> {
         Box::pin(bounded(async move {
             let before = GameId::first_at(before_ms);
-            let mut removed = 0;
-            loop {
-                let mut ids = self.ids(None, PAGE_KEYS).await?;
-                let found = ids.len();
-                ids.retain(|id| *id < before);
-                let keys: Vec<_> = ids.iter().map(|id| Ok(self.key(*id))).collect();
-                let gone = self.store.delete_stream(stream::iter(keys).boxed());
-                removed += gone.map_err(|error| fault(&error)).try_fold(0, |sum, _| async move { Ok(sum + 1) }).await?;
-                if ids.is_empty() || ids.len() < found || found < PAGE_KEYS {
-                    return Ok(removed);
-                }
-            }
+            let ids = self.ids(None, limit.get()).await?;
+            Ok(ids.into_iter().take_while(|id| *id < before).count())
         }))
     }
+
+    fn remove(&self, after: Option<GameId>, before_ms: u64, ours: Installation) -> Answer<'_, RemovalPass> {
+        Box::pin(bounded(async move {
+            let before = GameId::first_at(before_ms);
+            let mut ids = self.ids(after, PASS_KEYS).await?;
+            let found = ids.len();
+            ids.retain(|id| *id < before);
+            let next = ids.last().copied().filter(|_| ids.len() == found && found == PASS_KEYS);
+            let look = |id| async move { self.maker(id).await.map(|maker| (id, maker)) };
+            let makers: Vec<(GameId, Maker)> =
+                stream::iter(ids).map(look).buffer_unordered(IN_FLIGHT).try_collect().await?;
+            let is_ours = |maker: &Maker| *maker == Maker::Installation(Some(ours));
+            let keys: Vec<_> =
+                makers.iter().filter(|(_, maker)| is_ours(maker)).map(|(id, _)| Ok(self.key(*id))).collect();
+            let gone = self.store.delete_stream(stream::iter(keys).boxed());
+            let removed = gone.map_err(|error| fault(&error)).try_fold(0, |sum, _| async move { Ok(sum + 1) }).await?;
+            let unmarked = makers.iter().filter(|(_, maker)| *maker == Maker::Nobody).count() as u64;
+            Ok(RemovalPass { removed, unmarked, next })
+        }))
+    }
+
+    fn adopt<'a>(
+        &'a self,
+        games: &'a [Delivery],
+        from: Option<Installation>,
+        ours: Installation,
+    ) -> Answer<'a, Vec<(GameId, Adoption)>> {
+        Box::pin(bounded(async move {
+            let adopt: Vec<_> = games
+                .iter()
+                .map(|game| async move { self.adopt_one(game, from, ours).await.map(|adoption| (game.id, adoption)) })
+                .collect();
+            stream::iter(adopt).buffer_unordered(IN_FLIGHT).try_collect().await
+        }))
+    }
+}
+
+/// Who made a copy, as it says itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Maker {
+    /// It does not say: an earlier version, or another program.
+    Nobody,
+    /// This installation, or one whose number cannot be read.
+    Installation(Option<Installation>),
+}
+
+impl Maker {
+    fn of(attributes: &Attributes) -> Self {
+        match attributes.get(&Attribute::Metadata(INSTALLATION.into())) {
+            None => Self::Nobody,
+            Some(text) => Self::Installation(text.parse().ok()),
+        }
+    }
+}
+
+/// The bytes of an object.
+async fn read(found: GetResult) -> Result<Vec<u8>, SinkError> {
+    if found.meta.size > MAX_RECORD_BYTES as u64 {
+        // Not a game; whoever looks at its bytes will find that out.
+        return Ok(Vec::new());
+    }
+    found.bytes().await.map(|bytes| bytes.to_vec()).map_err(|error| fault(&error))
 }
 
 /// A bucket that takes too long is given up; what was removed by then is gone.
@@ -267,12 +372,13 @@ async fn bounded<T>(act: impl Future<Output = Result<T, SinkError>>) -> Result<T
         .unwrap_or_else(|_| Err(SinkError::Unavailable(format!("the bucket has not answered within {seconds} s"))))
 }
 
-/// What stands beside an object, for other programs and other eyes.
-fn metadata(game: &Delivery) -> Attributes {
+/// What stands beside an object with these bytes, for other programs and other eyes.
+fn metadata(game: &Delivery, stored: &[u8], ours: Installation) -> Attributes {
     let people = game.record.players.iter().filter(|player| player.kind == PlayerKind::Human).count();
-    let form = game.stored.first().copied().unwrap_or_default();
+    let form = stored.first().copied().unwrap_or_default();
     [
-        ("liap-sha256", hex::encode(Sha256::digest(&game.stored))),
+        (INSTALLATION, ours.to_string()),
+        ("liap-sha256", hex::encode(Sha256::digest(stored))),
         ("liap-form", form.to_string()),
         ("liap-rules", RULES_VERSION.to_string()),
         ("liap-people", people.to_string()),

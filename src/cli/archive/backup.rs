@@ -14,7 +14,7 @@ use anyhow::{Context as _, bail, ensure};
 use sha2::{Digest as _, Sha256};
 
 use super::super::{complain, progress};
-use crate::archive::{GameId, MAX_RECORD_BYTES, Receipt, Snapshot, Store, StoreOptions, decode_summary};
+use crate::archive::{GameId, MAX_RECORD_BYTES, Options, Receipt, Snapshot, Store, StoreOptions, decode_summary};
 
 const MAGIC: &[u8; 8] = b"LIAPBAK1";
 /// Stands where the length of another record would.
@@ -78,7 +78,7 @@ fn write(snapshot: &Snapshot, out: &mut impl Write) -> anyhow::Result<(u64, [u8;
 }
 
 /// Begins an archive with the games of a backup, after all of it was checked.
-pub(super) fn restore(folder: &Path, file: &Path) -> anyhow::Result<ExitCode> {
+pub(super) fn restore(folder: &Path, options: &Options, file: &Path) -> anyhow::Result<ExitCode> {
     if Snapshot::open(folder).is_ok_and(|snapshot| !snapshot.is_empty()) {
         bail!("there are games in {} already: restore into an empty folder", folder.display());
     }
@@ -86,13 +86,17 @@ pub(super) fn restore(folder: &Path, file: &Path) -> anyhow::Result<ExitCode> {
     let length = input.metadata()?.len();
     let bar = progress::bytes(2 * length);
     let about = || format!("{} cannot be restored", file.display());
+    let kept_since = super::kept_since(options);
+    let mut old = 0;
     let (games, hash) = read(&mut input, |id, record| {
         let summary = decode_summary(record)?;
         ensure!(summary.game_id == id, "game {id} says that it is game {}", summary.game_id);
+        old += usize::from(id < kept_since);
         bar.inc(record.len() as u64);
         Ok(())
     })
     .with_context(about)?;
+    bar.suspend(|| super::warn_of_retention(options, old, ""));
 
     input.rewind()?;
     let (store, _) = Store::open(folder, StoreOptions::default()).map_err(super::advised)?;

@@ -1,20 +1,24 @@
 //! The archive's copies in a bucket or a database: sent, compared, and brought back.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write as _};
 use std::iter;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use tokio::runtime::Runtime;
 
 use super::super::{complain, parallel, progress};
-use crate::archive::sink::{self, Answer, Content, Delivery, Digest, Held, Progress, Sink, SinkError, SinkKind};
+use crate::archive::sink::{
+    self, Adoption, Answer, Content, Delivery, Digest, Held, Installation, NotAnInstallation, Progress, Sink,
+    SinkError, SinkKind,
+};
 use crate::archive::{
     Archive, GameId, GameRecord, Options, Receipt, Snapshot, Store, StoreError, StoreOptions, encode, replay,
 };
@@ -28,6 +32,8 @@ const GROUP_GAMES: usize = 200;
 const PART_GAMES: usize = 64;
 /// Records on their way to the disk at once.
 const IN_FLIGHT: usize = 4096;
+/// Old games in a sink that are counted before they are restored, at most.
+const COUNTED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(99_999);
 /// Attempts of a sink before somebody who waits is told that it fails.
 const ATTEMPTS: u32 = 3;
 /// The pause after the first attempt that failed; each one is that much longer.
@@ -77,7 +83,7 @@ pub(super) fn sync(folder: &Path, options: &Options, to: Option<SinkKind>, all: 
         }
         Err(StoreError::Locked { holder, .. }) if all => {
             complain(&format!("liap: {holder} has the archive open and delivers too; this is sent beside it"));
-            send_all(&super::snapshot(folder)?, &sinks)
+            send_all(&super::snapshot(folder)?, &sinks, Installation::open(folder)?.0)
         }
         Err(StoreError::Locked { holder, .. }) => {
             let snapshot = super::snapshot(folder)?;
@@ -130,7 +136,7 @@ fn deliver(archive: &Archive, options: &Options, sinks: Vec<Opened>, all: bool) 
 }
 
 /// Sends every game of the snapshot, and leaves it to whoever has the archive open to note what is delivered.
-fn send_all(snapshot: &Snapshot, sinks: &[Opened]) -> anyhow::Result<ExitCode> {
+fn send_all(snapshot: &Snapshot, sinks: &[Opened], ours: Installation) -> anyhow::Result<ExitCode> {
     let runtime = runtime()?;
     let ids: Vec<GameId> = snapshot.ids().collect();
     let bar = progress::bar((ids.len() * sinks.len()) as u64, "games");
@@ -152,7 +158,7 @@ fn send_all(snapshot: &Snapshot, sinks: &[Opened]) -> anyhow::Result<ExitCode> {
                 }
             }
             for (kind, sink) in sinks {
-                let refusals = ask(&runtime, || sink.deliver(&games)).with_context(|| kind.to_string())?;
+                let refusals = ask(&runtime, || sink.deliver(&games, ours)).with_context(|| kind.to_string())?;
                 sent += (games.len() - refusals.len()) as u64;
                 refused += refusals.len() as u64;
                 for refusal in refusals {
@@ -166,6 +172,87 @@ fn send_all(snapshot: &Snapshot, sinks: &[Opened]) -> anyhow::Result<ExitCode> {
     bar.finish_and_clear();
     writeln!(io::stdout().lock(), "{sent} games sent, {refused} refused")?;
     Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Whose copies are adopted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::cli) enum AdoptFrom {
+    /// Those that do not say who made them.
+    Unmarked,
+    /// Those of an installation that is no more.
+    Installation(Installation),
+}
+
+impl FromStr for AdoptFrom {
+    type Err = NotAnInstallation;
+
+    /// Nothing means copies without an installation.
+    fn from_str(text: &str) -> Result<Self, NotAnInstallation> {
+        if text.is_empty() { Ok(Self::Unmarked) } else { text.parse().map(Self::Installation) }
+    }
+}
+
+/// Makes copies this installation's whose content is that of a game here.
+pub(super) fn adopt(
+    folder: &Path,
+    options: &Options,
+    to: Option<SinkKind>,
+    from: AdoptFrom,
+) -> anyhow::Result<ExitCode> {
+    let sinks = sinks(options, to)?;
+    ensure!(Snapshot::may_be_at(folder), super::no_archive(folder));
+    let (ours, _) = Installation::open(folder)?;
+    let from = match from {
+        AdoptFrom::Unmarked => None,
+        AdoptFrom::Installation(from) => Some(from),
+    };
+    let snapshot = super::snapshot(folder)?;
+    let runtime = runtime()?;
+    let ids: Vec<GameId> = snapshot.ids().collect();
+    let mut is_done = true;
+    for (kind, sink) in sinks {
+        let bar = progress::bar(ids.len() as u64, "games");
+        let mut counts: BTreeMap<Adoption, u64> = BTreeMap::new();
+        parallel::in_order(
+            ids.chunks(GROUP_GAMES),
+            parallel::cores(),
+            |ids| ids.iter().map(|&id| prove(&snapshot, id).with_context(|| format!("game {id}"))).collect::<Vec<_>>(),
+            |proven| {
+                let mut games = Vec::with_capacity(proven.len());
+                for game in proven {
+                    match game {
+                        Ok(game) => games.push(game),
+                        Err(error) => {
+                            is_done = false;
+                            bar.suspend(|| complain(&format!("liap: {error:#}")));
+                        }
+                    }
+                }
+                let adoptions = ask(&runtime, || sink.adopt(&games, from, ours)).with_context(|| kind.to_string())?;
+                for (_, adoption) in adoptions {
+                    *counts.entry(adoption).or_default() += 1;
+                }
+                bar.inc(games.len() as u64);
+                Ok(())
+            },
+        )?;
+        bar.finish_and_clear();
+        let mut out = io::stdout().lock();
+        let of = |adoption| counts.get(&adoption).copied().unwrap_or_default();
+        let (adopted, already) = (of(Adoption::Adopted), of(Adoption::Ours));
+        writeln!(out, "{kind}: {adopted} copies adopted, {already} belonged to this installation ({ours}) already")?;
+        for (adoption, count) in &counts {
+            let what = match adoption {
+                Adoption::Adopted | Adoption::Ours => continue,
+                Adoption::Other(Some(other)) => format!("belong to installation {other}"),
+                Adoption::Other(None) => "belong to no installation that can be read".to_owned(),
+                Adoption::Differs => "hold another content: `liap archive compare` names them".to_owned(),
+                Adoption::Absent => "are not there".to_owned(),
+            };
+            writeln!(out, "{kind}: {count} {what}")?;
+        }
+    }
+    Ok(if is_done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn prove(snapshot: &Snapshot, id: GameId) -> anyhow::Result<Delivery> {
@@ -192,9 +279,7 @@ pub(super) fn compare(
     let sinks = sinks(options, with)?;
     let runtime = runtime()?;
     // What is too old is removed on each side in its own time.
-    let now = UNIX_EPOCH.elapsed().unwrap_or_default();
-    let oldest = options.retention().map_or(Duration::ZERO, |retention| now.saturating_sub(retention));
-    let oldest = GameId::first_at(u64::try_from(oldest.as_millis())?);
+    let oldest = super::kept_since(options);
     let mut differences = 0;
     for (kind, sink) in sinks {
         // Before the first page, so that everything that was delivered by then is in it.
@@ -363,6 +448,12 @@ pub(super) fn restore(folder: &Path, options: &Options, from: SinkKind) -> anyho
     let runtime = runtime()?;
     // Before anything is made.
     ask(&runtime, || sink.check()).with_context(|| from.to_string())?;
+    let kept_since = super::kept_since(options);
+    if kept_since > GameId::MIN {
+        let old = ask(&runtime, || sink.count(kept_since.unix_ms(), COUNTED)).with_context(|| from.to_string())?;
+        let more = if old == COUNTED.get() { "at least " } else { "" };
+        super::warn_of_retention(options, old, more);
+    }
     let (store, _) = Store::open(folder, StoreOptions::default()).map_err(|error| match error {
         error @ StoreError::Locked { .. } => anyhow!("{error}; stop the server first"),
         error => error.into(),

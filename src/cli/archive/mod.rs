@@ -108,6 +108,17 @@ pub(super) enum Command {
         /// Only there: s3 or postgresql.
         #[arg(long, value_name = "SINK")]
         to: Option<SinkKind>,
+        /// Send nothing, but take over the copies of games that are here, so that the server removes them when they are old: those
+        /// that do not say which installation made them, or, with a number, those of an installation that is no more.
+        #[arg(
+            long,
+            value_name = "INSTALLATION",
+            num_args = 0..=1,
+            require_equals = true,
+            default_missing_value = "",
+            conflicts_with = "all"
+        )]
+        adopt: Option<copies::AdoptFrom>,
     },
     /// Hold the archive and its copies against each other by their hashes and name every difference; exit code 0 if there
     /// is none.
@@ -202,8 +213,9 @@ pub(super) fn run(command: Command, config: &Config) -> anyhow::Result<ExitCode>
         Command::Prune { older_than, dry_run } => prune(&folder, options, older_than, dry_run),
         Command::Backup { file } => backup::backup(&snapshot(&folder)?, &file),
         Command::Restore { from: Some(sink), .. } => copies::restore(&folder, options, sink),
-        Command::Restore { file, from: None } => backup::restore(&folder, &file.unwrap_or_default()),
-        Command::Sync { all, to } => copies::sync(&folder, options, to, all),
+        Command::Restore { file, from: None } => backup::restore(&folder, options, &file.unwrap_or_default()),
+        Command::Sync { to, adopt: Some(from), .. } => copies::adopt(&folder, options, to, from),
+        Command::Sync { all, to, adopt: None } => copies::sync(&folder, options, to, all),
         Command::Compare { with, deep, shared } => {
             copies::compare(&folder, options, with, copies::Comparison { deep, shared })
         }
@@ -224,6 +236,24 @@ fn advised(error: StoreError) -> anyhow::Error {
     match error {
         error @ StoreError::Locked { .. } => anyhow!("{error}; stop the server first"),
         error => error.into(),
+    }
+}
+
+/// The oldest games that a server with these settings keeps: whatever is before goes when it starts.
+fn kept_since(options: &Options) -> GameId {
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    let since = options.retention().map_or(Duration::ZERO, |retention| now.saturating_sub(retention));
+    GameId::first_at(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Says that a server with these settings would remove so many games again.
+fn warn_of_retention(options: &Options, old: usize, more: &str) {
+    if old > 0 {
+        let days = options.retention_days;
+        super::complain(&format!(
+            "liap: {more}{old} of these games are older than ARCHIVE_RETENTION_DAYS={days}; a server with this setting removes \
+             them when it starts, one with 0 keeps them"
+        ));
     }
 }
 

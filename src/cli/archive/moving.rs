@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use serde::Deserialize;
 
 use super::super::{complain, parallel, progress};
 use crate::archive::{
@@ -87,6 +88,13 @@ struct Counts {
 
 /// Takes in games.
 pub(super) fn import(archive: &Archive, options: &Options, file: &Path) -> anyhow::Result<ExitCode> {
+    let kept_since = super::kept_since(options);
+    let is_told_before = file != Path::new("-");
+    if is_told_before && kept_since > GameId::MIN {
+        let about = || format!("cannot read {}", file.display());
+        let old = File::open(file).and_then(|file| count_old(file, kept_since)).with_context(about)?;
+        super::warn_of_retention(options, old, "");
+    }
     let (input, bytes): (Box<dyn BufRead + Send>, u64) = if file == Path::new("-") {
         (Box::new(BufReader::new(io::stdin())), 0)
     } else {
@@ -96,7 +104,7 @@ pub(super) fn import(archive: &Archive, options: &Options, file: &Path) -> anyho
     };
     let bar = progress::bytes(bytes);
     let counts = Arc::new(Counts::default());
-    let mut oldest = GameId::MAX;
+    let mut old = 0;
     parallel::in_order(
         Lines { input, number: 0 },
         parallel::cores(),
@@ -111,8 +119,8 @@ pub(super) fn import(archive: &Archive, options: &Options, file: &Path) -> anyho
             for (number, game) in games {
                 match game {
                     Ok(record) => {
-                        oldest = oldest.min(record.game_id);
                         let id = record.game_id;
+                        old += usize::from(id < kept_since);
                         let counts = Arc::clone(&counts);
                         archive.put(record, move |told| counts.count(number, id, told))?;
                     }
@@ -133,7 +141,9 @@ pub(super) fn import(archive: &Archive, options: &Options, file: &Path) -> anyho
     let [stored, known, refused] =
         [&counts.stored, &counts.known, &counts.refused].map(|count| count.load(Ordering::Relaxed));
     writeln!(io::stdout().lock(), "{stored} games imported, {known} were there already, {refused} refused")?;
-    warn_of_retention(options, oldest);
+    if !is_told_before {
+        super::warn_of_retention(options, old, "");
+    }
     Ok(if refused == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -151,16 +161,19 @@ impl Counts {
     }
 }
 
-/// A server with its usual settings would remove old games again.
-fn warn_of_retention(options: &Options, oldest: GameId) {
-    let kept = Duration::from_secs(86_400 * u64::from(options.retention_days));
-    let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().saturating_sub(kept);
-    if options.retention_days > 0 && Duration::from_millis(oldest.unix_ms()) < since {
-        complain(&format!(
-            "liap: some of these games are older than ARCHIVE_RETENTION_DAYS={}; the server removes them when it starts",
-            options.retention_days
-        ));
+/// How many games of a file a server with these settings would remove again. What is no game is refused later.
+fn count_old(file: File, kept_since: GameId) -> io::Result<usize> {
+    /// All that is looked at of a game.
+    #[derive(Deserialize)]
+    struct Named {
+        game_id: GameId,
     }
+    let mut old = 0;
+    for lines in (Lines { input: BufReader::new(file), number: 0 }) {
+        let games = lines?.into_iter().filter_map(|(_, line)| serde_json::from_str::<Named>(&line).ok());
+        old += games.filter(|game| game.game_id < kept_since).count();
+    }
+    Ok(old)
 }
 
 /// Lines with their numbers, some at a time. Empty lines are left out.

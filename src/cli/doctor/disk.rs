@@ -139,7 +139,7 @@ fn look_at_space(report: &mut Report, place: &Path) {
         report.warning(
             "disk space",
             format!("{} left in {shown}, enough for {} games", bytes(free), free / 1_024),
-            "free some, or move DATA_DIR; ARCHIVE_RETENTION_DAYS bounds what is kept",
+            "free some, or move DATA_DIR; ARCHIVE_RETENTION_DAYS, where it is not 0, bounds what is kept",
         )
     } else {
         report.ok("disk space", format!("{} free", bytes(free)))

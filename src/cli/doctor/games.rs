@@ -20,7 +20,7 @@ pub(super) fn look(report: &mut Report, config: &Config, running: Running) {
     if !config.archive.enabled {
         report.ok("archive", "switched off");
     } else {
-        look_at_archive(report, &config.archive.folder(&config.data_dir));
+        look_at_archive(report, &config.archive.folder(&config.data_dir), config.archive.retention());
     }
     if config.journal.enabled {
         look_at_journal(report, &config.data_dir.join("journal"), running);
@@ -30,7 +30,7 @@ pub(super) fn look(report: &mut Report, config: &Config, running: Running) {
     look_at_damaged(report, &config.data_dir);
 }
 
-fn look_at_archive(report: &mut Report, folder: &Path) {
+fn look_at_archive(report: &mut Report, folder: &Path, retention: Option<Duration>) {
     let shown = folder.display();
     if !folder.exists() {
         report.ok("archive", format!("none yet; {shown} will be made"));
@@ -78,6 +78,7 @@ fn look_at_archive(report: &mut Report, folder: &Path) {
     finding.with("games", snapshot.len()).with("read", read).with("wrong", wrong.len()).with("missing", damage.missing);
 
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    look_at_retention(report, &snapshot, retention, now);
     if let Some(newest) = snapshot.ids().next_back().map(|id| Duration::from_millis(id.unix_ms()))
         && newest > now + AHEAD
     {
@@ -87,6 +88,27 @@ fn look_at_archive(report: &mut Report, folder: &Path) {
             "set the clock; retention and the order of games go by it",
         );
     }
+}
+
+/// Says how many games the server removes for their age. Where it is most of them, the number or the clock may be wrong.
+fn look_at_retention(report: &mut Report, snapshot: &Snapshot, retention: Option<Duration>, now: Duration) {
+    let Some(retention) = retention else {
+        report.ok("retention", "games are kept for ever");
+        return;
+    };
+    let since_ms = u64::try_from(now.saturating_sub(retention).as_millis()).unwrap_or(u64::MAX);
+    let old = snapshot.ids().take_while(|id| *id < GameId::first_at(since_ms)).count();
+    let (games, days) = (snapshot.len(), retention.as_secs() / 86_400);
+    let finding = if old * 2 > games {
+        report.warning(
+            "retention",
+            format!("{old} of {games} games are older than {days} days; the server removes them"),
+            "to keep them, set ARCHIVE_RETENTION_DAYS higher, or to 0; if they are not so old, set the clock",
+        )
+    } else {
+        report.ok("retention", format!("games older than {days} days are removed, {old} of {games} now"))
+    };
+    finding.with("games", old);
 }
 
 fn is_whole(snapshot: &Snapshot, id: GameId) -> bool {

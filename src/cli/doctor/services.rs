@@ -1,12 +1,14 @@
 //! Do the services answer that are set? None is needed; without them a server goes on by itself.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
 use super::report::Report;
-use crate::archive::sink::{self, SinkError};
+use crate::archive::Snapshot;
+use crate::archive::sink::{self, Sink, SinkError, SinkKind};
 use crate::config::Config;
 use crate::observe::{Check, HealthStatus, Metrics};
 use crate::redis;
@@ -14,6 +16,8 @@ use crate::redis;
 /// The longest wait for one of them.
 const PATIENCE: Duration = Duration::from_secs(3);
 const KEPT_HERE: &str = "look at the way there; games are kept here, and copied when it is back";
+/// Games in a sink before an empty archive that are counted at most.
+const COUNTED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(999);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Asks everything that is set and in this build.
@@ -67,6 +71,8 @@ async fn look_at_sinks(report: &mut Report, config: &Config) {
     if !config.archive.enabled {
         return;
     }
+    let folder = config.archive.folder(&config.data_dir);
+    let is_empty = !folder.exists() || Snapshot::open(&folder).is_ok_and(|snapshot| snapshot.is_empty());
     for kind in config.archive.sinks() {
         let Ok(sink) = sink::open(kind, &config.archive) else { continue };
         let place = sink.place();
@@ -74,6 +80,9 @@ async fn look_at_sinks(report: &mut Report, config: &Config) {
         match timeout(PATIENCE, sink.check()).await {
             Ok(Ok(())) => {
                 report.ok(kind.name(), format!("{place} answered within {} ms", asked.elapsed().as_millis()));
+                if is_empty {
+                    look_at_copies(report, kind, &*sink).await;
+                }
             }
             Ok(Err(SinkError::Denied(reason))) => {
                 let mend = "mend its credentials, or make the bucket or database; games are kept here meanwhile";
@@ -87,6 +96,25 @@ async fn look_at_sinks(report: &mut Report, config: &Config) {
                 report.warning(kind.name(), message, KEPT_HERE);
             }
         }
+    }
+}
+
+/// Whether an empty archive stands before copies: somebody may have lost a disk, or named another folder by mistake.
+async fn look_at_copies(report: &mut Report, kind: SinkKind, sink: &dyn Sink) {
+    // Where it does not answer now, it has answered a moment ago; the next look tells.
+    let games = timeout(PATIENCE, sink.count(u64::MAX, COUNTED)).await.ok().and_then(Result::ok).unwrap_or_default();
+    if games > 0 {
+        let more = if games == COUNTED.get() { "at least " } else { "" };
+        report
+            .warning(
+                kind.name(),
+                format!("the archive here is empty, and {more}{games} games are in {}", sink.place()),
+                format!(
+                    "if this server has made them, `liap archive restore --from {kind}` before it starts; if others have, \
+                     nothing: they stay"
+                ),
+            )
+            .with("games", games);
     }
 }
 

@@ -164,6 +164,9 @@ fn with_games(games: &str) -> tempfile::TempDir {
 pub(super) fn retention() {
     let games = |days: &str| Server::start_on(with_games("20"), &[("ARCHIVE_RETENTION_DAYS", days)]);
     let short = games("1");
+    // Whoever did not mean that finds out what has happened.
+    let told = short.logs("removing 20 games that began more than 1 days ago, from 2026-01-01 to 2026-01-01");
+    assert!(told.contains("warn"), "{told}");
     until("they are removed", || health(&short, "archive")["games"] == 0);
     assert_eq!(health(&games("0"), "archive")["games"], 20);
 }

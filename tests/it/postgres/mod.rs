@@ -12,7 +12,7 @@ use std::time::Duration;
 use liap::archive::sink::{Delivery, Held, Sink, SinkKind, open};
 use liap::archive::{GameId, Options};
 
-use crate::conforms::{delivery, records};
+use crate::conforms::{OURS, THEIRS, delivery, records, remove};
 use server::Postgres;
 
 /// Longer than any question may take.
@@ -50,7 +50,7 @@ async fn deliver_at_last(sink: &dyn Sink, games: &[Delivery]) -> u32 {
     let mut failures = 0;
     let deadline = tokio::time::Instant::now() + SOON;
     loop {
-        match sink.deliver(games).await {
+        match sink.deliver(games, OURS).await {
             Ok(refused) => {
                 assert_eq!(refused, []);
                 return failures;

@@ -2,12 +2,14 @@
 
 use std::process::Command;
 
-use liap::archive::sink::{Content, Delivery, Flaw};
+use liap::archive::sink::{Content, Delivery, Flaw, SinkKind};
 use liap::archive::{GameId, tell};
 use serde_json::Value;
 
 use super::server::Postgres;
-use super::{all_of, assert_holds, delivery, games, other_id, records, server, server_and_sink, sink};
+use super::{
+    OURS, THEIRS, all_of, assert_holds, delivery, games, other_id, records, remove, server, server_and_sink, sink,
+};
 
 /// Both ways to make the tables make the same, in whichever order they are gone.
 #[tokio::test(flavor = "multi_thread")]
@@ -41,18 +43,20 @@ async fn the_script_makes_the_same_schema_as_the_server_itself() {
 
     // Tables of an earlier version grow.
     server.program("psql", "earlier", &["--quiet", "--set=ON_ERROR_STOP=1", "--file", script]);
-    server.sql("earlier", "ALTER TABLE archive.completed_games DROP COLUMN event_count, DROP COLUMN data_digest").await;
+    let drop =
+        "ALTER TABLE archive.completed_games DROP COLUMN event_count, DROP COLUMN data_digest, DROP installation";
+    server.sql("earlier", drop).await;
     sink(&server.url("owner:pass", "earlier")).check().await.unwrap();
     let columns = "SELECT count(*) FROM pg_attribute WHERE attrelid = 'archive.completed_games'::regclass \
         AND attnum > 0 AND NOT attisdropped";
-    assert_eq!(server.ask("earlier", columns).await, "11");
+    assert_eq!(server.ask("earlier", columns).await, "12");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn games_are_stored_whole_and_the_questions_of_the_guide_have_answers() {
     let Some((server, sink)) = server_and_sink().await else { return };
     let games = games(1, 60);
-    assert_eq!(sink.deliver(&games).await, Ok(Vec::new()));
+    assert_eq!(sink.deliver(&games, OURS).await, Ok(Vec::new()));
     assert_holds(&server, &*sink, &games).await;
 
     let client = server.client("games").await;
@@ -109,17 +113,17 @@ async fn games_are_stored_whole_and_the_questions_of_the_guide_have_answers() {
 async fn what_is_there_already_is_left_as_it_is() {
     let Some((server, sink)) = server_and_sink().await else { return };
     let games = games(2, 60);
-    assert_eq!(sink.deliver(&games[..40]).await, Ok(Vec::new()));
+    assert_eq!(sink.deliver(&games[..40], OURS).await, Ok(Vec::new()));
     let archived = server.ask("games", "SELECT max(archived_at) FROM archive.completed_games").await;
     // Half of a part is there, half is not; and one comes twice in one batch.
     let mut again = games[30..].to_vec();
     again.push(games[35].clone());
-    assert_eq!(sink.deliver(&again).await, Ok(Vec::new()));
-    assert_eq!(sink.deliver(&games).await, Ok(Vec::new()));
+    assert_eq!(sink.deliver(&again, OURS).await, Ok(Vec::new()));
+    assert_eq!(sink.deliver(&games, OURS).await, Ok(Vec::new()));
     assert_holds(&server, &*sink, &games).await;
     let question = format!("SELECT count(*) FROM archive.completed_games WHERE archived_at <= '{archived}'");
     assert_eq!(server.ask("games", &question).await, "40");
-    assert_eq!(sink.deliver(&[]).await, Ok(Vec::new()));
+    assert_eq!(sink.deliver(&[], OURS).await, Ok(Vec::new()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,10 +134,10 @@ async fn two_servers_may_copy_the_same_games_at_once() {
     // Each makes the tables too, if it is first.
     let sinks: Vec<_> = (0..4).map(|_| sink(&server.url("owner:pass", "games"))).collect();
     let answers = tokio::join!(
-        sinks[0].deliver(&games),
-        sinks[1].deliver(&reversed),
-        sinks[2].deliver(&games[50..]),
-        sinks[3].deliver(&reversed[50..]),
+        sinks[0].deliver(&games, OURS),
+        sinks[1].deliver(&reversed, OURS),
+        sinks[2].deliver(&games[50..], OURS),
+        sinks[3].deliver(&reversed[50..], OURS),
     );
     assert_eq!(answers, (Ok(Vec::new()), Ok(Vec::new()), Ok(Vec::new()), Ok(Vec::new())));
     assert_holds(&server, &*sinks[0], &games).await;
@@ -143,13 +147,13 @@ async fn two_servers_may_copy_the_same_games_at_once() {
 async fn a_game_with_another_content_is_noticed_and_refused() {
     let Some((server, sink)) = server_and_sink().await else { return };
     let games = games(4, 10);
-    assert_eq!(sink.deliver(&games).await, Ok(Vec::new()));
+    assert_eq!(sink.deliver(&games, OURS).await, Ok(Vec::new()));
     let id = games[3].id;
     let alter = format!(
         "UPDATE archive.completed_games SET game_data = jsonb_set(game_data, '{{final_scores,0}}', '99') WHERE game_id = '{id}'"
     );
     server.sql("games", &alter).await;
-    let refused = sink.deliver(&games).await.unwrap();
+    let refused = sink.deliver(&games, OURS).await.unwrap();
     assert_eq!(refused.iter().map(|refusal| refusal.id).collect::<Vec<_>>(), [id]);
     let held = all_of(&*sink).await;
     let Content::Json(json) = &held[3].content else { panic!("all of it is shown, but {:?}", held[3]) };
@@ -167,7 +171,7 @@ async fn altered_columns_are_named_and_left_as_they_are() {
     records[12].duration_ms = u64::from(u32::MAX) * 1000;
     records[13].duration_ms = 300_000_000_000_000;
     let games: Vec<_> = records.iter().map(delivery).collect();
-    assert_eq!(sink.deliver(&games).await, Ok(Vec::new()));
+    assert_eq!(sink.deliver(&games, OURS).await, Ok(Vec::new()));
     assert_holds(&server, &*sink, &games).await;
     // As the database's clock and tongue would have it, it is still the same time.
     server.sql("games", "ALTER DATABASE games SET timezone = 'Asia/Kathmandu'").await;
@@ -196,7 +200,7 @@ async fn altered_columns_are_named_and_left_as_they_are() {
         assert_eq!(held.flaws, [Flaw::Columns((*names).to_owned())], "{what}");
     }
     assert!(held[altered.len()..].iter().all(|held| held.flaws.is_empty()), "{held:?}");
-    let refused = sink.deliver(&games).await.unwrap();
+    let refused = sink.deliver(&games, OURS).await.unwrap();
     assert_eq!(refused.len(), altered.len());
     for ((_, names), refusal) in altered.iter().zip(&refused) {
         assert_eq!(refusal.reason, Flaw::Columns((*names).to_owned()).to_string());
@@ -210,7 +214,7 @@ async fn altered_columns_are_named_and_left_as_they_are() {
     assert_eq!(held[10].content, Content::Json("[]".to_owned()));
     assert_eq!(held[11].flaws, [Flaw::Columns("content_digest".to_owned())]);
     assert!(matches!(held[13].flaws[..], [Flaw::Events { wanted: 0, .. }]), "{held:?}");
-    let refused = sink.deliver(&games).await.unwrap();
+    let refused = sink.deliver(&games, OURS).await.unwrap();
     assert_eq!(refused.len(), altered.len() + 3);
     assert!(refused.last().is_some_and(|refusal| refusal.reason.ends_with("event_count")), "{refused:?}");
 }
@@ -219,7 +223,7 @@ async fn altered_columns_are_named_and_left_as_they_are() {
 async fn altered_events_are_found_by_those_who_look_through_them() {
     let Some((server, sink)) = server_and_sink().await else { return };
     let games = games(10, 25);
-    assert_eq!(sink.deliver(&games).await, Ok(Vec::new()));
+    assert_eq!(sink.deliver(&games, OURS).await, Ok(Vec::new()));
     assert_eq!(sink.audit(&games).await, Ok(Vec::new()));
     assert_eq!(sink.audit(&[]).await, Ok(Vec::new()));
     let of = |game: usize| format!("game_id = '{}'", games[game].id);
@@ -248,7 +252,7 @@ async fn altered_events_are_found_by_those_who_look_through_them() {
 async fn lost_events_are_noticed_and_come_back() {
     let Some((server, sink)) = server_and_sink().await else { return };
     let games = games(5, 30);
-    assert_eq!(sink.deliver(&games).await, Ok(Vec::new()));
+    assert_eq!(sink.deliver(&games, OURS).await, Ok(Vec::new()));
     let some = format!("DELETE FROM archive.game_events WHERE game_id = '{}' AND event_type = 'played'", games[7].id);
     server.sql("games", &some).await;
     let held = all_of(&*sink).await;
@@ -267,7 +271,7 @@ async fn lost_events_are_noticed_and_come_back() {
 
     // From two sides at once, and still each event once.
     let other = super::sink(&server.url("owner:pass", "games"));
-    assert_eq!(tokio::join!(sink.deliver(&games), other.deliver(&games)), (Ok(Vec::new()), Ok(Vec::new())));
+    assert_eq!(tokio::join!(sink.deliver(&games, OURS), other.deliver(&games, OURS)), (Ok(Vec::new()), Ok(Vec::new())));
     assert_holds(&server, &*sink, &games).await;
 }
 
@@ -279,7 +283,7 @@ async fn what_the_database_cannot_take_is_named_and_holds_up_nothing() {
     records[4].room_id = "R".repeat(60);
     records[9].room_id = "nul\0".to_owned();
     let games: Vec<_> = records.iter().map(delivery).collect();
-    let refused = sink.deliver(&games).await.unwrap();
+    let refused = sink.deliver(&games, OURS).await.unwrap();
     let ids: Vec<GameId> = refused.iter().map(|refusal| refusal.id).collect();
     assert_eq!(ids, [games[4].id, games[9].id]);
     assert!(refused[0].reason.contains("too long"), "{refused:?}");
@@ -292,15 +296,15 @@ async fn old_games_go_with_their_events_and_those_of_others_stay() {
     let Some((server, sink)) = server_and_sink().await else { return };
     let games = games(7, 500);
     for part in games.chunks(100) {
-        assert_eq!(sink.deliver(part).await, Ok(Vec::new()));
+        assert_eq!(sink.deliver(part, OURS).await, Ok(Vec::new()));
     }
     let foreign = "INSERT INTO archive.completed_games (game_id, room_id, game_data, completed_at) \
         VALUES ('legacy-17', 'ABC', '{}', '2019-01-01'), ('0-of-another-program', 'ABC', '{}', '2019-01-01')";
     server.sql("games", foreign).await;
     assert_eq!(all_of(&*sink).await.len(), 500, "only ours are seen");
     let before = games[450].id.unix_ms();
-    assert_eq!(sink.remove(before).await, Ok(450));
-    assert_eq!(sink.remove(before).await, Ok(0));
+    assert_eq!(remove(&*sink, before, OURS).await, Ok((450, 0)));
+    assert_eq!(remove(&*sink, before, OURS).await, Ok((0, 0)));
     server.sql("games", "DELETE FROM archive.completed_games WHERE game_data = '{}'").await;
     assert_holds(&server, &*sink, &games[450..]).await;
     assert_eq!(sink.fetch(other_id(&games)).await, Ok(None));
@@ -311,7 +315,40 @@ async fn old_games_go_with_their_events_and_those_of_others_stay() {
 async fn a_database_conforms() {
     let Some((server, sink)) = server_and_sink().await else { return };
     crate::conforms::conforms(&*sink).await;
+    crate::conforms::unmarked_copies_stay_until_they_are_adopted(&*sink, async |game| {
+        assert_eq!(sink.deliver(std::slice::from_ref(game), OURS).await, Ok(Vec::new()));
+        let unmark = format!("UPDATE archive.completed_games SET installation = NULL WHERE game_id = '{}'", game.id);
+        server.sql("games", &unmark).await;
+    })
+    .await;
     assert_eq!(server.ask("games", "SELECT count(*) FROM archive.game_events").await, "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_retention_removes_rows_of_others() {
+    let Some((server, sink)) = server_and_sink().await else { return };
+    sink.check().await.unwrap();
+    let url = server.url("owner:pass", "games");
+    let tried = tokio::task::spawn_blocking(move || {
+        crate::conforms::no_retention_removes_copies_of_others(SinkKind::Postgresql, || super::sink(&url));
+    });
+    tried.await.unwrap();
+}
+
+/// Others have written them, and may have had a reason.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_others_are_left_as_they_are() {
+    let Some((server, sink)) = server_and_sink().await else { return };
+    let games = games(18, 4);
+    assert_eq!(sink.deliver(&games, THEIRS).await, Ok(Vec::new()));
+    server.sql("games", "DELETE FROM archive.game_events WHERE event_type = 'played'").await;
+    let left = server.ask("games", "SELECT count(*) FROM archive.game_events").await;
+    let refused = sink.deliver(&games, OURS).await.unwrap();
+    assert_eq!(refused.len(), 4);
+    assert!(refused[0].reason.contains("another installation made the copy"), "{refused:?}");
+    assert_eq!(server.ask("games", "SELECT count(*) FROM archive.game_events").await, left);
+    assert_eq!(sink.deliver(&games, THEIRS).await, Ok(Vec::new()));
+    assert_holds(&server, &*sink, &games).await;
 }
 
 /// As a person does it, with the program.
@@ -406,7 +443,15 @@ async fn games_are_sent_compared_and_brought_back_by_hand() {
     ok(liap("one", &["archive", "sync", "--all"]));
     ok(liap("one", &["archive", "compare", "--deep"]));
 
-    ok(liap("two", &["archive", "restore", "--from", "postgresql"]));
+    // Another server, whose copies they are not, and that is told before what its settings would do.
+    let told = ok(liap("two", &["archive", "restore", "--from", "postgresql", "--set", "ARCHIVE_RETENTION_DAYS=90"]));
+    assert!(told.contains("120 of these games are older than ARCHIVE_RETENTION_DAYS=90"), "{told}");
+    let ours = std::fs::read_to_string(folder.path().join("one/archive/installation")).unwrap();
+    let told = ok(liap("two", &["archive", "sync", "--adopt"]));
+    assert!(told.contains("postgresql: 0 copies adopted, 0 belonged to this installation ("), "{told}");
+    assert!(told.contains(&format!("postgresql: 120 belong to installation {}", ours.trim())), "{told}");
+    let told = ok(liap("two", &["archive", "sync", &format!("--adopt={}", ours.trim())]));
+    assert!(told.contains("postgresql: 120 copies adopted, 0 belonged"), "{told}");
     ok(liap("two", &["archive", "export", "again.jsonl"]));
     let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
     assert!(read("again.jsonl") == read("games.jsonl"), "what comes back is what was sent");

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use liap::archive::sink::SinkError;
 
 use super::server::{Network, State};
-use super::{SOON, all_of, assert_holds, deliver_at_last, games, server_and_sink, sink, sink_with};
+use super::{OURS, SOON, all_of, assert_holds, deliver_at_last, games, server_and_sink, sink, sink_with};
 
 /// The longest any answer may take: what the sink promises, and a little.
 const BOUND: Duration = Duration::from_secs(30);
@@ -51,11 +51,11 @@ async fn a_server_that_is_killed_in_the_middle_has_each_game_once() {
 async fn a_server_that_is_stopped_is_given_up_and_found_again() {
     let Some((server, sink)) = server_and_sink().await else { return };
     let games = games(11, 60);
-    assert_eq!(sink.deliver(&games[..20]).await, Ok(Vec::new()));
+    assert_eq!(sink.deliver(&games[..20], OURS).await, Ok(Vec::new()));
     server.signal("-STOP");
     for _ in 0..2 {
         let begun = Instant::now();
-        assert!(is_unavailable(&sink.deliver(&games).await));
+        assert!(is_unavailable(&sink.deliver(&games, OURS).await));
         assert!(begun.elapsed() < BOUND, "{:?}", begun.elapsed());
     }
     server.signal("-CONT");
@@ -71,7 +71,7 @@ async fn a_statement_that_waits_for_somebody_else_is_given_up() {
     let other = server.client("games").await;
     other.batch_execute("BEGIN; LOCK TABLE archive.completed_games").await.unwrap();
     let begun = Instant::now();
-    assert!(is_unavailable(&sink.deliver(&games).await));
+    assert!(is_unavailable(&sink.deliver(&games, OURS).await));
     assert!(begun.elapsed() < BOUND, "{:?}", begun.elapsed());
     other.batch_execute("ROLLBACK").await.unwrap();
     deliver_at_last(&*sink, &games).await;
@@ -89,11 +89,11 @@ async fn a_network_may_be_slow_silent_or_cut() {
 
     network.becomes(State::Silent);
     let begun = Instant::now();
-    assert!(is_unavailable(&sink.deliver(&games[40..80]).await));
+    assert!(is_unavailable(&sink.deliver(&games[40..80], OURS).await));
     assert!(begun.elapsed() < BOUND, "{:?}", begun.elapsed());
     network.becomes(State::Cut);
     let begun = Instant::now();
-    assert!(is_unavailable(&sink.deliver(&games[40..80]).await));
+    assert!(is_unavailable(&sink.deliver(&games[40..80], OURS).await));
     assert!(begun.elapsed() < BOUND, "{:?}", begun.elapsed());
     network.becomes(State::Delayed(Duration::ZERO));
     deliver_at_last(&*sink, &games[40..80]).await;
@@ -107,7 +107,7 @@ async fn a_network_may_be_slow_silent_or_cut() {
             }
             network.becomes(State::Cut);
         };
-        let (answer, ()) = tokio::join!(sink.deliver(&games), async {
+        let (answer, ()) = tokio::join!(sink.deliver(&games, OURS), async {
             // It may be done before so much was said.
             tokio::time::timeout(Duration::from_secs(2), cutting).await.ok();
         });
@@ -126,7 +126,7 @@ async fn a_server_without_free_connections_is_waited_for() {
     server.sql("games", "CREATE ROLE liap LOGIN PASSWORD 'hush' CONNECTION LIMIT 0").await;
     server.sql("games", "GRANT USAGE ON SCHEMA archive TO liap; GRANT SELECT, INSERT, DELETE ON ALL TABLES IN SCHEMA archive TO liap; GRANT USAGE ON ALL SEQUENCES IN SCHEMA archive TO liap").await;
     let sink = sink(&server.url("liap:hush", "games"));
-    let answer = sink.deliver(&games).await;
+    let answer = sink.deliver(&games, OURS).await;
     assert!(is_unavailable(&answer), "{answer:?}");
     server.sql("games", "ALTER ROLE liap CONNECTION LIMIT 1").await;
     // One must do, however many may be wanted.
@@ -156,7 +156,7 @@ async fn a_full_disk_is_waited_for() {
     let free =
         Command::new("sh").arg("-c").arg(format!("dd if=/dev/zero of={} bs=64k; true", filler.display())).output();
     free.unwrap();
-    let answer = sink.deliver(&games).await;
+    let answer = sink.deliver(&games, OURS).await;
     assert!(is_unavailable(&answer), "{answer:?}");
     assert!(format!("{answer:?}").contains("No space left"), "{answer:?}");
     std::fs::remove_file(filler).unwrap();
@@ -201,7 +201,7 @@ async fn where_no_database_is_there_is_an_answer_all_the_same() {
         (format!("postgresql://liap@127.0.0.1:{port}/games"), 30),
     ] {
         let begun = Instant::now();
-        assert!(is_unavailable(&sink(&url).deliver(&games).await), "{url}");
+        assert!(is_unavailable(&sink(&url).deliver(&games, OURS).await), "{url}");
         assert!(begun.elapsed() < Duration::from_secs(at_most), "{url}: {:?}", begun.elapsed());
     }
 }
@@ -215,13 +215,13 @@ async fn a_wiped_database_is_filled_again() {
     assert_eq!(all_of(&*sink).await, []);
     deliver_at_last(&*sink, &games).await;
     server.sql("games", "DROP SCHEMA archive CASCADE").await;
-    assert!(is_unavailable(&sink.deliver(&games).await), "it has looked before");
+    assert!(is_unavailable(&sink.deliver(&games, OURS).await), "it has looked before");
     deliver_at_last(&*sink, &games).await;
     assert_holds(&server, &*sink, &games).await;
     // The history of what was made stays behind, and says that there is nothing to do.
     for tables in ["game_events", "completed_games", "game_events, archive.completed_games"] {
         server.sql("games", &format!("DROP TABLE archive.{tables} CASCADE")).await;
-        assert!(is_unavailable(&sink.deliver(&games).await), "it has looked before");
+        assert!(is_unavailable(&sink.deliver(&games, OURS).await), "it has looked before");
         deliver_at_last(&*sink, &games).await;
         assert_holds(&server, &*sink, &games).await;
         let references =
@@ -230,7 +230,7 @@ async fn a_wiped_database_is_filled_again() {
         deliver_at_last(&*self::sink(&server.url("owner:pass", "games")), &games).await;
     }
     server.sql("games", "ALTER TABLE archive.completed_games DROP COLUMN data_digest").await;
-    assert!(is_unavailable(&sink.deliver(&games).await));
+    assert!(is_unavailable(&sink.deliver(&games, OURS).await));
     sink.check().await.unwrap();
     server.sql("games", "ALTER TABLE archive.completed_games RENAME COLUMN final_scores TO scores").await;
     let answer = self::sink(&server.url("owner:pass", "games")).check().await;
@@ -238,7 +238,7 @@ async fn a_wiped_database_is_filled_again() {
     server.sql("games", "ALTER TABLE archive.completed_games RENAME COLUMN scores TO final_scores").await;
     deliver_at_last(&*sink, &[]).await;
     server.sql("postgres", "DROP DATABASE games WITH (FORCE)").await;
-    let answer = sink.deliver(&games).await;
+    let answer = sink.deliver(&games, OURS).await;
     assert!(answer.is_err(), "{answer:?}");
     server.sql("postgres", "CREATE DATABASE games").await;
     deliver_at_last(&*sink, &games).await;

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use liap::archive::sink::SinkError;
+use liap::archive::sink::{Adoption, SinkError};
 
 use super::server::{Pgbouncer, Postgres};
-use super::{SOON, assert_holds, deliver_at_last, games, server, server_and_sink, sink, sink_with};
+use super::{OURS, SOON, assert_holds, deliver_at_last, games, remove, server, server_and_sink, sink, sink_with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_transaction_may_have_another_connection() {
@@ -30,7 +30,7 @@ async fn every_transaction_may_have_another_connection() {
         sink.check().await.unwrap();
         assert_eq!(super::all_of(&**sink).await.len(), 300);
     }
-    assert_eq!(sinks[0].remove(games[100].id.unix_ms()).await, Ok(100));
+    assert_eq!(remove(&*sinks[0], games[100].id.unix_ms(), OURS).await, Ok((100, 0)));
     // Nothing of ours stays in a connection.
     let left = "SELECT count(*) FROM pg_stat_activity WHERE state LIKE 'idle in transaction%'";
     assert_eq!(server.ask("games", left).await, "0");
@@ -89,7 +89,7 @@ async fn the_role_is_made_whole_or_not_at_all_and_may_be_made_again() {
     assert!(!went_well && said.contains("ALTER ROLE in a read-only transaction"), "{said}");
     assert_eq!(make("owner", &second, ""), (true, String::new()));
     let second = sink(&server.url("liap:second-word", "games"));
-    assert_eq!(second.deliver(&games(24, 3)).await, Ok(Vec::new()));
+    assert_eq!(second.deliver(&games(24, 3), OURS).await, Ok(Vec::new()));
     let answer = sink(&server.url("liap:first-word", "games")).check().await;
     assert!(matches!(answer, Err(SinkError::Denied(_))), "{answer:?}");
     let log = server.log();
@@ -104,6 +104,24 @@ async fn the_role_is_made_whole_or_not_at_all_and_may_be_made_again() {
     sink(&server.url("liap:third", "games")).check().await.unwrap();
 }
 
+/// Whoever owns nothing cannot make the column that an earlier schema lacks, and is told who can.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_of_an_earlier_version_is_told_to_who_may_not_change_it() {
+    let Some(programs) = server::programs() else { return };
+    let server = Postgres::start(&programs).await;
+    make_tables(&server);
+    let password = server.file("archive_password", "word");
+    assert_eq!(make_role(&server, &programs, "owner", &password, ""), (true, String::new()));
+    server.sql("games", "ALTER TABLE archive.completed_games DROP COLUMN installation").await;
+    let sink = sink(&server.url("liap:word", "games"));
+    let answer = sink.check().await;
+    assert!(matches!(&answer, Err(SinkError::Denied(text)) if text.contains("scripts/init-archive.sql")), "{answer:?}");
+    make_tables(&server);
+    assert_eq!(make_role(&server, &programs, "owner", &password, ""), (true, String::new()));
+    sink.check().await.unwrap();
+    assert_eq!(sink.deliver(&games(25, 2), OURS).await, Ok(Vec::new()));
+}
+
 /// The role that `scripts/init-archive-role` makes, which owns nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_without_any_right_to_change_tables_will_do() {
@@ -116,9 +134,12 @@ async fn a_user_without_any_right_to_change_tables_will_do() {
     let sink = sink(&server.url("liap:hush%27%5C%22$x", "games"));
     let games = games(21, 60);
     sink.check().await.unwrap();
-    assert_eq!(sink.deliver(&games).await, Ok(Vec::new()));
+    assert_eq!(sink.deliver(&games, OURS).await, Ok(Vec::new()));
     assert_holds(&server, &*sink, &games).await;
-    assert_eq!(sink.remove(games[10].id.unix_ms()).await, Ok(10));
+    assert_eq!(remove(&*sink, games[10].id.unix_ms(), OURS).await, Ok((10, 0)));
+    server.sql("games", "UPDATE archive.completed_games SET installation = NULL").await;
+    let adopted = sink.adopt(&games[10..], None, OURS).await.unwrap();
+    assert!(adopted.len() == 50 && adopted.iter().all(|(_, adoption)| *adoption == Adoption::Adopted), "{adopted:?}");
     let client = server.client("games").await;
     for forbidden in ["DROP TABLE archive.game_events", "UPDATE archive.completed_games SET room_id = 'X'"] {
         client.batch_execute("SET ROLE liap").await.unwrap();
@@ -149,7 +170,7 @@ async fn connections_are_encrypted_and_verified_as_the_url_says() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     for query in ["sslmode=require", "sslmode=prefer", "", &trusted] {
-        assert_eq!(sink(&url("localhost", query)).deliver(&games).await, Ok(Vec::new()), "{query}");
+        assert_eq!(sink(&url("localhost", query)).deliver(&games, OURS).await, Ok(Vec::new()), "{query}");
     }
     for (host, query) in [
         ("localhost", "sslmode=disable".to_owned()),
@@ -159,7 +180,7 @@ async fn connections_are_encrypted_and_verified_as_the_url_says() {
         ("localhost", format!("sslmode=require&sslrootcert={}", other.display())),
         ("127.0.0.1", trusted.clone()),
     ] {
-        let answer = sink(&url(host, &query)).deliver(&games).await;
+        let answer = sink(&url(host, &query)).deliver(&games, OURS).await;
         assert!(answer.is_err(), "{host} {query}: {answer:?}");
     }
 }
@@ -194,7 +215,7 @@ async fn so_many_connections_are_kept_and_no_more_are_made() {
             }
         }
     });
-    let answers = tokio::join!(sink.deliver(&games), sink.deliver(&games), sink.check());
+    let answers = tokio::join!(sink.deliver(&games, OURS), sink.deliver(&games, OURS), sink.check());
     assert_eq!(answers, (Ok(Vec::new()), Ok(Vec::new()), Ok(())));
     assert!(!watching.is_finished(), "more than allowed");
     watching.abort();

@@ -8,7 +8,7 @@ use liap::archive::sink::SinkError;
 use super::s3;
 use super::stub::Stub;
 use super::trouble::{PATIENCE, archive_with, liap, said, settings, store, until, until_delivered};
-use crate::conforms::{all_of, delivery, records};
+use crate::conforms::{OURS, all_of, delivery, records};
 use crate::process::Server;
 
 /// Consoles make an object `games/` for a folder, and some programs one with an empty part.
@@ -21,7 +21,7 @@ async fn names_of_others_neither_stop_nor_slow_a_listing() {
     assert_eq!(sink.check().await, Ok(()));
     assert_eq!(stub.state().lists, 1, "one question");
     let games: Vec<_> = records(21, 12).iter().map(delivery).collect();
-    assert_eq!(sink.deliver(&games).await, Ok(Vec::new()));
+    assert_eq!(sink.deliver(&games, OURS).await, Ok(Vec::new()));
     stub.state().lists = 0;
     let held = all_of(&*sink, 10).await;
     assert_eq!(
@@ -71,13 +71,13 @@ async fn an_object_is_not_blamed_for_a_bucket_that_is_closed() {
     let stub = Stub::start();
     let sink = s3(&stub.url("games/"));
     let games: Vec<_> = records(23, 1).iter().map(delivery).collect();
-    assert_eq!(sink.deliver(&games).await, Ok(Vec::new()));
+    assert_eq!(sink.deliver(&games, OURS).await, Ok(Vec::new()));
     {
         let mut state = stub.state();
         state.frozen = state.objects.keys().cloned().collect();
         state.lists_closed = true;
     }
-    let answer = sink.deliver(&games).await;
+    let answer = sink.deliver(&games, OURS).await;
     assert!(matches!(answer, Err(SinkError::Denied(_))), "{answer:?}");
 }
 

@@ -10,7 +10,7 @@ use liap::observe::{HealthStatus, Metrics};
 use super::server::{self, Network, S3Server, Way, url_at};
 use super::{s3, s3_as};
 use crate::archive::{open, submit};
-use crate::conforms::{delivery, records};
+use crate::conforms::{OURS, delivery, records};
 use crate::process::Server;
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(90);
@@ -102,7 +102,7 @@ fn what_is_refused_stands_aside_and_is_tried_again() {
     other.room_id = "OTHER".to_owned();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let other = delivery(&other);
-    assert_eq!(runtime.block_on(s3(&url).deliver(&[other])), Ok(Vec::new()));
+    assert_eq!(runtime.block_on(s3(&url).deliver(&[other], OURS)), Ok(Vec::new()));
 
     let archive = archive_with(folder.path(), s3(&url));
     store(&archive, &records);
@@ -275,6 +275,87 @@ fn copies_are_sent_compared_and_brought_back_by_hand() {
     assert!(read("games.jsonl") == read("again.jsonl"), "the same games, word for word");
     assert!(run(0, &["archive", "compare"]).contains("0 differences"));
     assert!(run(0, &["archive", "sync"]).contains("s3: 0 games wait, 0 are refused"));
+}
+
+/// Somebody has lost a disk, or named another folder. Nothing is removed, and it is said what to do.
+#[test]
+fn an_empty_archive_before_a_full_bucket_is_told() {
+    let Some(s3) = S3Server::start() else { return };
+    let url = s3.url("games/");
+    let [one, two] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let run = |folder: &Path, arguments: &[&str]| {
+        let output = liap(folder, &url, arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", said(&output));
+        said(&output)
+    };
+    run(one.path(), &["simulate", "--games", "30", "--json", "games.jsonl"]);
+    run(one.path(), &["archive", "import", "games.jsonl"]);
+    run(one.path(), &["archive", "sync"]);
+    let told = said(&liap(two.path(), &url, &["doctor", "--json", "--set", "PORT=0", "--set", "METRICS_PORT=0"]));
+    assert!(told.contains("the archive here is empty, and 30 games are in s3://liap/games/"), "{told}");
+    assert!(told.contains("liap archive restore --from s3"), "{told}");
+
+    let settings: Vec<_> = settings(&url).map(|(name, value)| (name, if value == "0" { "1" } else { value })).into();
+    let mut server = Server::start_on(two, &settings);
+    server.logs("the archive here is empty, and 30 games are in s3://liap/games/");
+    server.signal("TERM");
+    assert!(server.ended().success());
+    assert_eq!(s3.objects().len(), 30);
+
+    // A server that comes back with what it has lost is told before it removes it again.
+    let told = run(server.data(), &["archive", "restore", "--from", "s3", "--set", "ARCHIVE_RETENTION_DAYS=1"]);
+    assert!(told.contains("30 of these games are older than ARCHIVE_RETENTION_DAYS=1; a server with"), "{told}");
+    let server = server.again();
+    server.logs("removing 30 games that began more than 1 days ago, from 2026-01-01 to 2026-01-01");
+    assert_eq!(s3.objects().len(), 30);
+}
+
+/// As after an upgrade, or when a disk was lost.
+#[test]
+fn copies_are_adopted_by_hand() {
+    let Some(s3) = S3Server::start() else { return };
+    let url = s3.url("games/");
+    let folder = tempfile::tempdir().unwrap();
+    let run = |code: i32, arguments: &[&str]| {
+        let output = liap(folder.path(), &url, arguments);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", said(&output));
+        said(&output)
+    };
+    run(0, &["simulate", "--games", "30", "--seed", "4", "--json", "games.jsonl"]);
+    let told = run(0, &["archive", "import", "games.jsonl", "--set", "ARCHIVE_RETENTION_DAYS=90"]);
+    assert!(told.starts_with("liap: 30 of these games are older") || told.contains("\nliap: 30 of these"), "{told}");
+    assert!(run(0, &["archive", "sync"]).contains("s3: 0 games wait"));
+    // Some of them as an earlier version wrote them, and one that is another game.
+    let day = s3.bucket().join("games/2026/01/01");
+    let objects = s3.objects();
+    let bytes = |name: &str| std::fs::read(day.join(format!("{name}.liap"))).unwrap();
+    let all: Vec<Vec<u8>> = objects.iter().map(|name| bytes(name)).collect();
+    for entry in std::fs::read_dir(s3.bucket().parent().unwrap()).unwrap().map(Result::unwrap) {
+        if entry.path().is_file() {
+            std::fs::remove_file(entry.path()).unwrap();
+        }
+    }
+    std::fs::write(day.join(format!("{}.liap", objects[4])), &all[5]).unwrap();
+    let told = run(0, &["archive", "sync", "--adopt"]);
+    assert!(told.contains("s3: 29 copies adopted, 0 belonged to this installation"), "{told}");
+    assert!(told.contains("s3: 1 hold another content"), "{told}");
+    let told = run(0, &["archive", "sync", "--adopt", "--to", "s3"]);
+    assert!(told.contains("s3: 0 copies adopted, 29 belonged to this installation"), "{told}");
+    // The bytes are what they were.
+    for (number, name) in objects.iter().enumerate() {
+        assert!(bytes(name) == all[if number == 4 { 5 } else { number }], "{name}");
+    }
+    assert!(run(64, &["archive", "sync", "--adopt=0123"]).contains("an installation has 32 hexadecimal digits"));
+    let server = Server::start_on(
+        folder,
+        &settings(&url).map(|(name, value)| (name, if name == "ARCHIVE_RETENTION_DAYS" { "1" } else { value })),
+    );
+    let _ = server.logged("old games were removed from the sink");
+    let left = server.logged("copies do not say which");
+    assert!(
+        left.last().is_some_and(|line| line.contains("1 games older than ARCHIVE_RETENTION_DAYS stay")),
+        "{left:?}"
+    );
 }
 
 #[test]

@@ -16,10 +16,13 @@ use futures_util::future::try_join_all;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Transaction};
 
-use super::{Answer, ArchiveUrl, Content, Delivery, Digest, Flaw, Held, Refusal, Sink, SinkError};
+use super::{
+    Adoption, Answer, ArchiveUrl, Content, Delivery, Digest, Flaw, Held, Installation, Refusal, RemovalPass, Sink,
+    SinkError,
+};
 use crate::archive::{GameId, Options};
 use rows::{ALTERED, Events, Games, TOLD};
 
@@ -31,10 +34,15 @@ const STATEMENT_PATIENCE: Duration = Duration::from_secs(15);
 const GAMES_AT_ONCE: usize = 10;
 /// Old games removed by one transaction.
 const REMOVED_AT_ONCE: i64 = 200;
+/// Copies without an installation that are counted at most.
+const COUNTED: i64 = 100_000;
 /// A connection not used for so long is closed, unless it is one of those that are always kept.
 const IDLE: Duration = Duration::from_secs(120);
-/// Ids of ours, for there may be games of others in the same table.
-const OURS: &str = "game_id ~ '^[0-7][0-9A-HJKMNP-TV-Z]{25}$'";
+/// Why events are not mended.
+const NOT_OURS: &str = "its events there are not whole, and another installation made the copy, or nobody knows which; \
+    `liap archive sync --adopt` takes over copies of unknown origin";
+/// Ids of Liap, for there may be games of other programs in the same table.
+const LIAP_IDS: &str = "game_id ~ '^[0-7][0-9A-HJKMNP-TV-Z]{25}$'";
 
 /// Games in a database.
 pub(super) struct Postgres {
@@ -87,7 +95,7 @@ impl Postgres {
         done.map_err(Failure::Database)
     }
 
-    async fn copy(&self, games: &[Delivery]) -> Result<Vec<Refusal>, SinkError> {
+    async fn copy(&self, games: &[Delivery], ours: Installation) -> Result<Vec<Refusal>, SinkError> {
         // In the order of their ids, so that no two who copy the same games wait for each other.
         let mut sorted: Vec<&Delivery> = games.iter().collect();
         sorted.sort_unstable_by_key(|game| game.id);
@@ -104,7 +112,7 @@ impl Postgres {
                 // earlier, that would hold up the statements before them.
                 let writes_events = Notify::new();
                 let copied = async {
-                    let copied = self.copy_part(&next, &writes_events).await;
+                    let copied = self.copy_part(&next, ours, &writes_events).await;
                     writes_events.notify_one();
                     copied
                 };
@@ -122,14 +130,19 @@ impl Postgres {
         Ok(refused.into_iter().flatten().collect())
     }
 
-    async fn copy_part(&self, part: &Part<'_>, writes_events: &Notify) -> Result<Vec<Refusal>, SinkError> {
-        match self.copy_together(part, writes_events).await {
+    async fn copy_part(
+        &self,
+        part: &Part<'_>,
+        ours: Installation,
+        writes_events: &Notify,
+    ) -> Result<Vec<Refusal>, SinkError> {
+        match self.copy_together(part, ours, writes_events).await {
             Ok(refused) => Ok(refused),
             Err(Failure::Database(error)) if is_about_content(&error) => {
                 // One of them cannot be stored; the others shall not suffer for it.
                 let mut refused = Vec::new();
                 for game in part.games {
-                    match self.copy_together(&Part::of(&[game]).await, writes_events).await {
+                    match self.copy_together(&Part::of(&[game]).await, ours, writes_events).await {
                         Ok(mut one) => refused.append(&mut one),
                         Err(Failure::Database(error)) if is_about_content(&error) => {
                             refused.push(Refusal { id: game.id, reason: text(&error) });
@@ -144,16 +157,21 @@ impl Postgres {
     }
 
     /// Copies these games, with their events, or none of them. Tells when there is nothing to do here for a while.
-    async fn copy_together(&self, part: &Part<'_>, writes_events: &Notify) -> Result<Vec<Refusal>, Failure> {
+    async fn copy_together(
+        &self,
+        part: &Part<'_>,
+        ours: Installation,
+        writes_events: &Notify,
+    ) -> Result<Vec<Refusal>, Failure> {
         let Part { games: part, rows: games, events } = part;
         self.transact(async |transaction| {
-            let fresh = games.insert(transaction).await?;
+            let fresh = games.insert(transaction, ours).await?;
             if fresh.len() == games.len() {
                 writes_events.notify_one();
                 events.insert(transaction).await?;
                 return Ok(Vec::new());
             }
-            let known = games.compare(transaction, &fresh).await?;
+            let known = games.compare(transaction, &fresh, ours).await?;
             let mut wanting = fresh;
             let mut refused = Vec::new();
             for (one, game) in
@@ -163,6 +181,7 @@ impl Postgres {
                     _ if !one.is_same => "another game of this id is there".to_owned(),
                     Some(altered) => Flaw::Columns(altered.clone()).to_string(),
                     None if one.is_whole => continue,
+                    None if !one.is_ours => NOT_OURS.to_owned(),
                     None => {
                         // Somebody has removed events. Whatever is left of them goes, and all of them come.
                         rows::remove_events(transaction, &one.id).await?;
@@ -190,7 +209,7 @@ impl Postgres {
              FROM (SELECT *, \
                     data_digest = sha256(convert_to(game_data::text, 'UTF8')) IS TRUE \
                         AND octet_length(content_digest) = 32 IS TRUE AS is_unchanged \
-                FROM archive.completed_games WHERE game_id > $1 AND {OURS} ORDER BY game_id COLLATE \"C\" LIMIT $2) g \
+                FROM archive.completed_games WHERE game_id > $1 AND {LIAP_IDS} ORDER BY game_id COLLATE \"C\" LIMIT $2) g \
              CROSS JOIN LATERAL {TOLD} ORDER BY game_id COLLATE \"C\""
         );
         let after = after.map(|id| id.to_string()).unwrap_or_default();
@@ -247,35 +266,92 @@ impl Postgres {
         Ok(flaws)
     }
 
-    async fn remove_before(&self, before: GameId) -> Result<u64, SinkError> {
-        let choose = format!(
-            "SELECT game_id FROM archive.completed_games WHERE game_id < $1 AND {OURS} ORDER BY game_id COLLATE \"C\" LIMIT $2"
+    async fn count_before(&self, before: GameId, limit: NonZeroUsize) -> Result<usize, SinkError> {
+        let count = format!(
+            "SELECT count(*) FROM (SELECT 1 FROM archive.completed_games WHERE game_id < $1 AND {LIAP_IDS} LIMIT $2) some"
         );
         let before = before.to_string();
+        let limit = i64::try_from(limit.get()).unwrap_or(i64::MAX);
+        let count = self
+            .transact(async |transaction| {
+                let row = transaction.query_typed_one(&count, &[(&before, Type::TEXT), (&limit, Type::INT8)]).await?;
+                row.try_get::<_, i64>(0)
+            })
+            .await?;
+        Ok(usize::try_from(count).unwrap_or_default())
+    }
+
+    /// Removes our own copies between two games, for a bounded time.
+    async fn remove_between(
+        &self,
+        after: Option<GameId>,
+        before: GameId,
+        ours: Installation,
+    ) -> Result<RemovalPass, SinkError> {
+        let choose = format!(
+            "SELECT game_id FROM archive.completed_games \
+             WHERE installation = $1 AND game_id > $2 AND game_id < $3 AND {LIAP_IDS} ORDER BY game_id COLLATE \"C\" LIMIT $4"
+        );
+        let (ours, before) = (ours.to_string(), before.to_string());
+        let mut last = after.map(|id| id.to_string()).unwrap_or_default();
         let mut removed = 0;
         let until = Instant::now() + PATIENCE.saturating_sub(STATEMENT_PATIENCE);
         loop {
             let gone = self
                 .transact(async |transaction| {
-                    let rows = transaction
-                        .query_typed(&choose, &[(&before, Type::TEXT), (&REMOVED_AT_ONCE, Type::INT8)])
-                        .await?;
+                    let columns: [(&(dyn ToSql + Sync), Type); 4] = [
+                        (&ours, Type::TEXT),
+                        (&last, Type::TEXT),
+                        (&before, Type::TEXT),
+                        (&REMOVED_AT_ONCE, Type::INT8),
+                    ];
+                    let rows = transaction.query_typed(&choose, &columns).await?;
                     let ids = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, Error>>()?;
-                    for table in ["game_events", "completed_games"] {
-                        let delete = format!("DELETE FROM archive.{table} WHERE game_id = ANY($1)");
-                        transaction.execute_typed(&delete, &[(&ids, Type::TEXT_ARRAY)]).await?;
-                    }
-                    Ok(ids.len() as u64)
+                    let events = "DELETE FROM archive.game_events WHERE game_id = ANY($1)";
+                    transaction.execute_typed(events, &[(&ids, Type::TEXT_ARRAY)]).await?;
+                    let games = "DELETE FROM archive.completed_games WHERE game_id = ANY($1) AND installation = $2";
+                    transaction.execute_typed(games, &[(&ids, Type::TEXT_ARRAY), (&ours, Type::TEXT)]).await?;
+                    Ok(ids)
                 })
                 .await?;
-            removed += gone;
-            if gone == 0 {
-                return Ok(removed);
-            }
+            removed += gone.len() as u64;
+            let Some(newest) = gone.into_iter().next_back() else { break };
+            last = newest;
             if Instant::now() > until {
-                return Err(SinkError::Unavailable(format!("{removed} old games were removed, and there are more")));
+                return Ok(RemovalPass { removed, unmarked: 0, next: last.parse().ok() });
             }
         }
+        Ok(RemovalPass { removed, unmarked: self.count_unmarked(after, &before).await?, next: None })
+    }
+
+    async fn count_unmarked(&self, after: Option<GameId>, before: &str) -> Result<u64, SinkError> {
+        let count = format!(
+            "SELECT count(*) FROM (SELECT 1 FROM archive.completed_games \
+             WHERE installation IS NULL AND game_id > $1 AND game_id < $2 AND {LIAP_IDS} LIMIT $3) unmarked"
+        );
+        let after = after.map(|id| id.to_string()).unwrap_or_default();
+        let count = self
+            .transact(async |transaction| {
+                let columns: [(&(dyn ToSql + Sync), Type); 3] =
+                    [(&after, Type::TEXT), (&before, Type::TEXT), (&COUNTED, Type::INT8)];
+                transaction.query_typed_one(&count, &columns).await?.try_get::<_, i64>(0)
+            })
+            .await?;
+        Ok(u64::try_from(count).unwrap_or_default())
+    }
+
+    async fn adopt_all(
+        &self,
+        games: &[Delivery],
+        from: Option<Installation>,
+        ours: Installation,
+    ) -> Result<Vec<(GameId, Adoption)>, SinkError> {
+        let mut adoptions = Vec::with_capacity(games.len());
+        for games in games.chunks(GAMES_AT_ONCE) {
+            let found = self.transact(async |transaction| rows::adopt(transaction, games, from, ours).await).await?;
+            adoptions.extend(found.into_iter().filter_map(|(id, adoption)| Some((id.parse().ok()?, adoption))));
+        }
+        Ok(adoptions)
     }
 
     /// Closes connections that nobody has used for long, and makes sure of those that are always kept.
@@ -343,8 +419,8 @@ impl Sink for Postgres {
         }))
     }
 
-    fn deliver<'a>(&'a self, games: &'a [Delivery]) -> Answer<'a, Vec<Refusal>> {
-        Box::pin(bounded(self.copy(games)))
+    fn deliver<'a>(&'a self, games: &'a [Delivery], ours: Installation) -> Answer<'a, Vec<Refusal>> {
+        Box::pin(bounded(self.copy(games, ours)))
     }
 
     fn page(&self, after: Option<GameId>, limit: NonZeroUsize) -> Answer<'_, Vec<Held>> {
@@ -359,8 +435,21 @@ impl Sink for Postgres {
         Box::pin(bounded(self.look_through(games)))
     }
 
-    fn remove(&self, before_ms: u64) -> Answer<'_, u64> {
-        Box::pin(bounded(self.remove_before(GameId::first_at(before_ms))))
+    fn count(&self, before_ms: u64, limit: NonZeroUsize) -> Answer<'_, usize> {
+        Box::pin(bounded(self.count_before(GameId::first_at(before_ms), limit)))
+    }
+
+    fn remove(&self, after: Option<GameId>, before_ms: u64, ours: Installation) -> Answer<'_, RemovalPass> {
+        Box::pin(bounded(self.remove_between(after, GameId::first_at(before_ms), ours)))
+    }
+
+    fn adopt<'a>(
+        &'a self,
+        games: &'a [Delivery],
+        from: Option<Installation>,
+        ours: Installation,
+    ) -> Answer<'a, Vec<(GameId, Adoption)>> {
+        Box::pin(bounded(self.adopt_all(games, from, ours)))
     }
 }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Transaction};
 
-use crate::archive::sink::Delivery;
+use crate::archive::sink::{Adoption, Delivery, Installation};
 use crate::archive::{GameJson, tell};
 
 /// Columns of `completed_games`.
@@ -31,6 +31,8 @@ pub(super) struct Known {
     pub(super) altered: Option<String>,
     /// Whether all its events are there.
     pub(super) is_whole: bool,
+    /// Whether we have made it.
+    pub(super) is_ours: bool,
 }
 
 /// What the other columns of a game `g` must say, as its JSON has it. Whatever that has become, to read it does not fail.
@@ -59,9 +61,9 @@ const INSERT_GAMES: &str = "\
         FROM unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::int4[], $6::text[], $7::text[], $8::bytea[], \
             $9::int4[]) AS u(game_id, room_id, data, completed_at, seconds, winner, scores, digest, event_count)) \
     INSERT INTO archive.completed_games (game_id, room_id, game_data, completed_at, game_duration_seconds, winner_name, \
-        final_scores, content_digest, data_digest, event_count) \
+        final_scores, content_digest, data_digest, event_count, installation) \
     SELECT game_id, room_id, game_data, completed_at, seconds, winner, scores, digest, \
-        sha256(convert_to(game_data::text, 'UTF8')), event_count \
+        sha256(convert_to(game_data::text, 'UTF8')), event_count, $10 \
     FROM sent \
     ON CONFLICT DO NOTHING RETURNING game_id";
 
@@ -72,7 +74,8 @@ fn compare_games() -> String {
             NULLIF(concat_ws(', ', {ALTERED}, \
                 CASE WHEN g.content_digest <> u.digest THEN 'content_digest' END, \
                 CASE WHEN g.event_count <> u.event_count THEN 'event_count' END), ''), \
-            u.event_count = (SELECT count(*) FROM archive.game_events e WHERE e.game_id = g.game_id) \
+            u.event_count = (SELECT count(*) FROM archive.game_events e WHERE e.game_id = g.game_id), \
+            g.installation = $5 IS TRUE \
         FROM unnest($1::text[], $2::text[], $3::int4[], $4::bytea[]) AS u(game_id, data, event_count, digest) \
         JOIN archive.completed_games g ON g.game_id = u.game_id CROSS JOIN LATERAL {TOLD}"
     )
@@ -96,9 +99,10 @@ impl Games {
         self.ids.len()
     }
 
-    /// Inserts those that are not there, and returns their ids.
-    pub(super) async fn insert(&self, transaction: &Transaction<'_>) -> Result<Vec<String>, Error> {
-        let columns: [(&(dyn ToSql + Sync), Type); 9] = [
+    /// Inserts those that are not there as ours, and returns their ids.
+    pub(super) async fn insert(&self, transaction: &Transaction<'_>, ours: Installation) -> Result<Vec<String>, Error> {
+        let ours = ours.to_string();
+        let columns: [(&(dyn ToSql + Sync), Type); 10] = [
             (&self.ids, Type::TEXT_ARRAY),
             (&self.rooms, Type::TEXT_ARRAY),
             (&self.data, Type::TEXT_ARRAY),
@@ -108,23 +112,31 @@ impl Games {
             (&self.scores, Type::TEXT_ARRAY),
             (&self.digests, Type::BYTEA_ARRAY),
             (&self.event_counts, Type::INT4_ARRAY),
+            (&ours, Type::TEXT),
         ];
         let rows = transaction.query_typed(INSERT_GAMES, &columns).await?;
         rows.iter().map(|row| row.try_get(0)).collect()
     }
 
     /// Holds the games that were there already, all but `fresh`, against what is there.
-    pub(super) async fn compare(&self, transaction: &Transaction<'_>, fresh: &[String]) -> Result<Vec<Known>, Error> {
+    pub(super) async fn compare(
+        &self,
+        transaction: &Transaction<'_>,
+        fresh: &[String],
+        ours: Installation,
+    ) -> Result<Vec<Known>, Error> {
+        let ours = ours.to_string();
         let known = || self.ids.iter().enumerate().filter(|(_, id)| !fresh.contains(id)).map(|(n, _)| n);
         let ids: Vec<&String> = known().filter_map(|n| self.ids.get(n)).collect();
         let data: Vec<&String> = known().filter_map(|n| self.data.get(n)).collect();
         let counts: Vec<&i32> = known().filter_map(|n| self.event_counts.get(n)).collect();
         let digests: Vec<&Vec<u8>> = known().filter_map(|n| self.digests.get(n)).collect();
-        let columns: [(&(dyn ToSql + Sync), Type); 4] = [
+        let columns: [(&(dyn ToSql + Sync), Type); 5] = [
             (&ids, Type::TEXT_ARRAY),
             (&data, Type::TEXT_ARRAY),
             (&counts, Type::INT4_ARRAY),
             (&digests, Type::BYTEA_ARRAY),
+            (&ours, Type::TEXT),
         ];
         let rows = transaction.query_typed(&compare_games(), &columns).await?;
         rows.iter()
@@ -134,10 +146,54 @@ impl Games {
                     is_same: row.try_get(1)?,
                     altered: row.try_get(2)?,
                     is_whole: row.try_get(3)?,
+                    is_ours: row.try_get(4)?,
                 })
             })
             .collect()
     }
+}
+
+/// Marks rows as ours that hold these games and carry what they shall carry, and says for each what it found.
+const ADOPT: &str = "\
+    WITH sent AS ( \
+        SELECT game_id, data::jsonb AS data FROM unnest($1::text[], $2::text[]) AS u(game_id, data)), \
+    adopted AS ( \
+        UPDATE archive.completed_games g SET installation = $4 FROM sent \
+        WHERE g.game_id = sent.game_id AND g.game_data = sent.data AND g.installation IS NOT DISTINCT FROM $3 \
+        RETURNING g.game_id) \
+    SELECT sent.game_id, adopted.game_id IS NOT NULL, g.game_id IS NULL, g.installation = $4 IS TRUE, \
+        g.installation IS NOT DISTINCT FROM $3, g.installation \
+    FROM sent LEFT JOIN archive.completed_games g ON g.game_id = sent.game_id \
+    LEFT JOIN adopted ON adopted.game_id = sent.game_id";
+
+/// What became of the rows of these games.
+pub(super) async fn adopt(
+    transaction: &Transaction<'_>,
+    games: &[Delivery],
+    from: Option<Installation>,
+    ours: Installation,
+) -> Result<Vec<(String, Adoption)>, Error> {
+    let ids: Vec<String> = games.iter().map(|game| game.id.to_string()).collect();
+    let data: Vec<&str> = games.iter().map(Delivery::line).collect();
+    let (from, ours) = (from.map(|from| from.to_string()), ours.to_string());
+    let columns: [(&(dyn ToSql + Sync), Type); 4] =
+        [(&ids, Type::TEXT_ARRAY), (&data, Type::TEXT_ARRAY), (&from, Type::TEXT), (&ours, Type::TEXT)];
+    let rows = transaction.query_typed(ADOPT, &columns).await?;
+    rows.iter()
+        .map(|row| {
+            let [is_adopted, is_absent, is_ours, is_meant] =
+                [row.try_get(1)?, row.try_get(2)?, row.try_get(3)?, row.try_get(4)?];
+            let maker: Option<String> = row.try_get(5)?;
+            let adoption = match () {
+                () if is_adopted => Adoption::Adopted,
+                () if is_absent => Adoption::Absent,
+                () if is_ours => Adoption::Ours,
+                () if is_meant => Adoption::Differs,
+                () => Adoption::Other(maker.and_then(|maker| maker.parse().ok())),
+            };
+            Ok((row.try_get(0)?, adoption))
+        })
+        .collect()
 }
 
 /// Columns of `game_events`. Rows get their numbers in the order in which they are sent; sorting them there once more would

@@ -14,10 +14,10 @@ use super::{SinkError, sink_error, text};
 
 /// What there must be, after all migrations. With it there, nothing is changed, so that Liap's user need own nothing.
 const IS_COMPLETE: &str = "\
-    SELECT count(*) = 16 FROM pg_attribute WHERE NOT attisdropped AND ( \
+    SELECT count(*) = 17 FROM pg_attribute WHERE NOT attisdropped AND ( \
         attrelid = to_regclass('archive.completed_games') AND attname IN ('game_id', 'room_id', 'game_data', 'completed_at', \
             'archived_at', 'game_duration_seconds', 'winner_name', 'final_scores', 'content_digest', 'data_digest', \
-            'event_count') \
+            'event_count', 'installation') \
         OR attrelid = to_regclass('archive.game_events') AND attname IN ('id', 'game_id', 'event_type', 'event_data', \
             'event_timestamp'))";
 /// Held while tables are made, so that of several servers that start at once one makes them.
@@ -158,7 +158,8 @@ impl From<MakingError> for SinkError {
             if let Some(MakingError::Database(database)) = cause.downcast_ref() {
                 return match sink_error(database) {
                     Self::Denied(_) => Self::Denied(format!(
-                        "the schema `archive` is not there, and may not be made ({}): scripts/init-archive.sql makes it",
+                        "the schema `archive` is not there, or older than this version, and may not be changed ({}): let an \
+                         owner run scripts/init-archive.sql, then scripts/init-archive-role",
                         text(database)
                     )),
                     error @ Self::Unavailable(_) => error,
