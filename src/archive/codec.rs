@@ -195,7 +195,7 @@ pub fn encode_plain(record: &GameRecord) -> Result<Vec<u8>, EncodeError> {
     Ok(rmp_serde::to_vec(&stored)?)
 }
 
-/// The record behind its stored form, played by the rules once more.
+/// The record in its stored form, played by the rules once more.
 ///
 /// # Errors
 /// [`DecodeError`] for all bytes that [`encode`] did not write.
@@ -436,7 +436,7 @@ fn bot_name(seat: Seat) -> String {
     format!("Bot {seat}")
 }
 
-/// The digits behind a 1 in front, which says how many zeros are digits.
+/// The digits after a leading 1, which keeps leading zeros.
 fn pack_entropy(entropy: &Entropy) -> Vec<u8> {
     let digits = format!("1{entropy}");
     let padded = if digits.len().is_multiple_of(2) { digits } else { format!("0{digits}") };

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Crockford's base 32: no I, L, O or U, so that nothing reads like something else.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-/// Identifies one game, for ever: 48 bits of Unix time in milliseconds, then 80 bits that tell apart what one millisecond brought.
+/// Identifies one game: 48 bits of Unix time in milliseconds, then 80 bits that differ within one millisecond.
 ///
 /// Ids compare as their games began, and so do their bytes ([`GameId::to_bytes`]) and their text: 26 characters of
 /// Crockford's base 32, the form known as ULID.
@@ -24,7 +24,7 @@ impl GameId {
 
     /// Bits of time that fit into an id: enough until the year 10889.
     const TIME_BITS: u32 = 48;
-    /// Bits behind the time.
+    /// Bits after the time.
     const TAIL_BITS: u32 = u128::BITS - Self::TIME_BITS;
     const TAIL_MASK: u128 = (1 << Self::TAIL_BITS) - 1;
     /// Characters of the text form.
@@ -76,7 +76,7 @@ impl GameIds {
         tail.iter_mut().skip(6).zip(random).for_each(|(to, from)| *to = from);
         let fresh = GameId(GameId::first_at(unix_ms).0 | (u128::from_be_bytes(tail) & GameId::TAIL_MASK));
         let id = match self.last {
-            // Within one millisecond, or behind a clock that went back, count on. 2^80 ids of one millisecond never run out.
+            // Within one millisecond, or after a clock went back, count on. 2^80 ids of one millisecond never run out.
             Some(last) if last.unix_ms() >= fresh.unix_ms() => GameId(last.0.saturating_add(1)),
             _ => fresh,
         };

@@ -2,6 +2,7 @@
 //!
 //! `replay` makes it from a record, so every game that is shown has been played by the rules. `json_reader` makes a record
 //! from it again.
+#![expect(missing_docs, reason = "most fields say what they are")]
 
 use std::borrow::Cow;
 use std::fmt;
@@ -54,7 +55,6 @@ pub struct GameJson {
 /// A player.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the fields say what they are")]
 pub struct PlayerJson {
     pub seat: SeatNumber,
     pub name: String,
@@ -67,7 +67,6 @@ pub struct PlayerJson {
 /// The proof of all deals (`docs/fair-deals.md`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the fields say what they are")]
 pub struct ProofJson {
     pub algorithm: Cow<'static, str>,
     /// 64 hexadecimal digits.
@@ -119,7 +118,6 @@ pub struct DealJson {
 /// An answer to the question of a weak hand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the fields say what they are")]
 pub struct AnswerJson {
     pub seat: SeatNumber,
     pub accept: bool,
@@ -129,7 +127,6 @@ pub struct AnswerJson {
 /// A declaration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the fields say what they are")]
 pub struct DeclarationJson {
     pub seat: SeatNumber,
     pub value: u8,
@@ -155,7 +152,6 @@ pub struct TurnJson {
 /// One play.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the fields say what they are")]
 pub struct PlayJson {
     pub seat: SeatNumber,
     pub pieces: Vec<PieceName>,
@@ -167,7 +163,6 @@ pub struct PlayJson {
 /// A bot played for an absent player.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the fields say what they are")]
 pub struct TakeoverJson {
     pub seat: SeatNumber,
     pub from: GameTime,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{GameId, GameIds};
 use crate::game::{Action, BySeat, DealProof, Level, Outcome, Seat, Series, Step};
 
-/// A completed game: who sat where, the seed of its deals, and what was done.
+/// A completed game: its players, the seed of its deals, and the moves.
 ///
 /// Hands, turns, scores and winners are not in it; they follow from it by the rules ([`replay`](super::replay)).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,7 +117,7 @@ pub struct Takeover {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
 pub enum Ended {
-    /// Somebody reached the winning score.
+    /// A player reached the winning score.
     Won,
     /// The room was closed before.
     Abandoned,
@@ -165,7 +165,7 @@ impl TryFrom<f64> for GameTime {
         }
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in the range of u32, and whole")]
         let time = Self(hundredths as u32);
-        // A third decimal would be lost without a word.
+        // A third decimal would be lost.
         if f64::from(time) == seconds { Ok(time) } else { Err("a time of a game has at most two decimals") }
     }
 }

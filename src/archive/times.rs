@@ -13,7 +13,7 @@
 use super::record::{GameTime, Move};
 use crate::game::{Action, BySeat, Seat};
 
-/// This many ones stand for "too long, here it is whole".
+/// This many ones mean that the whole excess follows.
 const ESCAPE: u32 = 16;
 /// Bits for the shortest wait of a scale; one that is even longer counts as so long.
 const SHORTEST_BITS: u32 = 16;

@@ -15,7 +15,7 @@ pub enum Event {
     Answered,
     /// All weak players have answered and the hands stay.
     HandsKept,
-    /// Somebody accepted: all four have new hands.
+    /// A player accepted: all four have new hands.
     Redealt,
     /// A declaration was made.
     Declared,
@@ -53,7 +53,7 @@ pub enum Phase {
     Revealed(TurnResult),
     /// All hands are empty and all piles taken; [`Game::advance`] scores the round.
     Played,
-    /// The round is scored; [`Game::advance`] deals the next one, or ends the game if somebody has won.
+    /// The round is scored; [`Game::advance`] deals the next one, or ends the game if it is won.
     Scored {
         /// What each player gets for the round.
         scores: BySeat<RoundScore>,
@@ -134,7 +134,7 @@ impl Game {
         &self.public
     }
 
-    /// Where the game stands, hidden plays included: what goes to a player is taken from a [`View`](super::View).
+    /// Where the game stands, hidden plays included. What goes to a player comes from a [`View`](super::View).
     pub const fn phase(&self) -> &Phase {
         &self.phase
     }
@@ -307,7 +307,7 @@ impl Game {
     /// The hands are final: fixes who starts (rules, section 5) and opens the declarations.
     fn settle(&mut self) {
         let red_general = PieceSet::of_kind(Name::General, Color::Red);
-        // Somebody holds it: all 32 pieces are dealt.
+        // One seat holds it: all 32 pieces are dealt.
         let holder = Seat::ALL.into_iter().find(|&seat| self.held[seat].is_superset(red_general)).unwrap_or(Seat::One);
         let (starter, reason) = starter(self.accepter, self.last_winner, holder);
         self.public.starter = Some((starter, reason));
@@ -330,7 +330,7 @@ impl Game {
         self.phase = if self.public.declared[next].is_none() {
             Phase::Declare { next }
         } else {
-            // All have declared, so the next in order is who began.
+            // All have declared, so the next in order is the starter.
             Phase::Lead { starter: next }
         };
         Ok(Event::Declared)

@@ -1,8 +1,8 @@
-//! Points of a round, the end of the game, and who has won it.
+//! Points of a round, the end of the game, and the winners.
 
 use super::{BySeat, Declaration, Seat, SeatSet};
 
-/// The game ends after a round in which somebody's total reaches this (rules, section 9).
+/// The game ends after a round in which a total reaches this (rules, section 9).
 pub const WINNING_SCORE: i32 = 50;
 
 /// One player's score of one round, with the parts it is made of.
@@ -43,7 +43,7 @@ pub fn round_score(declared: Declaration, captured: u8, multiplier: u32) -> Roun
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[must_use]
 pub struct Outcome {
-    /// Who has won; nobody if the game was abandoned.
+    /// The winners; empty if the game was abandoned.
     pub winners: SeatSet,
     /// Rounds that were scored.
     pub rounds: u32,
@@ -65,7 +65,7 @@ impl Outcome {
     }
 }
 
-/// Who has won: all with the highest total, if that is at least [`WINNING_SCORE`]; nobody otherwise.
+/// The winners: all seats with the highest total, if that is at least [`WINNING_SCORE`]; else none.
 pub fn winners(totals: &BySeat<i32>) -> SeatSet {
     let highest = totals.iter().copied().max().unwrap_or(0);
     if highest < WINNING_SCORE {

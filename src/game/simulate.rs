@@ -65,7 +65,7 @@ pub struct Series {
 /// Whether players keep their seats from game to game.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Seating {
-    /// Everybody keeps his seat.
+    /// All players keep their seats.
     #[default]
     Fixed,
     /// Everybody moves on by one seat after each game, so that no seat favours anybody.
@@ -73,7 +73,7 @@ pub enum Seating {
 }
 
 impl Series {
-    /// Who plays at which seat in game `number`, counted from 0: the player's seat in the first game.
+    /// The players at the four seats in game `number`, counted from 0. A player is named by its seat in the first game.
     pub fn players_at(&self, number: u64) -> BySeat<Seat> {
         let moved = match self.seating {
             Seating::Fixed => 0,
@@ -134,9 +134,9 @@ pub struct Tally {
     pub rounds: u64,
     /// Actions of players.
     pub actions: u64,
-    /// Each player's results, by his seat in the first game.
+    /// Each player's results, by the player's seat in the first game.
     pub by_player: BySeat<Results>,
-    /// What was achieved from each seat, whoever sat there.
+    /// The results of each seat, whichever player sat there.
     pub by_seat: BySeat<Results>,
 }
 

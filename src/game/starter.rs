@@ -17,7 +17,7 @@ pub enum StarterReason {
 /// Who starts the round, and why.
 pub type Starter = (Seat, StarterReason);
 
-/// Who starts: the one who accepted the last redeal of the round; else the winner of the last turn of the round before;
+/// The seat that starts: the accepter of the last redeal of the round; else the winner of the last turn of the round before;
 /// else, in the first round, the holder of the red general in the final hands.
 pub const fn starter(accepter: Option<Seat>, last_winner: Option<Seat>, red_general: Seat) -> Starter {
     match (accepter, last_winner) {

@@ -2,7 +2,7 @@
 
 use super::{ActionError, BySeat, PieceSet, Play, Seat};
 
-/// The plays of a running turn, and who leads it. Exists from the starter's play on.
+/// The plays of a running turn, and the one in the lead. Exists from the starter's play on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Table {
     starter: Seat,
@@ -19,7 +19,7 @@ pub struct TurnResult {
     pub starter: Seat,
     /// What each seat played.
     pub plays: BySeat<PieceSet>,
-    /// Who captured the piles and starts the next turn.
+    /// The seat that captured the piles and starts the next turn.
     pub winner: Seat,
     /// The play that won.
     pub winning_play: Play,

@@ -23,7 +23,7 @@ pub struct Occupant {
     /// How well a bot plays.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "level")]
     pub level: Option<Level>,
-    /// False for a person who has gone for a moment and whose seat is kept; sent only then.
+    /// False for a person that is away while the seat is kept; sent only then.
     #[serde(skip_serializing_if = "is_true")]
     pub is_connected: bool,
 }
@@ -51,7 +51,7 @@ pub struct RoomSummary {
     pub players: BySeat<Option<Occupant>>,
     /// When it was opened, as an RFC 3339 time.
     pub created_at: String,
-    /// When somebody last joined, left or changed a seat.
+    /// When a player last joined, left or changed a seat.
     pub last_activity: String,
 }
 
@@ -153,7 +153,7 @@ pub fn player_left(player_name: &str, room_closed: bool) -> Frame {
     Frame::event("player_left", &json!({ "player_name": player_name, "success": true, "room_closed": room_closed }))
 }
 
-/// Why a room is closed, or closed to somebody.
+/// Why a room is closed, or closed to one player.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RoomClosed {
     /// There is no such room.
@@ -224,7 +224,7 @@ pub fn player_timed_out(player_name: &str) -> Frame {
     Frame::event("player_timed_out", &json!({ "player_name": player_name }))
 }
 
-/// `host_changed`: somebody else is the host.
+/// `host_changed`: another player is the host.
 pub fn host_changed(old_host: &str, new_host: &str) -> Frame {
     let data = json!({
         "old_host": old_host,

@@ -15,21 +15,21 @@ pub enum TableEvent {
         /// What the round's points are multiplied by.
         multiplier: u32,
     },
-    /// It is known who starts the round.
+    /// The starter of the round is known.
     RoundStarted {
         /// Who.
         starter: Seat,
         /// And why.
         reason: StarterReason,
     },
-    /// Somebody declared.
+    /// A player declared.
     Declared {
         /// Who.
         seat: Seat,
         /// What.
         declaration: Declaration,
     },
-    /// Somebody played; his pieces lie face down.
+    /// A player played; the pieces lie face down.
     Played {
         /// Who.
         seat: Seat,
@@ -40,9 +40,9 @@ pub enum TableEvent {
     TurnWon(Box<WonTurn>),
     /// A round is scored: points of it, and totals after it.
     Scored(Box<(BySeat<i32>, BySeat<i32>)>),
-    /// A player is gone, and a bot plays for him.
+    /// A player is away, and a bot plays instead.
     Left(Seat),
-    /// He is back.
+    /// The player is back.
     Returned(Seat),
 }
 

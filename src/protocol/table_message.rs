@@ -13,26 +13,26 @@ use crate::game::{
     TurnResult, View, ViewPhase,
 };
 
-/// What is known of a player besides the game itself.
+/// A player at the table, apart from the game itself.
 #[derive(Debug, Clone)]
-pub struct Sitter<'a> {
-    /// His name, unique in the room.
+pub struct TablePlayer<'a> {
+    /// The name, unique in the room.
     pub name: &'a str,
     /// Whether a bot plays for this seat now.
     pub is_bot: bool,
     /// Whether the seat was a bot's from the beginning.
     pub original_is_bot: bool,
-    /// Whether he is the host.
+    /// Whether this player is the host.
     pub is_host: bool,
     /// A person's colour.
     pub avatar_color: Option<&'static str>,
-    /// Whether he, or the bot, is there.
+    /// Whether the player, or the bot, is there.
     pub is_connected: bool,
 }
 
-/// What the table shows besides the game's own phase.
+/// The phase that `phase_change` announces. It follows the pauses of the table, which the game's own phase does not know.
 #[derive(Debug)]
-pub enum Screen<'a> {
+pub enum TablePhase<'a> {
     /// Tiles are dealt, or weak hands are asked.
     Preparation {
         /// Whether the tiles are on their way.
@@ -54,7 +54,7 @@ pub enum Screen<'a> {
     GameOver(&'a Ending<'a>),
 }
 
-/// What is shown and revealed when a game is over.
+/// What is revealed when a game is over.
 #[derive(Debug)]
 pub struct Ending<'a> {
     /// The archived game's id.
@@ -82,18 +82,18 @@ pub struct TableState<'a> {
     /// Which room.
     pub room_id: RoomId,
     /// Who sits where.
-    pub sitters: BySeat<Sitter<'a>>,
-    /// What everybody may know.
-    pub public: View,
-    /// What the players who listen may know beyond that.
+    pub players: BySeat<TablePlayer<'a>>,
+    /// What a spectator may know.
+    pub spectator: View,
+    /// What the connected players may know beyond that.
     pub own: BySeat<Option<View>>,
-    /// The number of the last event that it shows, for whoever wants to know what he missed.
+    /// The number of the last event in this state; a client asks for missed events from there.
     pub sequence: u64,
-    /// What is shown.
-    pub screen: Screen<'a>,
-    /// Time left to the one whose turn it is, or to those who are asked.
+    /// The phase.
+    pub phase: TablePhase<'a>,
+    /// Time left to the players that are to move.
     pub deadline: Option<Countdown>,
-    /// How long this screen stays before the table goes on by itself.
+    /// Time until the table goes on by itself, in milliseconds.
     pub pause_ms: Option<u64>,
 }
 
@@ -101,8 +101,8 @@ impl TableState<'_> {
     /// `phase_change`, for everybody at the table.
     pub fn phase_change(&self) -> Broadcast {
         Broadcast::event("phase_change", |message| {
-            message.field("phase", &self.screen.phase());
-            message.field("round", &self.public.public.round);
+            message.field("phase", &self.phase.name());
+            message.field("round", &self.spectator.public.round);
             message.field("room_id", &self.room_id);
             message.field("sequence", &self.sequence);
             message.field("allowed_actions", &self.allowed_actions());
@@ -131,18 +131,20 @@ impl TableState<'_> {
         })
     }
 
-    /// The actions that players may take now: none while the screen only shows what they have done.
+    /// The actions that players may take now: none while the table only shows what they have done.
     const fn allowed_actions(&self) -> &'static [&'static str] {
-        match (&self.screen, &self.public.phase) {
-            (Screen::Preparation { dealing: false }, ViewPhase::Redeal { .. }) => &["accept_redeal", "decline_redeal"],
-            (Screen::Declaration, ViewPhase::Declare { .. }) => &["declare"],
-            (Screen::Turn, ViewPhase::Lead { .. } | ViewPhase::Follow { .. }) => &["play"],
+        match (&self.phase, &self.spectator.phase) {
+            (TablePhase::Preparation { dealing: false }, ViewPhase::Redeal { .. }) => {
+                &["accept_redeal", "decline_redeal"]
+            }
+            (TablePhase::Declaration, ViewPhase::Declare { .. }) => &["declare"],
+            (TablePhase::Turn, ViewPhase::Lead { .. } | ViewPhase::Follow { .. }) => &["play"],
             _ => &[],
         }
     }
 
     fn add_player(&self, message: &mut Broadcast, seat: Seat) {
-        let (player, public) = (&self.sitters[seat], &self.public.public);
+        let (player, public) = (&self.players[seat], &self.spectator.public);
         message.field("name", &player.name);
         message.field("is_bot", &player.is_bot);
         message.field("original_is_bot", &player.original_is_bot);
@@ -157,7 +159,7 @@ impl TableState<'_> {
     }
 
     fn name(&self, seat: Seat) -> &str {
-        self.sitters[seat].name
+        self.players[seat].name
     }
 
     fn names(&self, seats: impl IntoIterator<Item = Seat>) -> Vec<&str> {
@@ -171,53 +173,53 @@ impl TableState<'_> {
 
     /// The declaration of a seat; 0 before it is made.
     fn declared(&self, seat: Seat) -> u8 {
-        self.public.public.declared[seat].map_or(0, Declaration::piles)
+        self.spectator.public.declared[seat].map_or(0, Declaration::piles)
     }
 
     fn add_phase_data(&self, message: &mut Broadcast) {
-        match (&self.screen, &self.public.phase) {
-            (Screen::Preparation { dealing }, phase) => {
+        match (&self.phase, &self.spectator.phase) {
+            (TablePhase::Preparation { dealing }, phase) => {
                 message.field("dealing_cards", dealing);
-                message.field("redeal_multiplier", &self.public.public.multiplier);
+                message.field("redeal_multiplier", &self.spectator.public.multiplier);
                 if let (false, &ViewPhase::Redeal { asked, answered }) = (dealing, phase) {
                     self.add_redeal_question(message, asked, answered);
                 }
             }
-            (Screen::RoundStart, _) => {
-                if let Some((starter, reason)) = self.public.public.starter {
+            (TablePhase::RoundStart, _) => {
+                if let Some((starter, reason)) = self.spectator.public.starter {
                     message.field("current_starter", &self.name(starter));
                     message.field("starter_reason", &<&str>::from(reason));
-                    message.field("round_number", &self.public.public.round);
+                    message.field("round_number", &self.spectator.public.round);
                     message.field("display_duration", &5.0);
                 }
             }
-            (Screen::Declaration, phase) => self.add_declarations(message, phase),
-            (Screen::Turn, &ViewPhase::Follow { starter, lead, next }) => {
+            (TablePhase::Declaration, phase) => self.add_declarations(message, phase),
+            (TablePhase::Turn, &ViewPhase::Follow { starter, lead, next }) => {
                 self.add_running_turn(message, starter, lead, next);
             }
-            (Screen::Turn, ViewPhase::Revealed(result)) => self.add_finished_turn(message, result),
-            (Screen::Turn, &ViewPhase::Lead { starter }) => {
-                let number = self.public.public.turn + 1;
+            (TablePhase::Turn, ViewPhase::Revealed(result)) => self.add_finished_turn(message, result),
+            (TablePhase::Turn, &ViewPhase::Lead { starter }) => {
+                let number = self.spectator.public.turn + 1;
                 self.add_turn(message, &Turn { starter, current: starter, required: None, number, complete: false });
                 message.object_field("turn_plays", |_| ());
             }
-            (Screen::TurnWon(result), _) => {
+            (TablePhase::TurnWon(result), _) => {
                 self.add_finished_turn(message, result);
                 let winner = self.name(result.winner);
                 message.field("winner", &winner);
                 message.field("piles_won", &result.piles());
                 message.field("next_turn_starter", &winner);
             }
-            (Screen::TurnResults(result), _) => {
+            (TablePhase::TurnResults(result), _) => {
                 message.field("turn_winner", &self.name(result.winner));
                 message.field("display_duration", &7.0);
                 message.field("next_phase", &"scoring");
-                message.field("pile_counts", &self.by_name(self.public.public.captured.pairs()));
+                message.field("pile_counts", &self.by_name(self.spectator.public.captured.pairs()));
             }
-            (Screen::Scoring, ViewPhase::Scored { scores }) => self.add_scores(message, scores),
-            (Screen::GameOver(ending), ViewPhase::Over { winners }) => self.add_ending(message, ending, *winners),
-            // The other phases of the game are shown by other screens.
-            (Screen::Turn | Screen::Scoring | Screen::GameOver(_), _) => {}
+            (TablePhase::Scoring, ViewPhase::Scored { scores }) => self.add_scores(message, scores),
+            (TablePhase::GameOver(ending), ViewPhase::Over { winners }) => self.add_ending(message, ending, *winners),
+            // The other phases of the game have table phases of their own.
+            (TablePhase::Turn | TablePhase::Scoring | TablePhase::GameOver(_), _) => {}
         }
     }
 
@@ -231,8 +233,8 @@ impl TableState<'_> {
     }
 
     fn add_declarations(&self, message: &mut Broadcast, phase: &ViewPhase) {
-        let Some((starter, _)) = self.public.public.starter else { return };
-        let declared = |seat| Some((seat, self.public.public.declared[seat]?.piles()));
+        let Some((starter, _)) = self.spectator.public.starter else { return };
+        let declared = |seat| Some((seat, self.spectator.public.declared[seat]?.piles()));
         let made: Vec<(Seat, u8)> = starter.order().into_iter().filter_map(declared).collect();
         let declarer = match *phase {
             ViewPhase::Declare { next } => Some(self.name(next)),
@@ -252,11 +254,11 @@ impl TableState<'_> {
         message.field("required_piece_count", &turn.required);
         message.field("current_turn_number", &turn.number);
         message.field("turn_complete", &turn.complete);
-        message.field("pile_counts", &self.by_name(self.public.public.captured.pairs()));
+        message.field("pile_counts", &self.by_name(self.spectator.public.captured.pairs()));
     }
 
     fn add_running_turn(&self, message: &mut Broadcast, starter: Seat, lead: PlayKind, next: Seat) {
-        let (required, number) = (Some(lead.count()), self.public.public.turn);
+        let (required, number) = (Some(lead.count()), self.spectator.public.turn);
         self.add_turn(message, &Turn { starter, current: next, required, number, complete: false });
         message.object_field("turn_plays", |message| {
             for seat in starter.order().into_iter().take_while(|&seat| seat != next) {
@@ -284,7 +286,7 @@ impl TableState<'_> {
     /// All four plays, for all to see. The turn is complete, so the existing client asks nobody for another play. The player of
     /// the last one stays the current one, because that client would not accept an empty name.
     fn add_finished_turn(&self, message: &mut Broadcast, result: &TurnResult) {
-        let (starter, required, number) = (result.starter, Some(result.piles()), self.public.public.turn);
+        let (starter, required, number) = (result.starter, Some(result.piles()), self.spectator.public.turn);
         let [.., last] = starter.order();
         self.add_turn(message, &Turn { starter, current: last, required, number, complete: true });
         let plays = starter.order().map(|seat| (seat, PlayData::open(result.plays[seat])));
@@ -292,7 +294,7 @@ impl TableState<'_> {
     }
 
     fn add_scores(&self, message: &mut Broadcast, scores: &BySeat<RoundScore>) {
-        let public = &self.public.public;
+        let public = &self.spectator.public;
         message.object_field("round_scores", |message| {
             for (seat, score) in scores.pairs() {
                 message.object_field(self.name(seat), |message| {
@@ -310,7 +312,7 @@ impl TableState<'_> {
         message.field("total_scores", &self.by_name(public.totals.pairs()));
         message.list_field("scoring_players_data", Seat::ALL, |message, seat| {
             message.field("name", &self.name(seat));
-            message.field("is_bot", &self.sitters[seat].is_bot);
+            message.field("is_bot", &self.players[seat].is_bot);
             message.field("pile_count", &self.declared(seat));
             message.field("captured_piles", &public.captured[seat]);
         });
@@ -321,7 +323,7 @@ impl TableState<'_> {
     }
 
     fn add_ending(&self, message: &mut Broadcast, ending: &Ending<'_>, winners: SeatSet) {
-        let public = &self.public.public;
+        let public = &self.spectator.public;
         let mut ranking = Seat::ALL;
         // The sort is stable: equal totals keep seat order.
         ranking.sort_by_key(|&seat| std::cmp::Reverse(public.totals[seat]));
@@ -352,7 +354,7 @@ impl TableState<'_> {
         let winner = self.name(result.winner);
         let piles = |seat| if seat == result.winner { result.piles() } else { 0 };
         let turn_players = Seat::ALL.map(|seat| {
-            let captured = self.public.public.captured[seat];
+            let captured = self.spectator.public.captured[seat];
             json!({ "name": self.name(seat), "captured_piles": captured, "declared": self.declared(seat) })
         });
         let all_plays = result.starter.order().map(|seat| {
@@ -369,7 +371,7 @@ impl TableState<'_> {
             "turn_complete",
             &json!({
                 "phase": "turn",
-                "turn_number": self.public.public.turn,
+                "turn_number": self.spectator.public.turn,
                 "winner": winner,
                 "winning_play": winning_play,
                 "player_piles": self.by_name(Seat::ALL.map(|seat| (seat, piles(seat)))),
@@ -384,7 +386,7 @@ impl TableState<'_> {
     }
 }
 
-/// The proof of a game's deals, as it stands on the wire and in records.
+/// The proof of a game's deals, in the form of the wire and of records.
 pub fn deal_proof(proof: &DealProof) -> Value {
     json!({
         "algorithm": DealProof::ALGORITHM,
@@ -394,8 +396,8 @@ pub fn deal_proof(proof: &DealProof) -> Value {
     })
 }
 
-impl Screen<'_> {
-    const fn phase(&self) -> &'static str {
+impl TablePhase<'_> {
+    const fn name(&self) -> &'static str {
         match self {
             Self::Preparation { .. } => "preparation",
             Self::RoundStart => "round_start",

@@ -19,7 +19,7 @@ use super::{easy, plays};
 /// This bounds the time of a decision, for the rules have no clock: on a core of a 2023 server it takes 2 ms on the
 /// average and never took 8. More rounds help little: what limits the bot is that others do not play as it thinks.
 const ROLLOUTS: usize = 200;
-/// Choices that are looked at, the best in the eyes of [`normal`] first.
+/// How many choices are tried: those that [`normal`] values most.
 const CHOICES: usize = 8;
 /// Of so many drawn worlds one is taken, by how well its hands explain what was declared.
 const WORLDS_DRAWN: usize = 4;
@@ -104,7 +104,7 @@ fn search<T: Copy + PartialEq, const N: usize>(
     alive.first().map(|(choice, _)| *choice)
 }
 
-/// What a seat does not know, and what it knows about it.
+/// What a seat does not know, and the facts that limit it.
 struct Unknown<'a> {
     public: &'a PublicState,
     known: &'a Known,
@@ -191,7 +191,7 @@ impl<'a> Unknown<'a> {
                 hands[starter] = rest.intersection(general);
                 rest = rest.difference(general);
             }
-            // Who has a weak hand can hold less than the others, so he is served first.
+            // A weak hand cannot hold every piece, so weak hands are drawn first.
             let [_, others @ ..] = self.known.seat.order();
             let weak = others.into_iter().filter(|&seat| self.public.weak.contains(seat));
             let strong = others.into_iter().filter(|&seat| !self.public.weak.contains(seat));
@@ -262,7 +262,7 @@ impl<'a> Unknown<'a> {
     }
 }
 
-/// Who has laid down in the running turn before `seat`, and how many pieces.
+/// The seats that have played in the running turn before `seat`, and how many pieces.
 fn laid_before(seat: Seat, opened: Option<(Seat, PlayKind)>) -> impl Iterator<Item = (Seat, u8)> {
     let count = opened.map_or(0, |(_, lead)| lead.count());
     let starter = opened.map_or(seat, |(starter, _)| starter);
@@ -287,7 +287,7 @@ impl Round {
         Known { seat, hand, unseen, declared: self.declared, captured: self.captured }
     }
 
-    /// Everybody from `next` on who has not declared does so.
+    /// All seats from `next` on that have not declared do so.
     fn declare_rest(&mut self, next: Seat) {
         for seat in next.order() {
             if self.declared[seat].is_some() {
@@ -307,7 +307,7 @@ impl Round {
         self
     }
 
-    /// Plays one turn, in which some have laid down already. Returns who wins it, or `None` if the hands are empty.
+    /// Plays one turn, in which some seats have played already. Returns the winner, or `None` if the hands are empty.
     fn play_turn(&mut self, starter: Seat, laid: &BySeat<Option<PieceSet>>) -> Option<Seat> {
         let lead = laid[starter].unwrap_or_else(|| normal::lead(&self.known(starter)));
         let lead = Play::classify(lead)?;

@@ -18,31 +18,31 @@ use super::plays;
 /// per pile that is left.
 const WINNING_BASE: f32 = 1.56;
 const WINNING_PRESSURE: f32 = 1.72;
-/// The same for taking a pile against one's will: others who want piles prevent it.
+/// The same for taking an unwanted pile: opponents that want piles prevent it.
 const TAKING_BASE: f32 = 1.48;
 const TAKING_PRESSURE: f32 = 4.76;
-/// Chance that even the strongest piece takes a pile against one's will: it can go into a turn of several pieces.
+/// Chance that even the strongest piece takes an unwanted pile: it can be played in a turn of several pieces.
 const TAKING_MOST: f32 = 0.86;
 /// By how many piles a target is missed on the average, if it is.
 const MISSED_BY: f32 = 1.12;
-/// Chance to come to open a turn, for a combination, while there are other piles to win on the way; and otherwise.
+/// Chance to open a turn with a combination: while there are other piles to win before, and otherwise.
 const OPENS_AFTER_OTHERS: f32 = 0.64;
 const OPENS_ANYWAY: f32 = 0.42;
 /// What is left of a combination's chance by the time it is played: discards break it.
 const KEPT_TOGETHER: f32 = 0.7;
-/// Chance that an opponent who could beat a play does so, if he wants all its piles, fewer of them, or none.
+/// Chance that an opponent that could beat a play does so: if it wants all the piles, fewer of them, or none.
 const WILLING: f32 = 0.4;
 const RELUCTANT: f32 = 0.37;
 const UNWILLING: f32 = 0.03;
 /// How likely a discard beats a play by accident, against a random piece.
 const ACCIDENT: f32 = 0.39;
-/// Who opens a turn that he wants plays a strong piece, as the best of so many.
+/// An opponent that wants a turn opens it with the best of this many pieces.
 const OPENS_STRONG: i32 = 4;
-/// Who opens a turn that he does not want plays a weak one: its chance to be better, against a random piece.
+/// An opponent that does not want a turn opens it with a weak piece: its chance to be better, against a random piece.
 const OPENS_WEAK: f32 = 0.88;
-/// Chance that a combination on the table beats one's own, against the chance that somebody holds a better one.
+/// Chance that a combination on the table beats ours, relative to the chance that an opponent holds a better one.
 const OPENED_BETTER: f32 = 1.79;
-/// Piles that somebody wants who has not declared yet.
+/// Piles that a seat wants before it has declared.
 const USUAL_DECLARATION: f32 = 1.5;
 
 /// What a decision is made from: the part of a [`View`] that matters to it.
