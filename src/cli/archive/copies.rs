@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 
 use super::super::{complain, parallel, progress};
 use crate::archive::sink::{
-    self, Adoption, Answer, Content, Delivery, Digest, Held, Installation, NotAnInstallation, Progress, Sink,
+    self, Adoption, Answer, Content, Delivery, Digest, Installation, NotAnInstallation, Progress, Sink, SinkCopy,
     SinkError, SinkKind,
 };
 use crate::archive::{
@@ -359,15 +359,15 @@ impl Compared<'_> {
                 parallel::cores(),
                 |part| {
                     let compare =
-                        |(held, whole): &(Held, Option<Content>)| difference(snapshot, held, whole.as_ref(), deep);
+                        |(held, whole): &(SinkCopy, Option<Content>)| difference(snapshot, held, whole.as_ref(), deep);
                     part.iter().map(|both| (both.0.id, compare(both))).collect::<Vec<_>>()
                 },
                 |part| {
                     let alike: Vec<Delivery> = part.iter().filter_map(|(_, it)| it.as_ref().ok()?.clone()).collect();
                     let audit = || ask(runtime, || sink.audit(&alike)).with_context(|| kind.to_string());
-                    let flaws = if alike.is_empty() { Vec::new() } else { audit()? };
+                    let defects = if alike.is_empty() { Vec::new() } else { audit()? };
                     for (id, difference) in part {
-                        let flaw = flaws.iter().find(|(flawed, _)| *flawed == id);
+                        let flaw = defects.iter().find(|(flawed, _)| *flawed == id);
                         match (difference, flaw) {
                             (Ok(_), None) => self.same += 1,
                             (Ok(_), Some((_, flaw))) => bar.suspend(|| self.tell(id, &format!("differs: {flaw}")))?,
@@ -408,7 +408,7 @@ impl Compared<'_> {
 /// instead. Returns our game where more than that is to be looked at.
 fn difference(
     snapshot: &Snapshot,
-    held: &Held,
+    held: &SinkCopy,
     whole: Option<&Content>,
     deep: bool,
 ) -> anyhow::Result<Option<Delivery>> {
@@ -428,8 +428,8 @@ fn difference(
         }
         ours = deep.then_some(game);
     }
-    let flaws: Vec<String> = held.flaws.iter().map(ToString::to_string).collect();
-    ensure!(flaws.is_empty(), "{}", flaws.join("; "));
+    let defects: Vec<String> = held.defects.iter().map(ToString::to_string).collect();
+    ensure!(defects.is_empty(), "{}", defects.join("; "));
     Ok(ours)
 }
 
@@ -466,7 +466,7 @@ pub(super) fn restore(folder: &Path, options: &Options, from: SinkKind) -> anyho
         let page = ask(&runtime, || sink.page(after, PAGE_GAMES)).with_context(|| from.to_string())?;
         after = page.last().map(|held| held.id);
         let is_last = page.len() < PAGE_GAMES.get();
-        for Held { id, content, .. } in page {
+        for SinkCopy { id, content, .. } in page {
             let content = match content {
                 Content::Digest(_) => ask(&runtime, || sink.fetch(id))?.context("a game is there and then not")?,
                 whole => whole,
