@@ -142,6 +142,9 @@ fn main() {
     say("durable games/s, groups of 100", &format!("{rate:.0}"), &format!("floor {group_floor:.0}, goal 30000"));
 
     let record_bytes = store.status().record_bytes;
+    // As a killed process would leave it.
+    let crashed = folder.path().join("crashed");
+    assert!(std::process::Command::new("cp").arg("-r").args([&path, &crashed]).status().unwrap().success());
     drop(store);
     let disk = disk_bytes(&path).unwrap();
     let ratio = disk as f64 / record_bytes as f64;
@@ -182,15 +185,19 @@ fn main() {
     let began = Instant::now();
     assert_eq!(store.newest(.., 1000).unwrap().games.len(), 1000);
     say("newest 1000 games", &format!("{:.1} ms", began.elapsed().as_secs_f64() * 1e3), "");
-    say("memory of the store", &format!("{:.0} MiB", resident_mib() - before), "with its catalog's cache");
+    say("memory of the store", &format!("{:.0} MiB", resident_mib() - before), "with its cache");
     drop(store);
 
-    // As after a crash: the catalog was not closed.
-    std::fs::remove_file(path.join("catalog.seal")).unwrap();
     let began = Instant::now();
-    let (store, report) = Store::open(&path, options).unwrap();
-    assert!(report.catalog_rebuilt.is_some() && store.get(ids[games / 2]).unwrap().is_some());
-    say(&format!("open {games} games after a crash"), &format!("{} ms", began.elapsed().as_millis()), "");
+    let (crashed_store, report) = Store::open(&crashed, options).unwrap();
+    let opened = began.elapsed().as_millis();
+    assert!(report.recovered.is_some() && !report.is_damaged(), "{report}");
+    assert!(crashed_store.count() == games as u64 && crashed_store.get(ids[games / 2]).unwrap().is_some());
+    say(&format!("open {games} games after a crash"), &format!("{opened} ms"), "goal 5000");
+    drop(crashed_store);
+    std::fs::remove_dir_all(&crashed).unwrap();
+
+    let (store, _) = Store::open(&path, options).unwrap();
 
     let old = &ids[..games / 10];
     let began = Instant::now();
@@ -225,7 +232,12 @@ fn ready(folder: &Path, games: usize) {
         receipt.wait().unwrap();
     }
     let record_bytes = store.status().record_bytes;
+    let crashed = folder.with_extension("crashed");
+    assert!(std::process::Command::new("cp").arg("-r").args([folder, &crashed]).status().unwrap().success());
     drop((store, records));
+    let disk = disk_bytes(folder).unwrap();
+    let ratio = disk as f64 / record_bytes as f64;
+    say("disk / record bytes, real games", &format!("{ratio:.2}"), &format!("{} B per game", disk / games as u64));
     let metrics = Arc::new(Metrics::new("bench", "bench", false));
     let before = resident_mib();
     let began = Instant::now();
@@ -238,6 +250,19 @@ fn ready(folder: &Path, games: usize) {
         &format!("{} B a record, goal 3000 ms with 1000000", record_bytes / games as u64),
     );
     say("memory of the archive", &format!("{:.0} MiB", resident_mib() - before), "idle");
+    assert!(archive.close(Duration::from_secs(60)));
+    drop(archive);
+    let metrics = Arc::new(Metrics::new("bench", "bench", false));
+    let began = Instant::now();
+    let (archive, report) =
+        Archive::open(&crashed, &Options { retention_days: 0, ..Options::default() }, metrics).unwrap();
+    let took = began.elapsed();
+    assert!(archive.status().store.records == games as u64 && report.recovered.is_some());
+    say(
+        &format!("ready with {games} games after a crash"),
+        &format!("{} ms", took.as_millis()),
+        "goal 5000 ms with 1000000",
+    );
 }
 
 fn disk_bytes(folder: &Path) -> std::io::Result<u64> {

@@ -1,4 +1,4 @@
-//! TLS with whoever has the key of the certificate he shows, whatever the certificate says.
+//! TLS without verification of certificates.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use tokio_rustls::rustls::crypto::{self, CryptoProvider};
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
-/// Takes every certificate, but only from who has its key: the connection is private, and its other end is not proved.
+/// Accepts every certificate whose key the server has: the connection is encrypted, but the server is not authenticated.
 #[derive(Debug)]
 pub(crate) struct NoVerification(pub(crate) Arc<CryptoProvider>);
 

@@ -1,37 +1,40 @@
 //! Liap: a self-hosted server for Liap Tui, the four-player Chinese-Thai piece game.
 //!
-//! The code map, in reading order. `ARCHITECTURE.md` tells the way of a move through it.
+//! The code map, in reading order. `ARCHITECTURE.md` follows a move through it.
 //!
-//! [`game`] is the rules: pure, without clock, log or thread. Bots live here too and know only what a seat may know.
+//! [`game`] is the rules: pure, without clock, log or thread. Bots are here too, and see only what a seat may see.
 //!
-//! [`protocol`] is the wire: what may be said, and its text form. It decides nothing.
+//! [`protocol`] is the wire: messages and their text form. It decides nothing.
 //!
 //! [`room`] is the live tables: a room turns inputs into effects, one task carries them out, a journal lets them survive.
 //! No table touches a file or waits for one.
 //!
+//! `disk` is what is written: files that appear whole, frames that are found again, locks. It knows not what for.
+//!
 //! [`archive`] keeps completed games and finds them again. It is never on the path of a move.
 //!
-//! [`redis`] is the way to a Redis that several servers share; none of them needs it.
+//! [`redis`] is the client of a Redis that several servers share; none of them needs it.
 //!
-//! [`limit`] says who may go how fast; [`observe`] is log, metrics, health and memory. Neither reads a message.
+//! [`limit`] is rate limits; [`observe`] is log, metrics, health and memory. Neither reads a message.
 //!
-//! [`directory`] knows on which of several servers a room is.
+//! [`directory`] finds the server that a room lives on.
 //!
-//! [`http`] is the door: connections, routes, sockets, the page. It decides nothing about games.
+//! [`http`] is connections, routes, sockets and the page. It decides nothing about games.
 //!
 //! [`services`] is one value with a handle on each of these; what follows takes it.
 //!
 //! [`memory_reclaimer`] gives memory back when it is tight, without harming a game.
 //!
-//! `insecure_tls` is TLS where nobody's certificate is looked at: the health check of this machine, a database that wants so.
+//! `insecure_tls` is TLS without verification of certificates, for the health check of this machine and for databases.
 //!
-//! [`config`] gathers everybody's options, [`server`] wires, starts and stops, [`cli`] has one file a command, [`load`] is
-//! the load tool's players.
+//! [`config`] gathers the options of every folder, [`server`] wires, starts and stops, [`cli`] has one file for each
+//! command, and [`load`] is the players of the load tool.
 
 pub mod archive;
 pub mod cli;
 pub mod config;
 pub mod directory;
+mod disk;
 pub mod game;
 pub mod http;
 mod insecure_tls;

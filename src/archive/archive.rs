@@ -3,46 +3,94 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::codec::{DecodeError, Summary, decode, decode_summary};
+use jiff::Timestamp;
+
+use super::codec::{DecodeError, Summary, decode, decode_summary, plain_length};
 use super::index::{Index, Query, Totals};
 use super::loading;
 use super::record::GameRecord;
 use super::sink::{Installation, Sink, SinkKind, SinkStatus, SinkWorker, State};
-use super::worker::{Job, StoreOutcome, Worker};
+use super::writer::{Checkpointed, Item, Observer, Payload, Stored, WriteError};
 use super::{GameId, Health, OpenReport, Options, Store, StoreError, StoreOptions, StoreStatus};
 use crate::observe::{Check, Metrics};
 
 /// Removed in one go, so that writing games never waits long for tidying up.
 const REMOVED_AT_ONCE: usize = 2_000;
-
 /// How long a reader waits for games that are on their way to the disk.
 const READERS_WAIT: Duration = Duration::from_secs(1);
+/// Games that may wait to be stored; this is many minutes of a busy server.
+const QUEUE_GAMES: usize = 8192;
+/// How often games that have grown too old are looked for.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(3600);
+/// How long a game outlives its time when a sink has not got it yet. A sink that is gone for so long does not come back.
+const OWED_GRACE: Duration = Duration::from_secs(30 * 86_400);
+/// A game that waits this much longer than it takes to fill a group is worth a warning.
+const BEHIND: Duration = Duration::from_secs(60);
 
-/// Completed games: kept in a [`Store`], found by an index, written by a thread of their own. Clones are the same
-/// archive.
+/// Completed games: kept in a [`Store`], found by an index. Clones are the same archive.
 ///
 /// Whatever reads may wait for the disk and belongs on a thread that may; [`Archive::submit`] never waits.
 #[derive(Debug, Clone)]
 pub struct Archive {
     shared: Arc<Shared>,
-    worker: Arc<Worker>,
     sink_workers: Arc<OnceLock<Vec<SinkWorker>>>,
+    retention: Arc<Mutex<Option<Retention>>>,
+    /// How long a game may wait for the disk before somebody should look.
+    behind: Duration,
 }
 
-/// What readers and the worker share.
+/// What readers and the sinks' threads share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) store: Store,
-    pub(super) index: RwLock<Index>,
-    pub(super) summaries: Mutex<Summaries>,
+    indexer: Arc<Indexer>,
+    summaries: Mutex<Summaries>,
     pub(super) metrics: Arc<Metrics>,
     /// What was wrong when the archive was opened.
     damage: Option<String>,
+}
+
+/// Takes in what the store has stored.
+#[derive(Debug)]
+struct Indexer {
+    index: RwLock<Index>,
+    metrics: Arc<Metrics>,
     /// The sinks that get copies, once it is known which.
-    pub(super) sinks: OnceLock<Vec<Arc<State>>>,
+    sinks: OnceLock<Vec<Arc<State>>>,
+}
+
+impl Observer for Indexer {
+    fn stored(&self, record: &[u8], took: Duration) {
+        match decode_summary(record) {
+            Ok(summary) => {
+                self.index.write().unwrap_or_else(PoisonError::into_inner).insert(&summary);
+            }
+            Err(error) => log::error!("a game just stored cannot be read: {error}"),
+        }
+        let metrics = &self.metrics;
+        metrics.archive_stored.inc();
+        metrics.archive_games.inc();
+        metrics.archive_commit_seconds.observe(took.as_secs_f64());
+        metrics.archive_bytes.with("stored").inc_by(record.len() as u64);
+        metrics.archive_bytes.with("plain").inc_by(plain_length(record) as u64);
+        self.sinks.get().into_iter().flatten().for_each(|sink| sink.note_stored());
+    }
+}
+
+/// What became of a game handed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreOutcome {
+    /// It is on disk; `Before` if it already was.
+    Stored(Stored),
+    /// It is no game by the rules, or another game has its id. The log says which.
+    Refused,
+    /// The archive was closed before the game was on disk.
+    Closed,
 }
 
 /// Some games, newest first, and where to go on.
@@ -96,21 +144,28 @@ impl Archive {
     /// As for [`Store::open`]. Damage is no error but told in the report.
     pub fn open(folder: &Path, options: &Options, metrics: Arc<Metrics>) -> Result<(Self, OpenReport), StoreError> {
         let defaults = StoreOptions::default();
-        let group_records = NonZeroUsize::new(options.batch_size).unwrap_or(defaults.group_records);
-        let (store, report) = Store::open(folder, StoreOptions { group_records, ..defaults })?;
-        let index = loading::load(&store)?;
+        let store_options = StoreOptions {
+            group_records: NonZeroUsize::new(options.batch_size).unwrap_or(defaults.group_records),
+            queue_records: NonZeroUsize::new(QUEUE_GAMES).unwrap_or(defaults.queue_records),
+            interval: options.flush_interval,
+            ..defaults
+        };
+        let indexer =
+            Arc::new(Indexer { index: RwLock::default(), metrics: Arc::clone(&metrics), sinks: OnceLock::new() });
+        let observer = Arc::clone(&indexer);
+        let (store, report, index) = loading::load(|loader| Store::open_with(folder, store_options, observer, loader))?;
+        metrics.archive_games.set(i64::try_from(store.count()).unwrap_or(i64::MAX));
+        // Nothing was handed over yet, so nothing was stored meanwhile.
+        *indexer.index.write().unwrap_or_else(PoisonError::into_inner) = index;
         let shared = Arc::new(Shared {
             store,
-            index: RwLock::new(index),
+            indexer,
             summaries: Mutex::new(Summaries::new(options.summary_cache_size)),
             metrics,
             damage: report.is_damaged().then(|| report.to_string()),
-            sinks: OnceLock::new(),
         });
-        shared.count();
-        let worker =
-            Worker::start(&shared, options).map_err(|source| StoreError::Io { path: folder.to_owned(), source })?;
-        Ok((Self { shared, worker: Arc::new(worker), sink_workers: Arc::default() }, report))
+        let behind = options.flush_interval + BEHIND;
+        Ok((Self { shared, sink_workers: Arc::default(), retention: Arc::default(), behind }, report))
     }
 
     /// Begins to copy games to sinks: what they do not have, and whatever comes. To be called once, with none where there
@@ -134,9 +189,18 @@ impl Archive {
             }
         }
         // A second call changes nothing.
-        drop(self.shared.sinks.set(sink_workers.iter().map(|sink_worker| Arc::clone(sink_worker.state())).collect()));
+        drop(
+            self.shared
+                .indexer
+                .sinks
+                .set(sink_workers.iter().map(|sink_worker| Arc::clone(sink_worker.state())).collect()),
+        );
         drop(self.sink_workers.set(sink_workers));
-        self.worker.sinks_known();
+        if let Some(age) = options.retention() {
+            let retention = Retention::start(&self.shared, age)
+                .map_err(|source| StoreError::Io { path: self.shared.store.folder().to_owned(), source })?;
+            self.retention.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(retention);
+        }
         Ok(())
     }
 
@@ -149,7 +213,7 @@ impl Archive {
         let look = |(kind, sink): (_, Arc<dyn Sink>)| State::look(folder, kind, &sink.place()).map(Arc::new);
         let states: Result<Vec<_>, _> = sinks.into_iter().map(look).collect();
         let states = states.map_err(|source| StoreError::Io { path: folder.to_owned(), source })?;
-        drop(self.shared.sinks.set(states));
+        drop(self.shared.indexer.sinks.set(states));
         Ok(())
     }
 
@@ -158,7 +222,7 @@ impl Archive {
         self.shared.sinks().iter().for_each(|sink| sink.deliver_now());
     }
 
-    /// Hands a completed game over, without waiting for anything. `told` is called, by a thread of the archive, when the
+    /// Hands a completed game over, without waiting for anything. `told` is called, by the archive's thread, when the
     /// game is on disk, or can never be.
     ///
     /// A game that was handed over before is kept once.
@@ -170,15 +234,29 @@ impl Archive {
         record: GameRecord,
         told: impl FnOnce(StoreOutcome) + Send + 'static,
     ) -> Result<(), QueueFull> {
-        self.worker.submit(Job { record: Box::new(record), told: Box::new(told) }).map_err(|job| QueueFull(job.record))
+        self.shared.store.submit(item(record, told, None)).map_err(QueueFull)
     }
 
-    /// Hands a record over in its stored form, and waits if the queue is full: for imports.
+    /// [`Archive::submit`] for whoever keeps a copy of the game: `checkpointed` is called when the copy may go. Then the game
+    /// is not only on disk, but was also found where the database says that it lies. It is dropped where that will never be.
+    ///
+    /// # Errors
+    /// As for [`Archive::submit`].
+    pub fn submit_copied(
+        &self,
+        record: GameRecord,
+        told: impl FnOnce(StoreOutcome) + Send + 'static,
+        checkpointed: impl FnOnce() + Send + 'static,
+    ) -> Result<(), QueueFull> {
+        self.shared.store.submit(item(record, told, Some(Box::new(checkpointed)))).map_err(QueueFull)
+    }
+
+    /// Hands a game over as [`Archive::submit`] does, and waits if the queue is full: for imports.
     ///
     /// # Errors
     /// The archive is closed.
     pub fn put(&self, record: GameRecord, told: impl FnOnce(StoreOutcome) + Send + 'static) -> Result<(), StoreError> {
-        self.worker.put(Job { record: Box::new(record), told: Box::new(told) }).map_err(|_| StoreError::Closed)
+        self.shared.store.submit_waiting(item(record, told, None)).map_err(|_| StoreError::Closed)
     }
 
     /// Finds games, newest first.
@@ -283,9 +361,10 @@ impl Archive {
     /// How the archive is doing; cheap enough to ask often.
     #[must_use]
     pub fn status(&self) -> ArchiveStatus {
+        let store = self.shared.store.status();
         ArchiveStatus {
-            store: self.shared.store.status(),
-            pending: self.worker.pending(),
+            pending: store.waiting_records,
+            store,
             players: self.index(Index::players) as u64,
             sinks: self.shared.sinks().iter().map(|sink| sink.status()).collect(),
         }
@@ -297,7 +376,7 @@ impl Archive {
         let ArchiveStatus { store, pending, .. } = self.status();
         let check = match &store.health {
             Health::Failing { error, .. } => Check::degraded(format!("completed games wait for the disk: {error}")),
-            Health::Healthy if self.worker.is_behind() => {
+            Health::Healthy if self.shared.store.is_behind(self.behind) => {
                 Check::degraded("completed games have waited for the disk for too long")
             }
             Health::Healthy if store.damaged_reads > 0 => {
@@ -316,6 +395,8 @@ impl Archive {
     pub fn measure(&self) {
         let (store, metrics) = (self.shared.store.status(), &self.shared.metrics);
         let gauge = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        metrics.archive_games.set(gauge(store.records));
+        metrics.archive_pending.set(gauge(store.waiting_records));
         metrics.archive_disk_bytes.set(gauge(store.disk_bytes));
         metrics.archive_damaged.set(gauge(store.damaged_reads + u64::from(self.shared.damage.is_some())));
         let new = |total: u64, before: u64| total.saturating_sub(before);
@@ -326,18 +407,17 @@ impl Archive {
     /// Lets whoever reads next see all games handed over before: none of them waits for its group any longer. Waits for
     /// a healthy disk, and for no other.
     pub fn catch_up(&self) {
-        if self.worker.pending() > 0 && self.shared.store.status().health == Health::Healthy {
+        let status = self.shared.store.status();
+        if status.waiting_records > 0 && status.health == Health::Healthy {
             // Where it takes longer, the reader sees them the next time.
-            self.worker.flush(READERS_WAIT);
+            self.shared.store.flush(READERS_WAIT);
         }
     }
 
     /// Whether this game is stored.
-    ///
-    /// # Errors
-    /// The catalog is being rebuilt.
-    pub fn contains(&self, id: GameId) -> Result<bool, StoreError> {
-        Ok(!self.shared.store.newest_ids(id..=id, 1)?.is_empty())
+    #[must_use]
+    pub fn contains(&self, id: GameId) -> bool {
+        self.shared.store.contains(id)
     }
 
     /// The sinks that get copies.
@@ -354,31 +434,34 @@ impl Archive {
 
     /// Waits until everything handed over so far is on disk. Returns whether it is.
     #[must_use]
-    pub fn flush(&self, patience: Duration) -> bool {
-        self.worker.flush(patience)
+    pub fn flush(&self, timeout: Duration) -> bool {
+        self.shared.store.flush(timeout)
     }
 
     /// Takes nothing more, waits for what was handed over to reach the disk, copies what it can, and closes the store.
     /// Returns whether all is on disk; what is not copied is still owed after the next start.
     #[must_use]
-    pub fn close(&self, patience: Duration) -> bool {
+    pub fn close(&self, timeout: Duration) -> bool {
         let begun = Instant::now();
-        let flushed = self.worker.close(patience);
+        drop(self.retention.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let flushed = self.shared.store.refuse_more(timeout);
         let sink_workers = self.sink_workers.get().map(Vec::as_slice).unwrap_or_default();
-        sink_workers.iter().for_each(|sink_worker| sink_worker.stop(patience.saturating_sub(begun.elapsed())));
+        sink_workers.iter().for_each(|sink_worker| sink_worker.stop(timeout.saturating_sub(begun.elapsed())));
         sink_workers.iter().for_each(SinkWorker::join);
         self.shared.store.close(Duration::from_secs(1)) && flushed
     }
 
     fn index<T>(&self, ask: impl FnOnce(&Index) -> T) -> T {
-        ask(&self.shared.index.read().unwrap_or_else(PoisonError::into_inner))
+        ask(&self.shared.indexer.index.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Shared {
     /// The games that began before this time, oldest first, without those that a sink is owed.
     pub(super) fn removable(&self, before_ms: u64) -> Vec<GameId> {
-        let mut ids = self.index.read().unwrap_or_else(PoisonError::into_inner).older_than(before_ms, 0, usize::MAX);
+        let index = self.indexer.index.read().unwrap_or_else(PoisonError::into_inner);
+        let mut ids = index.older_than(before_ms, 0, usize::MAX);
+        drop(index);
         ids.retain(|id| !self.is_owed(*id));
         ids
     }
@@ -389,7 +472,7 @@ impl Shared {
         let mut spared = 0;
         loop {
             let mut ids = {
-                let index = self.index.read().unwrap_or_else(PoisonError::into_inner);
+                let index = self.indexer.index.read().unwrap_or_else(PoisonError::into_inner);
                 index.older_than(before_ms, spared, REMOVED_AT_ONCE)
             };
             if ids.is_empty() {
@@ -415,7 +498,7 @@ impl Shared {
                 .filter_map(Result::ok)
                 .collect();
             removed.games += self.store.remove(&ids)?;
-            let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+            let mut index = self.indexer.index.write().unwrap_or_else(PoisonError::into_inner);
             index.remove(&ids, &summaries);
             drop(index);
             self.summaries.lock().unwrap_or_else(PoisonError::into_inner).clear();
@@ -427,19 +510,114 @@ impl Shared {
     /// Whether some sink has not got a game yet.
     fn is_owed(&self, id: GameId) -> bool {
         let sinks = self.sinks();
-        // Where it cannot be told, the game stays for an hour more.
-        let owes = |number: Option<u64>| number.is_some_and(|number| sinks.iter().any(|sink| sink.owes(number)));
-        !sinks.is_empty() && self.store.number(id).map_or(true, owes)
+        let number = if sinks.is_empty() { None } else { self.store.number(id) };
+        number.is_some_and(|number| sinks.iter().any(|sink| sink.owes(number)))
     }
 
     /// The sinks that get copies.
     pub(super) fn sinks(&self) -> &[Arc<State>] {
-        self.sinks.get().map(Vec::as_slice).unwrap_or_default()
+        self.indexer.sinks.get().map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Brings the gauges up to date.
-    pub(super) fn count(&self) {
+    fn count(&self) {
         self.metrics.archive_games.set(i64::try_from(self.store.count()).unwrap_or(i64::MAX));
+    }
+}
+
+/// A game for the store, and what `told` hears of it.
+fn item(
+    record: GameRecord,
+    told: impl FnOnce(StoreOutcome) + Send + 'static,
+    checkpointed: Option<Checkpointed>,
+) -> Item {
+    let id = record.game_id;
+    let answer = move |stored: Result<Stored, WriteError>| {
+        told(match stored {
+            Ok(stored) => StoreOutcome::Stored(stored),
+            Err(WriteError::Closed) => StoreOutcome::Closed,
+            Err(error @ (WriteError::Conflict(_) | WriteError::NoGame(_))) => {
+                log::error!(game = id.to_string().as_str(); "a completed game cannot be stored: {error}");
+                StoreOutcome::Refused
+            }
+        });
+    };
+    Item { payload: Payload::Game(Box::new(record)), answer: Box::new(answer), checkpointed }
+}
+
+/// Removes games that have grown too old, now and every hour, on a thread that ends with it.
+#[derive(Debug)]
+struct Retention {
+    /// Dropped to end the thread.
+    _running: mpsc::Sender<()>,
+}
+
+impl Retention {
+    fn start(shared: &Arc<Shared>, age: Duration) -> std::io::Result<Self> {
+        let (running, ended) = mpsc::channel::<()>();
+        // Weak, so that waiting for the next time keeps no closed archive open.
+        let shared = Arc::downgrade(shared);
+        thread::Builder::new().name("archive-retention".to_owned()).spawn(move || {
+            let mut is_first = true;
+            loop {
+                let Some(shared) = Weak::upgrade(&shared) else { return };
+                shared.announce_removal(age, is_first);
+                shared.remove_old(age);
+                drop(shared);
+                is_first = false;
+                if ended.recv_timeout(RETENTION_INTERVAL) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { _running: running })
+    }
+}
+
+/// The time so long ago, in milliseconds of Unix time.
+fn ms_before(age: Duration) -> u64 {
+    now_ms().saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The day of a moment, as 2026-11-25.
+fn day(unix_ms: u64) -> String {
+    let time = i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    time.unwrap_or(Timestamp::MAX).strftime("%Y-%m-%d").to_string()
+}
+
+impl Shared {
+    /// Logs what the next removal takes, before it does: with a wrong setting or a wrong clock, the operator finds out why
+    /// games are gone.
+    fn announce_removal(&self, age: Duration, is_first: bool) {
+        let old = self.removable(ms_before(age));
+        let (Some(oldest), Some(newest)) = (old.first(), old.last()) else { return };
+        let level = if is_first { log::Level::Warn } else { log::Level::Info };
+        let [oldest, newest] = [oldest, newest].map(|id| day(id.unix_ms()));
+        let days = age.as_secs() / 86_400;
+        log::log!(
+            level, games = old.len(), oldest = oldest.as_str(), newest = newest.as_str();
+            "removing {} games that began more than {days} days ago, from {oldest} to {newest} \
+             (ARCHIVE_RETENTION_DAYS={days})",
+            old.len()
+        );
+    }
+
+    fn remove_old(&self, age: Duration) {
+        let removed = self
+            .prune(ms_before(age + OWED_GRACE), Undelivered::Goes)
+            .and_then(|old| self.prune(ms_before(age), Undelivered::Stays).map(|removed| (old, removed)));
+        match removed {
+            Ok((Removed { games: old, owed }, Removed { games, .. })) => {
+                if old + games > 0 {
+                    log::info!(games = old + games; "old games were removed from the archive");
+                }
+                if owed > 0 {
+                    log::error!(games = owed; "games were removed that a sink never got: it was gone for too long");
+                }
+            }
+            Err(StoreError::Closed) => {}
+            Err(error) => log::warn!("old games could not be removed from the archive: {error}"),
+        }
     }
 }
 

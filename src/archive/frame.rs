@@ -1,105 +1,79 @@
-//! How a record lies in a segment file: framed, numbered, and provable on its own.
-//!
-//! A segment is nothing but frames, one behind the other:
+//! How a record lies on disk: framed, numbered, and provable on its own.
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 4 | mark: what kind of frame this is, and the version of the layout |
-//! | 4 | length of the payload, little-endian |
+//! | 4 | `LGR1`: a record, and the version of this frame |
+//! | 4 | length of the record, little-endian |
 //! | 8 | sequence number, little-endian |
-//! | 16 | game id (a record), or the last sequence number of a run, little-endian and padded |
-//! | 4 | CRC32 of the 32 bytes above and the payload, little-endian |
-//! | … | payload: the record |
+//! | 16 | game id |
+//! | 4 | CRC32 of the 32 bytes above and the record, little-endian |
+//! | … | the record, in its stored form |
 //!
-//! Every sequence number from 1 to the last one belongs to exactly one frame: to a record, or to a run of numbers that were
-//! removed or lost. So a number nobody accounts for is damage, and damage is never mistaken for tidying up. A whole frame can
-//! be found in any heap of bytes, whatever happened to its neighbours.
+//! A whole frame can be found in any heap of bytes. That is what the store relies on after a crash.
 
 use super::GameId;
 
-/// Bytes before the payload.
+/// Bytes before the record.
 pub(super) const HEADER_BYTES: usize = 36;
-/// Largest record, in bytes. A game of normal length takes half a kilobyte; this bounds what damage can make us allocate.
-pub const MAX_RECORD_BYTES: usize = 1 << 20;
+/// Largest record, in bytes. A game of normal length takes half a kilobyte; the stored form of none can exceed 64 KiB. A frame
+/// of this size still lies in one piece in the store's file.
+pub const MAX_RECORD_BYTES: usize = 96 << 10;
+/// What the frame of a record begins with.
+pub(super) const MAGIC: [u8; 4] = *b"LGR1";
 
-const RECORD_MARK: [u8; 4] = *b"LGR1";
-const REMOVED_MARK: [u8; 4] = *b"LGD1";
-const LOST_MARK: [u8; 4] = *b"LGX1";
-
-/// What one frame says about its sequence number, or numbers.
+/// A record with its sequence number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Frame<'a> {
-    /// A record.
-    Record { seq: u64, id: GameId, record: &'a [u8] },
-    /// The records `first..=last` were removed on purpose, or never acknowledged.
-    Removed { first: u64, last: u64 },
-    /// The records `first..=last` were acknowledged and are gone: damage that was reported once and is remembered.
-    Lost { first: u64, last: u64 },
+pub(super) struct Frame<'a> {
+    pub(super) seq: u64,
+    pub(super) id: GameId,
+    pub(super) crc: u32,
+    pub(super) record: &'a [u8],
 }
 
-impl<'a> Frame<'a> {
-    /// The first sequence number the frame accounts for.
-    pub(super) fn first(&self) -> u64 {
-        match *self {
-            Self::Record { seq, .. } => seq,
-            Self::Removed { first, .. } | Self::Lost { first, .. } => first,
-        }
-    }
+/// The frame of a record. The caller has bounded it by [`MAX_RECORD_BYTES`].
+pub(super) fn encode(seq: u64, id: GameId, record: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEADER_BYTES + record.len());
+    bytes.extend_from_slice(&MAGIC);
+    bytes.extend_from_slice(&u32::try_from(record.len()).unwrap_or(u32::MAX).to_le_bytes());
+    bytes.extend_from_slice(&seq.to_le_bytes());
+    bytes.extend_from_slice(&id.to_bytes());
+    let crc = checksum(&bytes, record);
+    bytes.extend_from_slice(&crc.to_le_bytes());
+    bytes.extend_from_slice(record);
+    bytes
+}
 
-    /// The last sequence number the frame accounts for.
-    pub(super) fn last(&self) -> u64 {
-        match *self {
-            Self::Record { seq, .. } => seq,
-            Self::Removed { last, .. } | Self::Lost { last, .. } => last,
-        }
-    }
+/// The whole frame of a record at the start of `bytes` and its length, or `None` if there is none.
+pub(super) fn parse(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
+    let (RawFrame { seq, name, crc, payload, .. }, length) = parse_raw(bytes, &[MAGIC], MAX_RECORD_BYTES)?;
+    Some((Frame { seq, id: GameId::from_bytes(name), crc, record: payload }, length))
+}
 
-    /// Appends the frame to `out`. The caller has bounded the record by [`MAX_RECORD_BYTES`].
-    pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        let (mark, name, payload): (_, [u8; 16], &[u8]) = match *self {
-            Self::Record { id, record, .. } => (RECORD_MARK, id.to_bytes(), record),
-            Self::Removed { last, .. } => (REMOVED_MARK, u128::from(last).to_le_bytes(), &[]),
-            Self::Lost { last, .. } => (LOST_MARK, u128::from(last).to_le_bytes(), &[]),
-        };
-        let start = out.len();
-        out.extend_from_slice(&mark);
-        out.extend_from_slice(&u32::try_from(payload.len()).unwrap_or(u32::MAX).to_le_bytes());
-        out.extend_from_slice(&self.first().to_le_bytes());
-        out.extend_from_slice(&name);
-        let crc = checksum(out.get(start..).unwrap_or_default(), payload);
-        out.extend_from_slice(&crc.to_le_bytes());
-        out.extend_from_slice(payload);
-    }
+/// A frame of any kind that was ever written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RawFrame<'a> {
+    pub(super) magic: [u8; 4],
+    pub(super) seq: u64,
+    pub(super) name: [u8; 16],
+    crc: u32,
+    pub(super) payload: &'a [u8],
+}
 
-    /// The whole frame at the start of `bytes` and its length, or `None` if there is none.
-    pub(super) fn parse(bytes: &'a [u8]) -> Option<(Self, usize)> {
-        let (header, rest) = bytes.split_at_checked(HEADER_BYTES)?;
-        let mark: [u8; 4] = field(header, 0)?;
-        if ![RECORD_MARK, REMOVED_MARK, LOST_MARK].contains(&mark) {
-            return None;
-        }
-        let length = usize::try_from(u32::from_le_bytes(field(header, 4)?)).ok()?;
-        if length > MAX_RECORD_BYTES {
-            return None;
-        }
-        let payload = rest.get(..length)?;
-        let crc = u32::from_le_bytes(field(header, 32)?);
-        if crc != checksum(header.get(..32)?, payload) {
-            return None;
-        }
-        let first = u64::from_le_bytes(field(header, 8)?);
-        let name: [u8; 16] = field(header, 16)?;
-        let frame = if mark == RECORD_MARK {
-            Self::Record { seq: first, id: GameId::from_bytes(name), record: payload }
-        } else {
-            let last = u64::try_from(u128::from_le_bytes(name)).ok()?;
-            if last < first || length != 0 {
-                return None;
-            }
-            if mark == REMOVED_MARK { Self::Removed { first, last } } else { Self::Lost { first, last } }
-        };
-        Some((frame, HEADER_BYTES + length))
+/// The whole frame at the start of `bytes`, if it is of one of these kinds and no longer than this, and its length.
+pub(super) fn parse_raw<'a>(bytes: &'a [u8], kinds: &[[u8; 4]], max_bytes: usize) -> Option<(RawFrame<'a>, usize)> {
+    let (header, rest) = bytes.split_at_checked(HEADER_BYTES)?;
+    let magic: [u8; 4] = field(header, 0)?;
+    let length = usize::try_from(u32::from_le_bytes(field(header, 4)?)).ok()?;
+    if !kinds.contains(&magic) || length > max_bytes {
+        return None;
     }
+    let payload = rest.get(..length)?;
+    let crc = u32::from_le_bytes(field(header, 32)?);
+    if crc != checksum(header.get(..32)?, payload) {
+        return None;
+    }
+    let seq = u64::from_le_bytes(field(header, 8)?);
+    Some((RawFrame { magic, seq, name: field(header, 16)?, crc, payload }, HEADER_BYTES + length))
 }
 
 fn field<const N: usize>(header: &[u8], at: usize) -> Option<[u8; N]> {
@@ -113,95 +87,54 @@ fn checksum(head: &[u8], payload: &[u8]) -> u32 {
     hasher.finalize()
 }
 
-/// One stretch of a segment: a whole frame, or bytes that are none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stretch<'a> {
-    Frame { at: usize, frame: Frame<'a> },
-    Garbage { at: usize, length: usize },
-}
-
-/// Walks through `bytes`, from frame to frame and over whatever lies between them.
-pub(super) fn walk(bytes: &[u8]) -> impl Iterator<Item = Stretch<'_>> {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let rest = bytes.get(at..).filter(|rest| !rest.is_empty())?;
-        let start = at;
-        if let Some((frame, length)) = Frame::parse(rest) {
-            at += length;
-            return Some(Stretch::Frame { at: start, frame });
-        }
-        // All marks begin alike; only where they do is a checksum worth its time.
-        let next = (1..rest.len()).find(|offset| {
-            rest.get(*offset..).is_some_and(|tail| tail.starts_with(b"LG") && Frame::parse(tail).is_some())
-        });
-        let length = next.unwrap_or(rest.len());
-        at += length;
-        Some(Stretch::Garbage { at: start, length })
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::disk::{Stretch, walk};
 
-    fn bytes_of(frames: &[Frame<'_>]) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for frame in frames {
-            frame.encode(&mut bytes);
-        }
-        bytes
-    }
-
-    fn found(bytes: &[u8]) -> Vec<Frame<'_>> {
-        walk(bytes)
+    fn found(bytes: &[u8]) -> Vec<(u64, Vec<u8>)> {
+        walk(bytes, &MAGIC, parse)
             .filter_map(|stretch| match stretch {
-                Stretch::Frame { frame, .. } => Some(frame),
+                Stretch::Frame { frame, .. } => Some((frame.seq, frame.record.to_vec())),
                 Stretch::Garbage { .. } => None,
             })
             .collect()
     }
 
-    #[test]
-    fn the_layout_is_fixed() {
-        let frame = Frame::Record { seq: 258, id: GameId::from_bytes([9; 16]), record: b"game" };
-        assert_eq!(
-            hex::encode(bytes_of(&[frame])),
-            "4c475231 04000000 0201000000000000 09090909090909090909090909090909 6a0adcbe 67616d65".replace(' ', "")
-        );
-    }
-
     proptest! {
         #[test]
-        fn what_is_written_is_read(records in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..20)) {
-            let frames: Vec<_> = records
-                .iter()
-                .zip(1..)
-                .map(|(record, seq)| Frame::Record { seq, id: GameId::first_at(seq), record })
-                .chain([Frame::Removed { first: 90, last: 95 }, Frame::Lost { first: 96, last: 96 }])
-                .collect();
-            let bytes = bytes_of(&frames);
-            prop_assert_eq!(found(&bytes), frames);
-        }
-
-        #[test]
-        fn damage_costs_only_the_frame_it_hits(flip in 0usize..400, bit in 0u8..8) {
-            let frames: Vec<_> = (1..=10).map(|seq| Frame::Record { seq, id: GameId::first_at(seq), record: b"abcd" }).collect();
-            let mut bytes = bytes_of(&frames);
-            bytes[flip] ^= 1 << bit;
-            let mut whole = frames.clone();
-            whole.remove(flip / 40);
-            prop_assert_eq!(found(&bytes), whole);
-        }
-
-        #[test]
-        fn any_bytes_are_walked_to_their_end(bytes in prop::collection::vec(prop_oneof![Just(b'L'), Just(b'G'), any::<u8>()], 0..500)) {
-            let garbage: usize = walk(&bytes).map(|stretch| match stretch {
-                Stretch::Garbage { length, .. } => length,
-                Stretch::Frame { .. } => 0,
+        fn whole_frames_are_found_in_any_heap_of_bytes(
+            parts in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..60), prop::collection::vec(any::<u8>(), 0..40)), 0..12),
+            (at, flip) in (any::<prop::sample::Index>(), 1_u8..),
+        ) {
+            let mut bytes = Vec::new();
+            let mut places = Vec::new();
+            for (seq, (record, garbage)) in (1..).zip(&parts) {
+                places.push(bytes.len()..bytes.len() + HEADER_BYTES + record.len());
+                bytes.extend(encode(seq, GameId::first_at(seq), record));
+                bytes.extend(garbage);
+            }
+            let records = || (1..).zip(parts.iter().map(|(record, _)| record.clone()));
+            prop_assert_eq!(found(&bytes), records().collect::<Vec<_>>());
+            let length: usize = walk(&bytes, &MAGIC, parse).map(|stretch| match stretch {
+                Stretch::Frame { frame, .. } => HEADER_BYTES + frame.record.len(),
+                Stretch::Garbage { length } => length,
             }).sum();
-            prop_assert_eq!(garbage, bytes.len());
+            prop_assert_eq!(length, bytes.len(), "every byte is in one stretch");
+            if !bytes.is_empty() {
+                let at = at.index(bytes.len());
+                bytes[at] ^= flip;
+                let whole = records().zip(&places).filter(|(_, place)| !place.contains(&at)).map(|(record, _)| record);
+                prop_assert_eq!(found(&bytes), whole.collect::<Vec<_>>());
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_frames_or_none(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert_eq!(found(&bytes), []);
+            prop_assert_eq!(found(&[&MAGIC[..], &bytes].concat()), []);
         }
     }
 }

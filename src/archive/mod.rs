@@ -1,9 +1,9 @@
 //! COMPLETED GAMES: records under ids that sort by time, kept for as long as the host wishes.
 //!
-//! A record is stored when its [`Receipt`] says so, and not before: then it survives a crash and a power cut. From the outside
-//! in: [`Store`] is what others use; its `writer` commits groups; records lie framed (`frame`) in numbered files (`segment`), the
-//! `tip` says how far they were acknowledged, the `catalog` finds them by id, and `recover` puts it all together at the start.
-//! The store knows nothing of games: a record is bytes to it.
+//! A record is stored when its acknowledgement says so, and not before: then it survives a crash and a power cut. From the
+//! outside in: [`Archive`] is what others use, with an [`Index`] in memory; [`Store`] keeps records under ids; its `writer`
+//! commits groups; records lie framed (`frame`) in a database (`tree`); `recover` opens it, with the help of `salvage`, which
+//! finds whole records in raw files. The store knows nothing of games: a record is bytes to it.
 //!
 //! Copies of it may go to a bucket or a database: [`sink`].
 //!
@@ -13,7 +13,6 @@
 #[expect(clippy::module_inception, reason = "the folder is about completed games, the file is one place of them")]
 mod archive;
 mod calendar;
-mod catalog;
 mod codec;
 mod events;
 mod frame;
@@ -23,21 +22,23 @@ mod json;
 mod json_reader;
 mod loading;
 mod moves;
+mod numbers;
+mod old_layout;
 mod options;
 mod record;
 mod recover;
 mod replay;
-mod segment;
+mod report;
+mod salvage;
 pub mod sink;
 mod snapshot;
 mod store;
 mod summary;
 mod times;
-mod tip;
-mod worker;
+mod tree;
 mod writer;
 
-pub use archive::{Archive, ArchiveStatus, Found, QueueFull, ReadError};
+pub use archive::{Archive, ArchiveStatus, Found, QueueFull, ReadError, StoreOutcome};
 pub use calendar::{time_from, time_until};
 pub use codec::{DecodeError, EncodeError, Summary, decode, decode_summary, encode, encode_plain};
 pub use events::{GameEvent, tell};
@@ -52,10 +53,9 @@ pub use json_reader::JsonError;
 pub use moves::MovesError;
 pub use options::{Backend, Options};
 pub use record::{Ended, GameRecord, GameTime, Move, Player, PlayerKind, Takeover};
-pub use recover::OpenReport;
 pub use replay::{ReplayError, outcome, replay};
+pub use report::{Health, OpenReport, StoreError, StoreStatus};
 pub use snapshot::{Damage, Snapshot};
-pub use store::{Health, Page, ScanReport, Store, StoreError, StoreOptions, StoreStatus};
+pub use store::{Kept, Numbered, Page, ScanReport, Store, StoreOptions, Unreadable};
 pub use summary::SummaryJson;
-pub use worker::StoreOutcome;
 pub use writer::{AppendError, Receipt, Stored, WriteError};

@@ -1,402 +1,752 @@
 //! Opening a store: what is on disk, what is missing, and mending what can be mended.
 //!
-//! Nothing here trusts the end of the last run. Every segment is read and every checksum compared; the sequence numbers tell
-//! whether anything is missing, the tip tells whether the end is. Damage never stops the opening: whole records are served,
-//! the rest is reported, and the damaged files are kept aside as they were found.
+//! The database opens only files that it closed itself, down to the last bit (the seal says so), or files of which a copy is
+//! kept and whose records are known: then its raw files are searched for whole records first, and what the database says is
+//! held against that. What it lost is put back; where it refuses, panics or says something else, a new one is built from the
+//! records that were found, and the damaged files are set aside as they were. Damage never stops the opening.
+//!
+//! | name | what |
+//! |---|---|
+//! | `records/` | the database |
+//! | `tip` | the high-water mark: the last acknowledged sequence number. It keeps the name that it had in the layout before, so that an older Liap leaves the archive alone |
+//! | `numbers` | which numbers no record has any more |
+//! | `seal` | what the files were when they were closed; there only while they are |
+//! | `copy` | the database's file as a crash left it, while it is being recovered |
+//! | `records.new/`, `records.old/` | while a database is replaced by another |
 
-use std::fmt;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::Instant;
+
+use sha2::{Digest as _, Sha256};
 
 use super::GameId;
-use super::catalog::{Catalog, Contents, Unusable};
-use super::segment::{self, Findings, Rewrite, Run, Segment};
-use super::store::{StoreError, StoreOptions};
-use super::tip::{self, Tip, TipFound};
+use super::frame::{self, HEADER_BYTES, MAX_RECORD_BYTES};
+use super::numbers::{Gone, Ids, NumberSet};
+use super::old_layout;
+use super::report::{OpenReport, StoreError};
+use super::salvage::Salvage;
+use super::tree::{Snapshots, Tree, TreeError};
+use crate::disk::{
+    DurableNumber, NumberFound, quarantine, read_checked, remove_durably, rename_durably, sync_folder, write_checked,
+};
 
-/// What opening a store found. [`fmt::Display`] tells it in sentences for the log.
-#[derive(Clone, Debug, Default)]
-pub struct OpenReport {
-    /// Records that can be read.
-    pub records: u64,
-    /// Their bytes, without frames.
-    pub record_bytes: u64,
-    /// Acknowledged records that were found missing now, for the first time.
-    pub missing: u64,
-    /// Acknowledged records whose loss an earlier opening reported.
-    pub missing_before: u64,
-    /// Bytes inside the segments that belong to no whole record.
-    pub damaged_bytes: u64,
-    /// Bytes behind the last record, left by a write that never finished and was never acknowledged. Not damage.
-    pub unfinished_bytes: u64,
-    /// The tip file was damaged or missing: whether records at the very end were lost, nobody can tell.
-    pub tip_damaged: bool,
-    /// Why the catalog was written afresh, if it was. That costs a moment and never a record.
-    pub catalog_rebuilt: Option<String>,
-    /// The catalog was closed in order and changed since: its files were damaged.
-    pub catalog_damaged: bool,
-    /// Where the damaged files were put, as they were found.
-    pub set_aside: Option<PathBuf>,
-    /// Why the damage could not be mended. The whole records are served all the same; the next opening tries again.
-    pub not_mended: Option<String>,
-    /// How long opening took.
-    pub took: Duration,
+/// Version of the whole folder's layout; a store of a later version is left alone.
+const LAYOUT: u32 = 2;
+/// Frames put into a database before they are flushed.
+const BATCH_FRAMES: usize = 2_000;
+/// Bytes of frames put into a database before they are flushed.
+const BATCH_BYTES: usize = 8 << 20;
+
+/// When a store is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum When {
+    /// At the start: whatever can be read is what there is.
+    Start,
+    /// Once more after a failure: what cannot be read is waited for.
+    Again,
 }
 
-impl OpenReport {
-    /// Whether the disk did not hold what was written to it. Records may still all be there.
-    #[must_use]
-    pub fn is_damaged(&self) -> bool {
-        self.missing > 0
-            || self.damaged_bytes > 0
-            || self.tip_damaged
-            || self.catalog_damaged
-            || self.not_mended.is_some()
+/// Who is shown every record while a store is opened, in ascending order of the sequence numbers.
+pub(super) trait Loader {
+    /// The records are shown from the first one on, perhaps once more.
+    fn begin(&mut self);
+    /// A whole record.
+    fn record(&mut self, id: GameId, record: &[u8]);
+}
+
+/// Nobody.
+impl Loader for () {
+    fn begin(&mut self) {}
+    fn record(&mut self, _id: GameId, _record: &[u8]) {}
+}
+
+/// Where everything lies.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    pub(super) store: PathBuf,
+    pub(super) records: PathBuf,
+    pub(super) numbers: PathBuf,
+    high_water: PathBuf,
+    seal: PathBuf,
+    copy: PathBuf,
+    fresh: PathBuf,
+    old: PathBuf,
+}
+
+impl Layout {
+    pub(super) fn of(store: &Path) -> Self {
+        let at = |name| store.join(name);
+        Self {
+            store: store.to_owned(),
+            records: at("records"),
+            numbers: at("numbers"),
+            high_water: at(old_layout::NUMBER),
+            seal: at("seal"),
+            copy: at("copy"),
+            fresh: at("records.new"),
+            old: at("records.old"),
+        }
     }
-}
 
-impl fmt::Display for OpenReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "archive opened with {} games in {} ms", self.records, self.took.as_millis())?;
-        if self.is_damaged() {
-            write!(f, "; DAMAGE FOUND: {} acknowledged games are missing", self.missing)?;
-            if self.damaged_bytes > 0 {
-                write!(f, ", {} bytes are damaged", self.damaged_bytes)?;
+    /// Every file that may hold frames, the most trusted first. Also of a store that another process has open.
+    pub(super) fn raw_files(&self) -> io::Result<Vec<PathBuf>> {
+        let mut files: Vec<PathBuf> = Some(self.copy.clone()).filter(|copy| copy.is_file()).into_iter().collect();
+        files.extend(Tree::raw_files(&self.records)?);
+        files.extend(old_layout::segments(&self.store.join(old_layout::SEGMENTS))?.into_iter().map(|(_, path)| path));
+        Ok(files)
+    }
+
+    /// The high-water mark as it is on disk.
+    ///
+    /// # Errors
+    /// The disk refuses, or a later version wrote it.
+    pub(super) fn high_water(&self) -> Result<NumberFound, StoreError> {
+        let found = DurableNumber::look(&self.high_water, LAYOUT).map_err(|source| self.fault(source))?;
+        match found {
+            NumberFound::OtherVersion(version) if version > LAYOUT => {
+                Err(StoreError::Later { path: self.store.clone(), version })
             }
-            if self.tip_damaged {
-                write!(f, ", the tip file was damaged or missing")?;
-            }
-            if self.catalog_damaged {
-                write!(f, ", the catalog was damaged and written afresh")?;
-            }
-            match &self.set_aside {
-                Some(aside) => write!(f, "; the damaged files were kept in {}", aside.display())?,
-                None => write!(f, "; every file that is left was whole")?,
-            }
-            if let Some(reason) = &self.not_mended {
-                write!(f, "; it could not be mended and stays in place: {reason}")?;
-            }
+            found => Ok(found),
         }
-        if self.missing_before > 0 {
-            write!(f, "; {} games were reported missing before", self.missing_before)?;
-        }
-        if self.unfinished_bytes > 0 {
-            write!(f, "; {} bytes of an unfinished write were dropped", self.unfinished_bytes)?;
-        }
-        Ok(())
+    }
+
+    /// An error of the disk, about this store.
+    pub(super) fn fault(&self, source: io::Error) -> StoreError {
+        StoreError::Io { path: self.store.clone(), source }
     }
 }
 
 /// An opened store, before anything is written to it.
 #[derive(Debug)]
-pub(super) struct Recovered {
-    /// In ascending order.
-    pub(super) segments: Vec<Arc<Segment>>,
-    pub(super) catalog: Catalog,
-    pub(super) tip: Tip,
-    /// The newest id, if there is any.
-    pub(super) newest: Option<GameId>,
-    /// Whether frames may be appended to the last segment.
-    pub(super) last_is_sound: bool,
+pub(super) struct Opened {
+    pub(super) tree: Tree,
+    pub(super) high_water: DurableNumber,
+    pub(super) books: Books,
     pub(super) report: OpenReport,
 }
 
-/// The folder of the segments inside a store.
-pub(super) fn segments_folder(store: &Path) -> PathBuf {
-    store.join("segments")
+/// What is known of the records without asking the database.
+#[derive(Debug, Default)]
+pub(super) struct Books {
+    pub(super) ids: Ids,
+    pub(super) gone: Gone,
+    /// The last number that any record has, or had.
+    pub(super) last: u64,
+    /// Bytes of all records, without frames.
+    pub(super) record_bytes: u64,
 }
 
-/// Opens what is in `store`, which is locked. The folder exists.
-pub(super) fn recover(store: &Path, options: &StoreOptions) -> Result<Recovered, StoreError> {
+impl Books {
+    /// How many records there are above a sequence number.
+    pub(super) fn count_above(&self, seq: u64) -> u64 {
+        self.last.saturating_sub(seq).saturating_sub(self.gone.count_above(seq))
+    }
+
+    /// Bytes of all frames.
+    pub(super) fn frame_bytes(&self) -> u64 {
+        self.record_bytes + (self.ids.len() * HEADER_BYTES) as u64
+    }
+}
+
+/// Opens what is in a folder, which exists and is locked, or begins it.
+///
+/// # Errors
+/// The layout is of a later version, or the disk refuses.
+pub(super) fn open(
+    layout: &Layout,
+    cache_bytes: u64,
+    when: When,
+    loader: &mut dyn Loader,
+) -> Result<Opened, StoreError> {
     let began = Instant::now();
-    let folder = segments_folder(store);
-    let fault = |path: &Path| {
-        let path = path.to_owned();
-        move |source| StoreError::Io { path, source }
-    };
-    fs::create_dir_all(&folder).and_then(|()| tip::sync_folder(store)).map_err(fault(&folder))?;
-    drop_drafts(&folder).map_err(fault(&folder))?;
-
-    let tip_found = Tip::look(store).map_err(fault(&store.join(Tip::NAME)))?;
-    let firsts = Segment::list(&folder).map_err(fault(&folder))?;
-    let tip_last = match tip_found {
-        TipFound::Whole { last, .. } | TipFound::Half { last } => last,
-        TipFound::Absent | TipFound::Damaged => 0,
-        TipFound::Later { version } => return Err(StoreError::Later { path: store.to_owned(), version }),
-    };
-    let tip_damaged = match tip_found {
-        TipFound::Whole { .. } => false,
-        // A store that was just begun has neither.
-        TipFound::Absent => !firsts.is_empty() || Catalog::exists(store),
-        TipFound::Half { .. } | TipFound::Damaged | TipFound::Later { .. } => true,
-    };
-
-    let sealed = Catalog::has_seal(store);
-    let mut buffer = Vec::new();
-    let mut ids = Vec::new();
-    let mut newest = None;
-    let mut loaded = Vec::new();
-    for (at, first) in firsts.iter().enumerate() {
-        let last_allowed = firsts.get(at + 1).map_or(u64::MAX, |next| next - 1);
-        let found = Segment::load(&folder, *first, last_allowed, &mut buffer, |id, seq| {
-            newest = newest.max(Some(id));
-            // A sealed catalog has them already; should it not fit after all, they are read once more.
-            if !sealed {
-                ids.push((id, seq));
-            }
-        });
-        loaded.push(found.map_err(fault(&segment::path(&folder, *first)))?);
+    layout.high_water()?;
+    let fault = |source| layout.fault(source);
+    let failed = |error: TreeError| StoreError::Failed(error.to_string());
+    let mut report = OpenReport::default();
+    if old_layout::is_in(&layout.store).map_err(fault)? {
+        take_over(layout, cache_bytes, &mut report)?;
     }
+    finish_replacing(layout).map_err(fault)?;
 
-    let mut mender = Mender {
-        store,
-        acknowledged: if tip_damaged { u64::MAX } else { tip_last },
-        report: OpenReport { tip_damaged, ..OpenReport::default() },
-        last_is_sound: true,
-        buffer,
+    let is_begun = layout.records.is_dir();
+    let found = layout.high_water()?;
+    let (acknowledged, was_closed) = match found {
+        NumberFound::Whole { number, closed } => (Some(number), closed),
+        NumberFound::Half(number) => {
+            report.damage.push("half of the high-water mark was damaged".to_owned());
+            (Some(number), false)
+        }
+        NumberFound::Absent if !is_begun => (Some(0), false),
+        NumberFound::Absent | NumberFound::Damaged | NumberFound::OtherVersion(_) => {
+            report.damage.push("the high-water mark was damaged or missing".to_owned());
+            (None, false)
+        }
     };
-    if matches!(tip_found, TipFound::Half { .. } | TipFound::Damaged) {
-        // It is mended in place, so a second name would not keep it as it is.
-        mender.note(|mender| mender.keep_aside(&store.join(Tip::NAME), Keep::Copy));
+    if !is_begun && acknowledged.is_some_and(|number| number > 0) {
+        report.damage.push("the database was missing".to_owned());
     }
-    let segments = mender.mend(loaded, tip_last);
-    let Mender { mut report, last_is_sound, mut buffer, .. } = mender;
+    let gone = match Gone::read(&layout.numbers) {
+        Ok(Some(gone)) => Some(gone),
+        Ok(None) if !is_begun => Some(Gone::default()),
+        Ok(None) => None,
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => None,
+        Err(error) => return Err(fault(error)),
+    };
+    let (before, is_sure) = (gone.clone().filter(|_| layout.numbers.exists()), gone.is_some());
+    if !is_sure {
+        report.damage.push("the list of removed games was damaged or missing".to_owned());
+    }
+    let seal = Seal::check(layout, was_closed).map_err(fault)?;
+    // From here on it is not closed any more, whatever happens.
+    let mut high_water =
+        DurableNumber::open(&layout.high_water, LAYOUT, acknowledged.unwrap_or_default()).map_err(fault)?;
+    remove_durably(&layout.seal).map_err(fault)?;
 
-    let last = segments.iter().filter_map(|segment| segment.last()).max().unwrap_or(0).max(tip_last);
-    // What was written but not acknowledged becomes part of the archive now, so it must be on disk before the tip says so.
-    if let Some(segment) = segments.last() {
-        segment.sync().map_err(fault(&folder))?;
-    }
-    let tip = Tip::open(store, last).map_err(fault(&store.join(Tip::NAME)))?;
-
-    for segment in &segments {
-        let (records, bytes) = segment.records();
-        report.records += records;
-        report.record_bytes += bytes;
-    }
-    let contents = Contents { last, records: report.records };
-    let catalog = match Catalog::open_sealed(store, options.cache_bytes, &contents) {
-        Ok(catalog) => catalog,
+    let mut opening = Opening {
+        layout,
+        cache_bytes,
+        when,
+        loader,
+        gone: gone.unwrap_or_default(),
+        acknowledged: acknowledged.unwrap_or(u64::MAX),
+        report,
+    };
+    let opened = match seal {
+        Seal::Fits { records } => opening.as_closed(records),
+        Seal::Absent if !is_begun => {
+            opening.report.recovered = None;
+            Err(None)
+        }
+        Seal::Absent => Err(Some("it was not closed in order".to_owned())),
+        Seal::Broken(reason) => {
+            opening.report.damage.push(reason.clone());
+            Err(Some(reason))
+        }
+    };
+    let (tree, scan) = match opened {
+        Ok(opened) => opened,
         Err(reason) => {
-            // A store that was closed in order has a seal, and one that fits unless records are missing now.
-            let harmed = match reason {
-                Unusable::NotClosed => matches!(tip_found, TipFound::Whole { closed: true, .. }),
-                Unusable::Harmed(_) => true,
-                Unusable::Failed(_) => false,
-            };
-            report.catalog_damaged = harmed && report.missing == 0 && !report.tip_damaged;
-            report.catalog_rebuilt = Some(reason.to_string());
-            if sealed {
-                ids.clear();
-                for segment in &segments {
-                    // Unreadable records were reported when the segment was loaded, a moment ago.
-                    let _reported = segment.visit(&mut buffer, |seq, id, _record| ids.push((id, seq)));
-                }
-            }
-            Catalog::rebuild(store, options.cache_bytes, ids)
+            opening.report.recovered = reason;
+            opening.recover()?
         }
     };
+    let Opening { mut gone, mut report, .. } = opening;
+
+    // Every number is accounted for, so that the next opening finds no gap that it was not told of.
+    report.missing_before += gone.lost.len() - report.missing;
+    let promised = if is_sure { acknowledged.unwrap_or(u64::MAX) } else { 0 };
+    let mut accounted = scan.present.clone();
+    accounted.extend(&gone.removed);
+    accounted.extend(&gone.lost);
+    let last = accounted.last().unwrap_or_default().max(acknowledged.unwrap_or_default());
+    let gaps = accounted.gaps(last);
+    for &(first, last) in &gaps {
+        let lost = last.min(promised);
+        if first <= lost {
+            gone.lost.insert_run(first, lost);
+            report.missing += lost - first + 1;
+        }
+        gone.removed.insert_run(first.max(lost.saturating_add(1)), last);
+    }
+    if before.as_ref() != Some(&gone) {
+        gone.write(&layout.numbers).map_err(fault)?;
+    }
+    if high_water.get() != last {
+        // What was written but not acknowledged becomes part of the archive now, so it must be on disk before the mark says so.
+        tree.flush().map_err(failed)?;
+        high_water.write(last).map_err(fault)?;
+    }
+    if report.is_damaged() && layout.copy.is_file() {
+        let aside = set_aside(layout, &mut report).map_err(fault)?;
+        rename_durably(&layout.copy, &aside.join("db")).map_err(fault)?;
+    }
+    remove_durably(&layout.copy).map_err(fault)?;
+    report.records = scan.ids.len() as u64;
+    report.record_bytes = scan.record_bytes;
     report.took = began.elapsed();
-    Ok(Recovered { segments, catalog, tip, newest, last_is_sound, report })
+    let books = Books { ids: scan.ids, gone, last, record_bytes: scan.record_bytes };
+    Ok(Opened { tree, high_water, books, report })
 }
 
-/// Removes files that were never finished and so never got their names.
-fn drop_drafts(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "tmp") {
-            fs::remove_file(path)?;
+/// Notes that a store was closed in order: the next opening may trust its files.
+pub(super) fn seal(layout: &Layout, mut high_water: DurableNumber, records: u64) -> io::Result<()> {
+    write_checked(&layout.seal, &Seal::describe(layout, records)?)?;
+    high_water.close()
+}
+
+/// Builds a new database of the records of an open one, for one that holds more dead bytes than live ones. The caller closes the
+/// open one and calls [`put_in_place`].
+pub(super) fn rebuild(layout: &Layout, cache_bytes: u64, tree: &Tree) -> Result<(), TreeError> {
+    let mut builder = Builder::begin(layout, cache_bytes)?;
+    for frame in tree.from(0)? {
+        let (seq, frame) = frame?;
+        builder.push(seq, &frame)?;
+    }
+    builder.finish()
+}
+
+/// Puts the database that was built in the place of the one before, which nobody has open any more.
+///
+/// # Errors
+/// The disk refuses. The next opening finishes what was begun.
+pub(super) fn put_in_place(layout: &Layout) -> io::Result<()> {
+    remove_folder(&layout.old)?;
+    if layout.records.is_dir() {
+        rename_durably(&layout.records, &layout.old)?;
+    }
+    rename_durably(&layout.fresh, &layout.records)?;
+    remove_folder(&layout.old)
+}
+
+/// Finishes, or drops, what an end of the process has interrupted.
+fn finish_replacing(layout: &Layout) -> io::Result<()> {
+    if !layout.records.is_dir() {
+        // Only a database that is whole takes the other's place.
+        if layout.fresh.is_dir() && layout.old.is_dir() {
+            rename_durably(&layout.fresh, &layout.records)?;
+        } else if layout.old.is_dir() {
+            rename_durably(&layout.old, &layout.records)?;
         }
     }
-    Ok(())
+    remove_folder(&layout.fresh)?;
+    remove_folder(&layout.old)
 }
 
-/// Mends damaged segments, as far as the disk lets it.
-struct Mender<'a> {
-    store: &'a Path,
+fn remove_folder(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// A store that is being opened.
+struct Opening<'a> {
+    layout: &'a Layout,
+    cache_bytes: u64,
+    when: When,
+    loader: &'a mut dyn Loader,
+    gone: Gone,
     /// Numbers up to here were promised to be kept.
     acknowledged: u64,
     report: OpenReport,
-    last_is_sound: bool,
-    buffer: Vec<u8>,
 }
 
-impl Mender<'_> {
-    /// Accounts for every number from 1 to the last one, so that the next opening finds no gap it was not told of.
-    fn mend(&mut self, loaded: Vec<(Segment, Findings)>, tip_last: u64) -> Vec<Arc<Segment>> {
-        let folder = segments_folder(self.store);
-        let firsts: Vec<u64> = loaded.iter().map(|(segment, _)| segment.first()).collect();
-        let mut segments = Vec::new();
-        let mut expected = 1;
-        for (at, (segment, findings)) in loaded.into_iter().enumerate() {
-            let next_first = firsts.get(at + 1).copied();
-            self.fill(&mut segments, (expected, segment.first() - 1), &folder);
-            self.report.missing_before += findings.known_lost;
-            for gap in &findings.gaps {
-                self.count_missing(*gap);
+/// What a database holds.
+#[derive(Default)]
+struct Scan {
+    ids: Ids,
+    present: NumberSet,
+    last: u64,
+    record_bytes: u64,
+    /// Numbers whose frames are not whole.
+    broken: Vec<u64>,
+}
+
+type Outcome = (Tree, Scan);
+
+impl Opening<'_> {
+    /// Opens a database that was closed in order, or says why that fails.
+    fn as_closed(&mut self, records: u64) -> Result<Outcome, Option<String>> {
+        let opened = Tree::open(&self.layout.records, self.cache_bytes).and_then(|tree| {
+            let scan = self.scan(&tree)?;
+            Ok((tree, scan))
+        });
+        let reason = match opened {
+            Ok((tree, scan)) if scan.broken.is_empty() && scan.ids.len() as u64 == records => return Ok((tree, scan)),
+            Ok((_, scan)) => format!("it was closed with {records} records and has {}", scan.ids.len()),
+            Err(error) => format!("the database failed on files that it had closed: {error}"),
+        };
+        self.report.damage.push(reason.clone());
+        Err(Some(reason))
+    }
+
+    /// Opens a database that was not closed in order, or begins one.
+    fn recover(&mut self) -> Result<Outcome, StoreError> {
+        let layout = self.layout;
+        let fault = |source| layout.fault(source);
+        let failed = |error: TreeError| StoreError::Failed(error.to_string());
+        let mut files = layout.raw_files().map_err(fault)?;
+        match keep_copy(layout) {
+            // The file and its copy are the same.
+            Ok(true) => files = [vec![layout.copy.clone()], files.into_iter().skip(1).collect()].concat(),
+            Ok(false) => {}
+            Err(error) => log::warn!("the archive is recovered without a copy of its database: {error}"),
+        }
+        let mut salvage = Salvage::walk(&files).map_err(fault)?;
+        salvage.places.retain(|place| !self.gone.contains(place.seq));
+        if let Some(error) = salvage.unreadable.take() {
+            if self.when == When::Again {
+                // What cannot be read now may be read later.
+                return Err(fault(error));
             }
-            // The last number that should be here: up to the next segment, or up to the tip.
-            let due = next_first.map_or(tip_last, |next| next - 1);
-            let found_last = findings.last.unwrap_or(segment.first() - 1);
-            // Behind the last record of all lies an unfinished write, if the tip is there to say that nothing more was promised.
-            let tail_is_damaged = findings.tail_bytes > 0
-                && (found_last < due.min(self.acknowledged) || (next_first.is_none() && self.report.tip_damaged));
-            let tail_run = tail_is_damaged.then_some((found_last + 1, due)).filter(|(first, last)| first <= last);
-            // A power cut may keep the end of an unfinished write and not its beginning.
-            let unfinished_inside =
-                !findings.gaps.is_empty() && findings.gaps.iter().all(|gap| gap.0 > self.acknowledged);
-            let harmed = if unfinished_inside { 0 } else { findings.garbage_bytes }
-                + if tail_is_damaged { findings.tail_bytes } else { 0 };
-            self.report.damaged_bytes += harmed;
-            self.report.unfinished_bytes += findings.garbage_bytes + findings.tail_bytes - harmed;
-            if let Some(error) = &findings.unreadable {
-                log::error!("segment {} of the archive cannot be read everywhere: {error}", segment.first());
+            self.report.damage.push(format!("the database's file cannot be read everywhere: {error}"));
+        }
+        let refusal = match self.open_or_refuse(&salvage) {
+            Ok(outcome) => return Ok(outcome),
+            Err(error @ TreeError::Refused(_)) => return Err(failed(error)),
+            Err(error @ TreeError::Broken(_)) => error,
+        };
+        self.report
+            .damage
+            .push(format!("the database was built anew from {} records: {refusal}", salvage.places.len()));
+        remove_folder(&layout.fresh).map_err(fault)?;
+        let mut builder = Builder::begin(layout, self.cache_bytes).map_err(failed)?;
+        for place in &salvage.places {
+            if let Some(frame) = salvage.read(place).map_err(fault)? {
+                builder.push(place.seq, &frame).map_err(failed)?;
             }
-            if harmed > 0 || findings.garbage_bytes > 0 || !findings.gaps.is_empty() || findings.unreadable.is_some() {
-                tail_run.into_iter().for_each(|run| self.count_missing(run));
-                let mended = self.rewrite(&folder, &segment, next_first, tail_run.map(|run| run.1));
-                if mended.is_none() && next_first.is_none() {
-                    self.last_is_sound = false;
+        }
+        builder.finish().map_err(failed)?;
+        if layout.records.is_dir() {
+            // As a crash left it, and not as the database made it since.
+            if layout.copy.is_file() {
+                fs::rename(&layout.copy, layout.records.join("db")).map_err(fault)?;
+            }
+            let aside = set_aside(layout, &mut self.report).map_err(fault)?;
+            // The place of the new one first: there is always one of the two in it, or both are there under other names.
+            rename_durably(&layout.records, &layout.old).map_err(fault)?;
+            rename_durably(&layout.fresh, &layout.records).map_err(fault)?;
+            rename_durably(&layout.old, &aside.join("records")).map_err(fault)?;
+        } else {
+            rename_durably(&layout.fresh, &layout.records).map_err(fault)?;
+        }
+        let tree = Tree::open(&layout.records, self.cache_bytes).map_err(failed)?;
+        let scan = self.scan(&tree).map_err(failed)?;
+        Ok((tree, scan))
+    }
+
+    /// Opens the database as it is and holds it against what was found in its files.
+    fn open_or_refuse(&mut self, salvage: &Salvage) -> Result<Outcome, TreeError> {
+        let records = &self.layout.records;
+        Tree::drop_snapshots(records, Snapshots::Torn)?;
+        let opened = Tree::open(records, self.cache_bytes);
+        let tree = match opened {
+            Ok(tree) => tree,
+            Err(error) => {
+                if matches!(error, TreeError::Refused(_)) || !Tree::drop_snapshots(records, Snapshots::All)? {
+                    return Err(error);
                 }
-                expected = tail_run.map_or(found_last, |run| run.1) + 1;
-                segments.push(Arc::new(mended.unwrap_or(segment)));
-                continue;
-            }
-            if findings.tail_bytes > 0
-                && let Err(error) = segment.cut_tail()
-            {
-                // It stays behind the last frame, where the next opening meets it again; only nothing may be appended to it.
-                log::warn!("an unfinished write could not be cut off: {error}");
-                self.last_is_sound &= next_first.is_some();
-            }
-            expected = found_last + 1;
-            if findings.last.is_some() {
-                segments.push(Arc::new(segment));
-            } else if let Err(error) = fs::remove_file(segment::path(&folder, segment.first())) {
-                // A segment that was begun and never got a record. Its name must not stand behind records of the one before:
-                // they would look like another's.
-                log::warn!("an empty segment could not be removed: {error}");
-                self.last_is_sound = false;
-            }
-        }
-        self.fill(&mut segments, (expected, tip_last), &folder);
-        segments
-    }
-
-    /// Gives numbers that no file holds a segment of their own that says so.
-    fn fill(&mut self, segments: &mut Vec<Arc<Segment>>, run: Run, folder: &Path) {
-        if run.0 > run.1 {
-            return;
-        }
-        self.count_missing(run);
-        let acknowledged = self.acknowledged;
-        let mut filled = None;
-        self.note(|mender| {
-            let mut frames = Vec::new();
-            segment::account_for(run, acknowledged, &mut frames);
-            tip::write_whole(&segment::path(folder, run.0), &frames)?;
-            filled = Some(Segment::load(folder, run.0, run.1, &mut mender.buffer, |_, _| {})?.0);
-            Ok(())
-        });
-        segments.extend(filled.map(Arc::new));
-    }
-
-    fn rewrite(
-        &mut self,
-        folder: &Path,
-        segment: &Segment,
-        next_first: Option<u64>,
-        last_needed: Option<u64>,
-    ) -> Option<Segment> {
-        let acknowledged = self.acknowledged;
-        let mut mended = None;
-        self.note(|mender| {
-            mender.keep_aside(&segment::path(folder, segment.first()), Keep::Name)?;
-            let plan = Rewrite {
-                remove: &[],
-                last_allowed: next_first.map_or(u64::MAX, |next| next - 1),
-                last_needed,
-                acknowledged: Some(acknowledged),
-            };
-            mended = Some(segment.rewrite(folder, &plan, &mut mender.buffer)?);
-            Ok(())
-        });
-        mended
-    }
-
-    fn count_missing(&mut self, (first, last): Run) {
-        if first <= self.acknowledged {
-            self.report.missing += last.min(self.acknowledged) - first + 1;
-        }
-    }
-
-    /// Tries a repair; where it fails, the report says why and the opening goes on.
-    fn note(&mut self, repair: impl FnOnce(&mut Self) -> io::Result<()>) {
-        if let Err(error) = repair(self) {
-            self.report.not_mended.get_or_insert(error.to_string());
-        }
-    }
-
-    /// Keeps a damaged file as it is outside the store.
-    fn keep_aside(&mut self, path: &Path, keep: Keep) -> io::Result<()> {
-        let aside = match &self.report.set_aside {
-            Some(aside) => aside.clone(),
-            None => {
-                let aside = set_aside_folder(self.store)?;
-                self.report.set_aside = Some(aside.clone());
-                aside
+                self.report.damage.push(format!("the database's snapshot was damaged: {error}"));
+                Tree::open(records, self.cache_bytes)?
             }
         };
-        let Some(name) = path.file_name() else { return Ok(()) };
-        let kept = aside.join(name);
-        // Not every file system knows second names.
-        if keep == Keep::Copy || fs::hard_link(path, &kept).is_err() {
-            fs::copy(path, &kept)?;
-            fs::File::open(&kept)?.sync_all()?;
+        let mut scan = self.scan(&tree)?;
+        // What was removed stays removed, also where the end came before the database had done it.
+        let remove = [scan.broken.clone(), self.gone_in(&scan)].concat();
+        let lost: Vec<_> = salvage
+            .places
+            .iter()
+            .filter(|place| !scan.present.contains(place.seq) || scan.broken.binary_search(&place.seq).is_ok())
+            .collect();
+        if remove.is_empty() && lost.is_empty() {
+            return Ok((tree, scan));
         }
-        tip::sync_folder(&aside)
+        // Nearly always only what was being written when the end came is missing, at the end.
+        let is_tail = lost.first().is_none_or(|place| place.seq > scan.last);
+        tree.remove(remove)?;
+        for part in lost.chunks(BATCH_FRAMES) {
+            let mut frames = Vec::new();
+            for place in part {
+                if let Some(frame) = salvage.read(place)? {
+                    self.report.put_back += u64::from(place.seq <= self.acknowledged);
+                    frames.push((place.seq, frame));
+                }
+            }
+            tree.insert(frames.iter().map(|(seq, frame)| (*seq, &frame[..])))?;
+            tree.flush()?;
+            if is_tail {
+                frames.iter().for_each(|(seq, frame)| self.take_in(&mut scan, *seq, frame));
+            }
+        }
+        tree.flush()?;
+        if !is_tail {
+            scan = self.scan(&tree)?;
+        }
+        Ok((tree, scan))
+    }
+
+    /// Numbers that a database holds though they are gone.
+    fn gone_in(&self, scan: &Scan) -> Vec<u64> {
+        let runs = self.gone.removed.runs().iter().chain(self.gone.lost.runs());
+        runs.flat_map(|&(first, last)| scan.present.within(first, last)).collect()
+    }
+
+    /// Reads every record of a database and shows it to the loader.
+    fn scan(&mut self, tree: &Tree) -> Result<Scan, TreeError> {
+        self.loader.begin();
+        let mut scan = Scan::default();
+        for found in tree.from(0)? {
+            let (seq, frame) = found?;
+            self.take_in(&mut scan, seq, &frame);
+        }
+        Ok(scan)
+    }
+
+    fn take_in(&mut self, scan: &mut Scan, seq: u64, bytes: &[u8]) {
+        scan.last = scan.last.max(seq);
+        let frame = frame::parse(bytes).filter(|(frame, length)| frame.seq == seq && *length == bytes.len());
+        let Some((frame, _)) = frame else { return scan.broken.push(seq) };
+        scan.present.insert(seq);
+        if self.gone.contains(seq) {
+            return;
+        }
+        if scan.ids.get(frame.id).is_some() {
+            // The first one counts, for sinks may have it.
+            self.gone.removed.insert(seq);
+            return;
+        }
+        scan.ids.insert(frame.id, seq);
+        scan.record_bytes += frame.record.len() as u64;
+        self.loader.record(frame.id, frame.record);
     }
 }
 
-/// How a damaged file is kept.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Keep {
-    /// By a second name: enough for a file that will be replaced, and free.
-    Name,
-    /// By a copy: needed for a file that will be written to.
-    Copy,
+/// The folder for damaged files.
+fn set_aside(layout: &Layout, report: &mut OpenReport) -> io::Result<PathBuf> {
+    if let Some(aside) = &report.set_aside {
+        return Ok(aside.clone());
+    }
+    let aside = quarantine(&layout.store, "damaged")?;
+    report.set_aside = Some(aside.clone());
+    Ok(aside)
 }
 
-/// Makes `NAME.damaged-YYYYMMDDTHHMMSSZ` beside the store, or inside it where nothing may be made beside it.
-fn set_aside_folder(store: &Path) -> io::Result<PathBuf> {
-    let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-    let name = store.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let beside = store.with_file_name(format!("{name}.damaged-{stamp}"));
-    let inside = store.join(format!("damaged-{stamp}"));
-    let mut refusal = io::Error::from(io::ErrorKind::AlreadyExists);
-    for base in [beside, inside] {
-        for attempt in 1..100 {
-            let mut folder = base.clone();
-            if attempt > 1 {
-                folder.as_mut_os_string().push(format!("-{attempt}"));
+/// Keeps the database's file as it is. Recovering it, the database overwrites what it does not understand.
+///
+/// The copy is not synced: it is there for the database's mistakes. After a power cut it is one more file to search.
+///
+/// Returns whether it was made now.
+fn keep_copy(layout: &Layout) -> io::Result<bool> {
+    let db = layout.records.join("db");
+    if layout.copy.is_file() || !db.is_file() {
+        return Ok(false);
+    }
+    let draft = layout.copy.with_added_extension("tmp");
+    let copied = fs::copy(&db, &draft).and_then(|_| fs::rename(&draft, &layout.copy));
+    copied.map(|()| true).inspect_err(|_| {
+        // Its bytes may be needed.
+        fs::remove_file(&draft).ok();
+    })
+}
+
+/// A database that is being built beside the one in place.
+struct Builder {
+    tree: Tree,
+    batch: Vec<(u64, Vec<u8>)>,
+    batch_bytes: usize,
+}
+
+impl Builder {
+    fn begin(layout: &Layout, cache_bytes: u64) -> Result<Self, TreeError> {
+        remove_folder(&layout.fresh)?;
+        Ok(Self { tree: Tree::open(&layout.fresh, cache_bytes)?, batch: Vec::new(), batch_bytes: 0 })
+    }
+
+    fn push(&mut self, seq: u64, frame: &[u8]) -> Result<(), TreeError> {
+        self.batch_bytes += frame.len();
+        self.batch.push((seq, frame.to_vec()));
+        if self.batch.len() < BATCH_FRAMES && self.batch_bytes < BATCH_BYTES { Ok(()) } else { self.write() }
+    }
+
+    fn write(&mut self) -> Result<(), TreeError> {
+        self.tree.insert(self.batch.iter().map(|(seq, frame)| (*seq, &frame[..])))?;
+        self.batch.clear();
+        self.batch_bytes = 0;
+        self.tree.flush()
+    }
+
+    fn finish(mut self) -> Result<(), TreeError> {
+        self.write()?;
+        let folder = self.tree.folder().to_owned();
+        self.tree.close()?;
+        // Its files have their names for good.
+        sync_folder(&folder)?;
+        Ok(())
+    }
+}
+
+/// Takes over an archive of the layout before: copies every record with its number, compares both by count and SHA-256, and
+/// keeps the old files aside. Interrupted, it begins again: until the old files have moved, nothing else is stored.
+fn take_over(layout: &Layout, cache_bytes: u64, report: &mut OpenReport) -> Result<(), StoreError> {
+    let fault = |source| layout.fault(source);
+    let failed = |error: TreeError| StoreError::Failed(error.to_string());
+    let store = &layout.store;
+    if store.join(old_layout::SEGMENTS).is_dir() {
+        for folder in [&layout.fresh, &layout.old] {
+            remove_folder(folder).map_err(fault)?;
+        }
+        let mut builder = Builder::begin(layout, cache_bytes).map_err(failed)?;
+        let (mut hash, mut records) = (Sha256::new(), 0_u64);
+        let mut too_large = Vec::new();
+        let mut found = old_layout::read(store, |seq, id, record| {
+            if record.len() > MAX_RECORD_BYTES {
+                too_large.push(seq);
+                return Ok(());
             }
-            match fs::create_dir(&folder) {
-                Ok(()) => {
-                    if let Some(parent) = folder.parent() {
-                        tip::sync_folder(parent)?;
-                    }
-                    return Ok(folder);
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => {
-                    refusal = error;
-                    break;
+            add_to(&mut hash, seq, id, record);
+            records += 1;
+            builder.push(seq, &frame::encode(seq, id, record)).map_err(io::Error::other)
+        })
+        .map_err(fault)?;
+        builder.finish().map_err(failed)?;
+        for seq in too_large {
+            found.damage.push(format!("record {seq} is larger than any game"));
+            found.missing += 1;
+            found.gone.lost.insert(seq);
+        }
+
+        let copied = Tree::open(&layout.fresh, cache_bytes).map_err(failed)?;
+        let (mut copied_hash, mut copied_records) = (Sha256::new(), 0_u64);
+        for frame in copied.from(0).map_err(failed)? {
+            let (seq, bytes) = frame.map_err(failed)?;
+            let Some((frame, _)) = frame::parse(&bytes) else { continue };
+            add_to(&mut copied_hash, seq, frame.id, frame.record);
+            copied_records += 1;
+        }
+        copied.close().map_err(failed)?;
+        let (hash, copied_hash) = (hex::encode(hash.finalize()), hex::encode(copied_hash.finalize()));
+        if (records, &hash) != (copied_records, &copied_hash) {
+            return Err(StoreError::Failed(format!(
+                "{copied_records} records of {records} were taken over from the layout before; its files are untouched"
+            )));
+        }
+        // Here may be a database that an interrupted attempt put in place.
+        put_in_place(layout).map_err(fault)?;
+        found.gone.write(&layout.numbers).map_err(fault)?;
+        log::info!(records = records, sha256 = hash.as_str(); "the archive's records were taken over from the layout before");
+        report.missing += found.missing;
+        report.damage.append(&mut found.damage);
+        write_checked(&layout.store.join("last"), &format!("{}\n", found.last)).map_err(fault)?;
+    }
+    let aside = quarantine(store, "old-layout").map_err(fault)?;
+    for name in old_layout::NAMES {
+        let (path, kept) = (store.join(name), aside.join(name));
+        if name == old_layout::NUMBER {
+            // Its successor takes its place in one step.
+            if path.is_file() {
+                fs::copy(&path, &kept).and_then(|_| sync_folder(&aside)).map_err(fault)?;
+            }
+        } else if path.exists() {
+            rename_durably(&path, &kept).map_err(fault)?;
+        }
+    }
+    let note = layout.store.join("last");
+    let last = read_checked(&note).map_err(fault)?.and_then(|text| text.trim().parse().ok()).unwrap_or_default();
+    DurableNumber::create(&layout.high_water, LAYOUT, last).map_err(fault)?;
+    remove_durably(&note).map_err(fault)?;
+    report.taken_over = Some(aside);
+    Ok(())
+}
+
+fn add_to(hash: &mut Sha256, seq: u64, id: GameId, record: &[u8]) {
+    hash.update(seq.to_le_bytes());
+    hash.update(id.to_bytes());
+    hash.update((record.len() as u64).to_le_bytes());
+    hash.update(record);
+}
+
+/// What was noted when the files were closed.
+enum Seal {
+    Absent,
+    /// The files are what they were, to the last bit.
+    Fits {
+        records: u64,
+    },
+    /// They are not, or the seal itself is damaged.
+    Broken(String),
+}
+
+impl Seal {
+    fn check(layout: &Layout, was_closed: bool) -> io::Result<Self> {
+        let text = match read_checked(&layout.seal) {
+            Ok(Some(text)) => text,
+            Ok(None) if was_closed => return Ok(Self::Broken("its seal was missing".to_owned())),
+            Ok(None) => return Ok(Self::Absent),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Ok(Self::Broken("its seal was damaged".to_owned()));
+            }
+            Err(error) => return Err(error),
+        };
+        let records = text.lines().find_map(|line| line.strip_prefix("records ")?.parse().ok());
+        let Some(records) = records else { return Ok(Self::Broken("its seal cannot be read".to_owned())) };
+        Ok(match Self::describe(layout, records) {
+            Ok(now) if now == text => Self::Fits { records },
+            Ok(_) => Self::Broken("its files have changed since it was closed".to_owned()),
+            Err(error) => Self::Broken(format!("its files cannot be read: {error}")),
+        })
+    }
+
+    /// What the files are: names, lengths and checksums.
+    fn describe(layout: &Layout, records: u64) -> io::Result<String> {
+        let mut files = vec![layout.numbers.clone()];
+        let mut folders = vec![layout.records.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder)? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    folders.push(entry.path());
+                } else {
+                    files.push(entry.path());
                 }
             }
         }
+        files.sort();
+        let mut text = format!("liap seal 1\nrecords {records}\n");
+        for path in files {
+            let (length, crc) = checksum(&path)?;
+            let name = path.strip_prefix(&layout.store).unwrap_or(&path).display();
+            // Writing to a String cannot fail.
+            let _infallible = writeln!(text, "file {length} {crc:08x} {name}");
+        }
+        Ok(text)
     }
-    Err(refusal)
+}
+
+/// Length and CRC32 of a file; a large one is read by several threads.
+fn checksum(path: &Path) -> io::Result<(u64, u32)> {
+    use std::os::unix::fs::FileExt as _;
+    const STEP_BYTES: u64 = 1 << 20;
+    let file = fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    let threads = if length < 16 * STEP_BYTES {
+        1
+    } else {
+        thread::available_parallelism().map_or(1, |cores| cores.get() as u64).min(4)
+    };
+    let share = length.div_ceil(threads).max(1);
+    let part = |first: u64| {
+        let file = &file;
+        move || -> io::Result<crc32fast::Hasher> {
+            let (mut at, end) = (first, (first + share).min(length));
+            let mut hasher = crc32fast::Hasher::new();
+            let mut buffer = vec![0; usize::try_from(STEP_BYTES).map_err(io::Error::other)?];
+            while at < end {
+                let step = usize::try_from((end - at).min(STEP_BYTES)).map_err(io::Error::other)?;
+                let bytes = buffer.get_mut(..step).unwrap_or_default();
+                file.read_exact_at(bytes, at)?;
+                hasher.update(bytes);
+                at += step as u64;
+            }
+            Ok(hasher)
+        }
+    };
+    let parts: BTreeMap<u64, io::Result<crc32fast::Hasher>> = thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|number| (number, scope.spawn(part(number * share)))).collect();
+        let mut parts = BTreeMap::from([(0, part(0)())]);
+        for (number, thread) in others {
+            let joined = thread.join().unwrap_or_else(|_panic| Err(io::Error::other("a file could not be checked")));
+            parts.insert(number, joined);
+        }
+        parts
+    });
+    let mut whole = crc32fast::Hasher::new();
+    for part in parts.into_values() {
+        whole.combine(&part?);
+    }
+    Ok((length, whole.finalize()))
 }

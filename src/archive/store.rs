@@ -1,22 +1,22 @@
-//! The archive's store, as its users see it.
+//! The archive's store, as its users see it: records under their ids. It knows nothing of games.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::ops::{Bound, RangeBounds};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
+use std::time::Duration;
 
-use super::GameId;
-use super::catalog::Catalog;
-use super::frame::MAX_RECORD_BYTES;
-use super::recover::{self, OpenReport, Recovered};
-use super::segment::{ReadFault, Segment};
-use super::writer::{AppendError, DISK_LOOK, Inbox, Receipt, Removal, Writer};
+use tokio::sync::oneshot;
+
+use super::frame::{self, MAX_RECORD_BYTES};
+use super::recover::{self, Layout, Loader, Opened, When};
+use super::report::{Health, OpenReport, StoreError, StoreStatus};
+use super::writer::{
+    AppendError, Bounds, Inbox, Item, NotTaken, Observer, Payload, Receipt, Removal, Shared, Writer, folder_bytes,
+};
+use super::{GameId, GameRecord};
+use crate::disk::{FolderLock, LockError};
 
 /// Completed games under their ids. Any thread may use it; one thread of its own writes.
 ///
@@ -35,12 +35,13 @@ use super::writer::{AppendError, DISK_LOOK, Inbox, Receipt, Removal, Writer};
 #[derive(Debug)]
 pub struct Store {
     shared: Arc<Shared>,
+    lock: FolderLock,
 }
 
 /// What may be set about a store.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreOptions {
-    /// Memory for looking games up by id, in bytes of catalog kept. Sled needs a few times that.
+    /// Memory for records that were read or written last, in bytes as they lie on disk. The database needs a few times that.
     pub cache_bytes: u64,
     /// Records that may wait for the disk; beyond, [`Store::append`] gives them back.
     pub queue_records: NonZeroUsize,
@@ -48,8 +49,8 @@ pub struct StoreOptions {
     pub queue_bytes: NonZeroUsize,
     /// Records written and synced together at most.
     pub group_records: NonZeroUsize,
-    /// Size at which a segment file is full and the next one begun, 128 MiB at most. Removing a game rewrites its segment.
-    pub segment_bytes: NonZeroU32,
+    /// How long a record waits for its group to fill.
+    pub interval: Duration,
 }
 
 impl Default for StoreOptions {
@@ -60,86 +61,9 @@ impl Default for StoreOptions {
             queue_records: size(8192),
             queue_bytes: size(64 << 20),
             group_records: size(1000),
-            segment_bytes: NonZeroU32::new(32 << 20).unwrap_or(NonZeroU32::MIN),
+            interval: Duration::ZERO,
         }
     }
-}
-
-/// Why the store did not do what it was asked for.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// Another process has the store open.
-    #[error("the archive {path} is in use by {holder}", path = path.display())]
-    Locked {
-        /// The store's folder.
-        path: PathBuf,
-        /// `process 1234`, as far as it left its number.
-        holder: String,
-    },
-    /// A later version of Liap wrote the store; this one leaves it alone.
-    #[error("the archive {path} has layout {version}, which is newer than this version of Liap", path = path.display())]
-    Later {
-        /// The store's folder.
-        path: PathBuf,
-        /// The layout's version.
-        version: u32,
-    },
-    /// The operating system refused.
-    #[error("{path}: {source}", path = path.display())]
-    Io {
-        /// What it was about.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The game is there, but its bytes have changed on disk. The next opening puts the damaged file aside.
-    #[error("the record of game {0} is damaged")]
-    Damaged(GameId),
-    /// The catalog failed; it is rebuilt within seconds.
-    #[error("{0}")]
-    Catalog(String),
-    /// The store was closed.
-    #[error("the archive is closed")]
-    Closed,
-}
-
-/// Whether records reach the disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Health {
-    /// They do.
-    Healthy,
-    /// They do not: the records wait, and writing is tried again and again.
-    Failing {
-        /// Since when.
-        since: SystemTime,
-        /// What the operating system says.
-        error: String,
-    },
-}
-
-/// How a store is doing.
-#[derive(Clone, Debug)]
-pub struct StoreStatus {
-    /// Whether records reach the disk.
-    pub health: Health,
-    /// Games stored.
-    pub records: u64,
-    /// Their bytes, without frames and catalog.
-    pub record_bytes: u64,
-    /// Games taken that are not on disk yet.
-    pub waiting_records: u64,
-    /// Bytes of the games that wait in the queue.
-    pub waiting_bytes: u64,
-    /// Reads since the store was opened that found a record damaged.
-    pub damaged_reads: u64,
-    /// Groups written since the store was opened.
-    pub groups: u64,
-    /// Attempts to write that failed, since the store was opened.
-    pub failures: u64,
-    /// Bytes of all files of the store, measured now and then.
-    pub disk_bytes: u64,
-    /// Ids the catalog holds in memory rather than on disk. Beyond a few thousand for long: sled fails.
-    pub catalog_in_memory: u64,
 }
 
 /// Some games, newest first.
@@ -162,15 +86,17 @@ pub struct ScanReport {
 
 /// A record in the order of storing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Numbered {
+pub struct Numbered {
     /// Its sequence number.
-    pub(super) seq: u64,
-    pub(super) record: Kept,
+    pub seq: u64,
+    /// What there is of it.
+    pub record: Kept,
 }
 
 /// What there is of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kept {
+pub enum Kept {
+    /// All.
     Whole(GameId, Vec<u8>),
     /// Its bytes have changed, and with them perhaps its name.
     Damaged,
@@ -180,7 +106,7 @@ pub(super) enum Kept {
 
 /// What becomes of records that the disk does not give.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unreadable {
+pub enum Unreadable {
     /// They are an error: another attempt may read them.
     Fails,
     /// They are named.
@@ -193,36 +119,57 @@ impl Store {
     /// All records are read and checked. Damage does not stop the opening: the report tells of it, and should be told loudly.
     ///
     /// # Errors
-    /// [`StoreError::Locked`], [`StoreError::Later`], or [`StoreError::Io`] where the folder cannot be used at all.
+    /// [`StoreError::Locked`], [`StoreError::Later`], or that the disk refuses.
     pub fn open(path: &Path, options: StoreOptions) -> Result<(Self, OpenReport), StoreError> {
+        Self::open_with(path, options, Arc::new(()), &mut ())
+    }
+
+    /// [`Store::open`], showing every record to a loader, and every later one to an observer.
+    pub(super) fn open_with(
+        path: &Path,
+        options: StoreOptions,
+        observer: Arc<dyn Observer>,
+        loader: &mut dyn Loader,
+    ) -> Result<(Self, OpenReport), StoreError> {
         // An absolute path, so that a later change of the working directory changes nothing, and a name to set damage aside under.
         let fault = |source| StoreError::Io { path: path.to_owned(), source };
         std::fs::create_dir_all(path).map_err(fault)?;
         let path = &path.canonicalize().map_err(fault)?;
-        let lock = lock(path)?;
-        let Recovered { segments, catalog, tip, newest, last_is_sound, report } = recover::recover(path, &options)?;
-        let active = segments.last().filter(|_| last_is_sound).map(Arc::clone);
+        let lock = FolderLock::take(path).map_err(|error| match error {
+            LockError::Held(holder) => StoreError::Locked { path: path.clone(), holder },
+            LockError::Io(source) => StoreError::Io { path: path.join("lock"), source },
+        })?;
+        let layout = Layout::of(path);
+        let Opened { tree, high_water, books, report } =
+            recover::open(&layout, options.cache_bytes, When::Start, loader)?;
+        let newest = books.ids.newest((Bound::Unbounded, Bound::Unbounded), 1).first().copied();
+        let bounds = Bounds {
+            queue_records: options.queue_records.get(),
+            queue_bytes: options.queue_bytes.get(),
+            group_records: options.group_records.get(),
+            interval: options.interval,
+        };
         let shared = Arc::new(Shared {
-            folder: path.clone(),
-            lock,
-            segments_folder: recover::segments_folder(path),
-            options,
-            segments: RwLock::new(segments),
-            catalog,
-            inbox: Inbox::default(),
+            layout,
+            cache_bytes: options.cache_bytes,
+            tree: RwLock::new(Some(Arc::new(tree))),
+            books: RwLock::new(books),
+            inbox: Inbox::new(bounds),
+            observer,
             health: Mutex::new(Health::Healthy),
             damaged_reads: AtomicU64::new(0),
+            unchecked: AtomicU64::new(0),
             groups: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             disk_bytes: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            #[cfg(test)]
+            refused: AtomicU64::new(0),
         });
         shared.measure_disk();
-        let now = Instant::now();
-        let writer =
-            Writer { shared: Arc::clone(&shared), tip, active, newest, catalog_due: now, disk_due: now + DISK_LOOK };
+        let writer = Writer::new(Arc::clone(&shared), high_water, newest);
         std::thread::Builder::new().name("archive-writer".to_owned()).spawn(|| writer.run()).map_err(fault)?;
-        Ok((Self { shared }, report))
+        Ok((Self { shared, lock }, report))
     }
 
     /// Hands a record over, without waiting for anything. It is stored when the receipt says so.
@@ -235,16 +182,60 @@ impl Store {
         if record.len() > MAX_RECORD_BYTES {
             return Err(AppendError::TooLarge(record));
         }
-        let options = &self.shared.options;
-        self.shared.inbox.put(id, record, options.queue_records.get(), options.queue_bytes.get())
+        let (answer, promise) = oneshot::channel();
+        let item = Item {
+            payload: Payload::Record(id, record),
+            // Whoever dropped the receipt does not want to know.
+            answer: Box::new(move |stored| drop(answer.send(stored))),
+            checkpointed: None,
+        };
+        let record = |item: Item| match item.payload {
+            Payload::Record(_, record) => record,
+            Payload::Game(_) => Vec::new(),
+        };
+        match self.shared.inbox.put(item) {
+            Ok(()) => Ok(Receipt(promise)),
+            Err(NotTaken::Full(item)) => Err(AppendError::Full(record(item))),
+            Err(NotTaken::Closed(item)) => Err(AppendError::Closed(record(item))),
+        }
+    }
+
+    /// Hands a game over, without waiting for anything.
+    pub(super) fn submit(&self, item: Item) -> Result<(), Box<GameRecord>> {
+        Self::given_back(self.shared.inbox.put(item))
+    }
+
+    /// Hands a game over, and waits while the queue is full.
+    pub(super) fn submit_waiting(&self, item: Item) -> Result<(), Box<GameRecord>> {
+        Self::given_back(self.shared.inbox.put_waiting(item))
+    }
+
+    fn given_back(taken: Result<(), NotTaken>) -> Result<(), Box<GameRecord>> {
+        match taken {
+            Err(
+                NotTaken::Full(Item { payload: Payload::Game(game), .. })
+                | NotTaken::Closed(Item { payload: Payload::Game(game), .. }),
+            ) => Err(game),
+            _ => Ok(()),
+        }
     }
 
     /// The record of a game, or `None` if there is no such game.
     ///
     /// # Errors
-    /// [`StoreError::Damaged`] if the record is there but not whole, [`StoreError::Io`] if the disk refuses.
+    /// [`StoreError::Damaged`] if the record is there but not whole; or the disk refuses.
     pub fn get(&self, id: GameId) -> Result<Option<Vec<u8>>, StoreError> {
-        self.shared.fetch(id)
+        self.check_open()?;
+        match self.number(id) {
+            Some(seq) => self.shared.read(seq, id),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether there is such a game.
+    #[must_use]
+    pub fn contains(&self, id: GameId) -> bool {
+        self.number(id).is_some()
     }
 
     /// Up to `limit` games of a range of ids, newest first.
@@ -268,13 +259,11 @@ impl Store {
     /// The ids of [`Store::newest`] without the records.
     ///
     /// # Errors
-    /// [`StoreError::Catalog`] while the catalog is being rebuilt.
+    /// The store is closed.
     pub fn newest_ids(&self, range: impl RangeBounds<GameId>, limit: usize) -> Result<Vec<GameId>, StoreError> {
-        self.shared.check_open()?;
-        let bound = |bound: Bound<&GameId>| bound.cloned();
-        let range = (bound(range.start_bound()), bound(range.end_bound()));
-        let found = self.shared.catalog.newest(range, limit).map_err(|fault| StoreError::Catalog(fault.to_string()))?;
-        Ok(found.into_iter().map(|(id, _)| id).collect())
+        self.check_open()?;
+        let range = (range.start_bound().cloned(), range.end_bound().cloned());
+        Ok(self.shared.books().ids.newest(range, limit))
     }
 
     /// Visits every record, in the order of storing, which is nearly that of the ids.
@@ -282,104 +271,129 @@ impl Store {
     /// Records stored or removed meanwhile may be visited or not.
     ///
     /// # Errors
-    /// There is not enough memory to read a segment.
+    /// The database is closed. Records that cannot be read are counted.
     pub fn scan(&self, mut visitor: impl FnMut(GameId, &[u8])) -> Result<ScanReport, StoreError> {
         let mut report = ScanReport::default();
-        let mut buffer = Vec::new();
-        for segment in self.shared.segments() {
-            let damaged = segment.visit(&mut buffer, |_, id, record| {
-                report.records += 1;
-                visitor(id, record);
-            });
-            report.damaged += damaged.map_err(|source| StoreError::Io { path: self.shared.folder.clone(), source })?;
+        let mut after = 0;
+        loop {
+            let found = self.after(after, 1000, 8 << 20, Unreadable::Named)?;
+            let Some(last) = found.last() else { break };
+            after = last.seq;
+            for Numbered { record, .. } in found {
+                match record {
+                    Kept::Whole(id, record) => {
+                        report.records += 1;
+                        visitor(id, &record);
+                    }
+                    Kept::Damaged | Kept::Unreadable(..) => report.damaged += 1,
+                }
+            }
         }
-        self.shared.damaged_reads.fetch_add(report.damaged, Ordering::Relaxed);
         Ok(report)
     }
 
-    /// The records behind a sequence number, in the order of storing, at most `limit` of them and as many bytes as fit; at
+    /// The records above a sequence number, in the order of storing, at most `limit` of them and as many bytes as fit; at
     /// least one, if there is any.
     ///
     /// # Errors
-    /// The store is closed, the disk refuses, or the catalog cannot name what it refuses.
-    pub(super) fn after(
+    /// The store is closed, or the disk refuses.
+    pub fn after(
         &self,
         seq: u64,
         limit: usize,
         max_bytes: usize,
         unreadable: Unreadable,
     ) -> Result<Vec<Numbered>, StoreError> {
-        self.shared.check_open()?;
+        let seqs = {
+            let books = self.shared.books();
+            let mut accounted = books.gone.removed.clone();
+            accounted.extend(&books.gone.lost);
+            let mut seqs = Vec::new();
+            for (first, last) in accounted.gaps(books.last) {
+                if last > seq {
+                    seqs.extend((first.max(seq + 1)..=last).take(limit - seqs.len()));
+                }
+                if seqs.len() == limit {
+                    break;
+                }
+            }
+            seqs
+        };
         let mut found: Vec<Numbered> = Vec::new();
         let mut bytes = 0;
-        for segment in self.shared.segments() {
-            for seq in segment.numbers_after(seq, limit - found.len()) {
-                let record = match segment.read(seq) {
-                    Ok(Some((id, record))) => Kept::Whole(id, record),
-                    // Removed a moment ago.
-                    Ok(None) => continue,
-                    Err(ReadFault::Damaged) => Kept::Damaged,
-                    Err(ReadFault::Io(source)) => {
-                        let path = super::segment::path(&self.shared.segments_folder, segment.first());
-                        let error = StoreError::Io { path, source };
-                        let name = if unreadable == Unreadable::Named { self.name(seq)? } else { None };
-                        let Some(name) = name else { return Err(error) };
-                        Kept::Unreadable(name, error.to_string())
-                    }
-                };
-                bytes += if let Kept::Whole(_, record) = &record { record.len() } else { 0 };
-                if bytes > max_bytes && !found.is_empty() {
-                    return Ok(found);
-                }
-                found.push(Numbered { seq, record });
-            }
-            if found.len() == limit {
+        for seq in seqs {
+            // Without a record, it was removed a moment ago.
+            let Some(record) = self.numbered(seq, unreadable)? else { continue };
+            bytes += if let Kept::Whole(_, record) = &record { record.len() } else { 0 };
+            if bytes > max_bytes && !found.is_empty() {
                 break;
             }
+            found.push(Numbered { seq, record });
         }
         Ok(found)
     }
 
-    /// How many records there are behind a sequence number.
-    pub(super) fn count_after(&self, seq: u64) -> u64 {
-        self.shared.segments().iter().map(|segment| segment.count_after(seq)).sum()
+    fn numbered(&self, seq: u64, unreadable: Unreadable) -> Result<Option<Kept>, StoreError> {
+        let shared = &self.shared;
+        let found = shared.tree()?.get(seq).unwrap_or_default();
+        let whole = found.and_then(|bytes| {
+            let (frame, _) = frame::parse(&bytes).filter(|(frame, _)| frame.seq == seq)?;
+            Some((frame.id, frame.record.to_vec()))
+        });
+        #[cfg(test)]
+        let whole = whole.filter(|_| seq != shared.refused.load(Ordering::Relaxed));
+        if let Some((id, record)) = whole {
+            return Ok(Some(Kept::Whole(id, record)));
+        }
+        if shared.books().gone.contains(seq) {
+            return Ok(None);
+        }
+        // All names are looked at, which is why it is done last.
+        let name = shared.books().ids.name(seq);
+        let Some(name) = name else { return Ok(Some(Kept::Damaged)) };
+        match shared.read(seq, name) {
+            Ok(record) => Ok(record.map(|record| Kept::Whole(name, record))),
+            Err(StoreError::Damaged(_)) => Ok(Some(Kept::Damaged)),
+            Err(error @ StoreError::Io { .. }) if unreadable == Unreadable::Named => {
+                Ok(Some(Kept::Unreadable(name, error.to_string())))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How many records there are above a sequence number.
+    #[must_use]
+    pub fn count_after(&self, seq: u64) -> u64 {
+        self.shared.books().count_above(seq)
     }
 
     /// The last sequence number that any record has, or had.
-    pub(super) fn last_number(&self) -> u64 {
-        self.shared.segments().last().and_then(|segment| segment.last()).unwrap_or(0)
+    #[must_use]
+    pub fn last_number(&self) -> u64 {
+        self.shared.books().last
     }
 
     /// The sequence number of a game.
-    ///
-    /// # Errors
-    /// The catalog is being rebuilt, which takes seconds.
-    pub(super) fn number(&self, id: GameId) -> Result<Option<u64>, StoreError> {
-        self.shared.catalog.find(id).map_err(|fault| StoreError::Catalog(fault.to_string()))
+    #[must_use]
+    pub fn number(&self, id: GameId) -> Option<u64> {
+        self.shared.books().ids.get(id)
     }
 
-    /// The game that has a sequence number, by the catalog. It is asked for all it has, for it is ordered the other way.
-    fn name(&self, number: u64) -> Result<Option<GameId>, StoreError> {
-        let all = self.shared.catalog.newest((Bound::Unbounded, Bound::Unbounded), usize::MAX);
-        let all = all.map_err(|fault| StoreError::Catalog(fault.to_string()))?;
-        Ok(all.into_iter().find(|(_, other)| *other == number).map(|(id, _)| id))
-    }
-
-    /// Has the disk refuse a record.
+    /// Has the disk refuse a record; 0 is none.
     #[cfg(test)]
     pub(super) fn refuse_to_read(&self, number: u64) {
-        self.shared.segments().iter().for_each(|segment| segment.refuse_to_read(number));
+        self.shared.refused.store(number, Ordering::Relaxed);
     }
 
     /// The store's folder.
     pub(super) fn folder(&self) -> &Path {
-        &self.shared.folder
+        &self.shared.layout.store
     }
 
-    /// Removes games for good and returns how many there were. Waits until the disk has done it; their space is free then.
+    /// Removes games for good and returns how many there were. Waits until the disk has it; a stale copy of none comes back.
     ///
     /// # Errors
-    /// Some or all could not be removed. Removing again does the rest.
+    /// None was removed. Removing again may do it.
     pub fn remove(&self, ids: &[GameId]) -> Result<u64, StoreError> {
         let (answer, done) = mpsc::sync_channel(1);
         self.shared.inbox.put_removal(Removal { ids: ids.to_vec(), answer })?;
@@ -389,25 +403,29 @@ impl Store {
     /// Games stored.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.shared.records().0
+        self.shared.books().ids.len() as u64
     }
 
     /// How the store is doing; cheap enough for every scrape.
     #[must_use]
     pub fn status(&self) -> StoreStatus {
-        let (records, record_bytes) = self.shared.records();
+        let (records, record_bytes) = {
+            let books = self.shared.books();
+            (books.ids.len() as u64, books.record_bytes)
+        };
         let (waiting_records, waiting_bytes) = self.shared.inbox.waiting();
+        let load = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
         StoreStatus {
             health: self.shared.health.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             records,
             record_bytes,
             waiting_records,
             waiting_bytes: waiting_bytes as u64,
-            damaged_reads: self.shared.damaged_reads.load(Ordering::Relaxed),
-            groups: self.shared.groups.load(Ordering::Relaxed),
-            failures: self.shared.failures.load(Ordering::Relaxed),
-            disk_bytes: self.shared.disk_bytes.load(Ordering::Relaxed),
-            catalog_in_memory: self.shared.catalog.waiting() as u64,
+            unchecked_records: load(&self.shared.unchecked),
+            damaged_reads: load(&self.shared.damaged_reads),
+            groups: load(&self.shared.groups),
+            failures: load(&self.shared.failures),
+            disk_bytes: load(&self.shared.disk_bytes),
         }
     }
 
@@ -416,20 +434,35 @@ impl Store {
     /// # Errors
     /// The folder cannot be listed.
     pub fn disk_bytes(&self) -> Result<u64, StoreError> {
-        folder_bytes(&self.shared.folder).map_err(|source| StoreError::Io { path: self.shared.folder.clone(), source })
+        folder_bytes(self.folder()).map_err(|source| self.shared.layout.fault(source))
     }
 
-    /// Waits until everything taken so far is on disk. Returns whether it is.
-    pub fn flush(&self, patience: Duration) -> bool {
-        self.shared.inbox.wait_answered(patience)
+    /// Lets nothing wait for its group, and waits until everything taken so far is on disk. Returns whether it is.
+    pub fn flush(&self, timeout: Duration) -> bool {
+        self.shared.inbox.flush(timeout)
     }
 
-    /// Closes the store: nothing more is taken; what waits is written, for as long as `patience` allows. Returns whether the
+    /// Takes nothing more, and flushes. Records can still be read.
+    pub(super) fn refuse_more(&self, timeout: Duration) -> bool {
+        self.shared.inbox.refuse_more();
+        self.flush(timeout)
+    }
+
+    /// Whether something waits and nothing has reached the disk for so long.
+    pub(super) fn is_behind(&self, limit: Duration) -> bool {
+        self.shared.inbox.is_behind(limit)
+    }
+
+    /// Closes the store: nothing more is taken; what waits is written, for as long as `timeout` allows. Returns whether the
     /// writer has ended.
     ///
-    /// Dropping the store closes it too, with five seconds of patience.
-    pub fn close(&self, patience: Duration) -> bool {
-        self.shared.inbox.close(patience)
+    /// Dropping the store closes it too, within five seconds.
+    pub fn close(&self, timeout: Duration) -> bool {
+        self.shared.inbox.close(timeout)
+    }
+
+    fn check_open(&self) -> Result<(), StoreError> {
+        if self.shared.closed.load(Ordering::Acquire) { Err(StoreError::Closed) } else { Ok(()) }
     }
 }
 
@@ -437,142 +470,9 @@ impl Drop for Store {
     fn drop(&mut self) {
         // Should the disk hang, the records are as safe as in a crash, and the lock stays with the writer.
         if self.close(Duration::from_secs(5))
-            // Closing the file alone would leave the lock to a child process that is just being started.
-            && let Err(error) = self.shared.lock.unlock()
+            && let Err(error) = self.lock.release()
         {
             log::warn!("the archive's lock could not be given back: {error}");
         }
     }
-}
-
-/// What readers and the writer share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    folder: PathBuf,
-    /// Held until the writer has ended; the operating system takes it back when the process ends, however it ends.
-    lock: File,
-    pub(super) segments_folder: PathBuf,
-    pub(super) options: StoreOptions,
-    /// In ascending order.
-    segments: RwLock<Vec<Arc<Segment>>>,
-    pub(super) catalog: Catalog,
-    pub(super) inbox: Inbox,
-    pub(super) health: Mutex<Health>,
-    damaged_reads: AtomicU64,
-    pub(super) groups: AtomicU64,
-    pub(super) failures: AtomicU64,
-    pub(super) disk_bytes: AtomicU64,
-    pub(super) closed: AtomicBool,
-}
-
-impl Shared {
-    /// The record of a game.
-    pub(super) fn fetch(&self, id: GameId) -> Result<Option<Vec<u8>>, StoreError> {
-        self.check_open()?;
-        let Some(seq) = self.catalog.find(id).map_err(|fault| StoreError::Catalog(fault.to_string()))? else {
-            return Ok(None);
-        };
-        let segment = {
-            let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-            let at = segments.partition_point(|segment| segment.first() <= seq);
-            at.checked_sub(1).and_then(|at| segments.get(at)).map(Arc::clone)
-        };
-        // Without a segment or a place in it, the game was removed between the two questions.
-        let Some(segment) = segment else { return Ok(None) };
-        match segment.read(seq) {
-            Ok(Some((found, record))) if found == id => Ok(Some(record)),
-            Ok(None) => Ok(None),
-            Ok(Some(_)) | Err(ReadFault::Damaged) => {
-                self.damaged_reads.fetch_add(1, Ordering::Relaxed);
-                Err(StoreError::Damaged(id))
-            }
-            Err(ReadFault::Io(source)) => {
-                self.damaged_reads.fetch_add(1, Ordering::Relaxed);
-                Err(StoreError::Io { path: super::segment::path(&self.segments_folder, segment.first()), source })
-            }
-        }
-    }
-
-    /// Looks how much space the files take. What cannot be listed now keeps its last figure.
-    pub(super) fn measure_disk(&self) {
-        if let Ok(bytes) = folder_bytes(&self.folder) {
-            self.disk_bytes.store(bytes, Ordering::Relaxed);
-        }
-    }
-
-    /// Ids and numbers of all records, from the segments.
-    pub(super) fn all_ids(&self) -> io::Result<Vec<(GameId, u64)>> {
-        let mut ids = Vec::new();
-        let mut buffer = Vec::new();
-        for segment in self.segments() {
-            segment.visit(&mut buffer, |seq, id, _record| ids.push((id, seq)))?;
-        }
-        Ok(ids)
-    }
-
-    /// All segments as they are now.
-    pub(super) fn segments(&self) -> Vec<Arc<Segment>> {
-        self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Puts a segment in its place, instead of one with the same first number.
-    pub(super) fn show_segment(&self, segment: &Arc<Segment>) {
-        let mut segments = self.segments.write().unwrap_or_else(PoisonError::into_inner);
-        match segments.binary_search_by_key(&segment.first(), |other| other.first()) {
-            Ok(at) => {
-                if let Some(other) = segments.get_mut(at) {
-                    *other = Arc::clone(segment);
-                }
-            }
-            Err(at) => segments.insert(at, Arc::clone(segment)),
-        }
-    }
-
-    /// How many records there are, and their bytes.
-    pub(super) fn records(&self) -> (u64, u64) {
-        let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-        segments.iter().map(|segment| segment.records()).fold((0, 0), |sum, part| (sum.0 + part.0, sum.1 + part.1))
-    }
-
-    fn check_open(&self) -> Result<(), StoreError> {
-        if self.closed.load(Ordering::Acquire) { Err(StoreError::Closed) } else { Ok(()) }
-    }
-}
-
-/// Makes sure that this process is the only one.
-fn lock(store: &Path) -> Result<File, StoreError> {
-    let path = store.join("lock");
-    let fault = |source| StoreError::Io { path: path.clone(), source };
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(fault)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let note = std::fs::read_to_string(&path).unwrap_or_default();
-            let holder = match note.trim() {
-                "" => "another process".to_owned(),
-                number => format!("process {number}"),
-            };
-            return Err(StoreError::Locked { path: store.to_owned(), holder });
-        }
-        Err(TryLockError::Error(source)) => return Err(fault(source)),
-    }
-    // Only a courtesy to the next one who asks; a full disk must not keep us from opening.
-    let note = format!("{:<10}\n", std::process::id());
-    let _courtesy = file.write_all_at(note.as_bytes(), 0);
-    Ok(file)
-}
-
-fn folder_bytes(folder: &Path) -> io::Result<u64> {
-    let mut bytes = 0;
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
-            bytes += folder_bytes(&entry.path())?;
-        } else {
-            // A draft may have got its final name meanwhile.
-            bytes += entry.metadata().map_or(0, |metadata| metadata.len());
-        }
-    }
-    Ok(bytes)
 }

@@ -1,42 +1,55 @@
-//! The one thread that writes: it commits records in groups and acknowledges them when they are on disk.
+//! The one thread that writes: it encodes games, commits them in groups, and acknowledges them when they are on disk.
 //!
-//! There is no timer: whatever arrives while the disk is busy with one group is the next. A lone record is written at once, and
-//! under load the groups grow by themselves.
+//! A game waits for its group: until that is full, until the interval is over, or until somebody hurries it. One group: put its
+//! frames into the database, flush, sync; note its last number as the high-water mark, synced; index; acknowledge. Soon after,
+//! a checkpoint looks for the frames in the database's raw file. Whoever has another copy keeps it until then.
 //!
-//! One group: append its frames to the newest segment and sync; write its last number to the tip and sync; make it readable;
-//! acknowledge. After a failure nothing is assumed about the segment: it is cut back to what was acknowledged and left, and the
-//! group is written to a new one, again and again until the disk takes it.
+//! After a failure nothing is assumed about the database: once the disk takes writes again, it is closed and opened as after a
+//! crash, and the group is written again, for as long as it takes.
 
-use std::collections::VecDeque;
-use std::io;
-use std::sync::atomic::Ordering;
+use std::collections::{BTreeMap, VecDeque};
+use std::fs;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
-use super::GameId;
-use super::catalog::Contents;
-use super::frame::{Frame, HEADER_BYTES};
-use super::segment::{FULL_SEGMENT_BYTES, Rewrite, Segment};
-use super::store::{Health, Shared, StoreError};
-use super::tip::Tip;
+use super::codec;
+use super::frame::{self, HEADER_BYTES, MAX_RECORD_BYTES};
+use super::recover::{self, Books, Layout, Opened, When};
+use super::report::{Health, StoreError};
+use super::salvage::Checkpoint;
+use super::tree::{Tree, TreeError};
+use super::{GameId, GameRecord};
+use crate::disk::DurableNumber;
 
 /// Bytes of one group at most, so that a queue of huge records does not become one huge write.
 const GROUP_BYTES: usize = 8 << 20;
-/// Ids moved into the catalog's blocks between two groups.
-const SETTLE_IDS: usize = 2048;
 /// The first pause after a failed write; it doubles with every further one.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 /// The longest pause between two attempts.
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
-/// Pause between attempts to repair the catalog, which nothing waits for.
-const CATALOG_RETRY: Duration = Duration::from_secs(10);
+/// What must be writable before a failed database is opened again.
+const PROBE_BYTES: usize = 1 << 20;
+/// How long readers may hold a database that is to be closed.
+const READERS_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a stored game may wait for its checkpoint while others are stored.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+/// Bytes of stored games that wait for their checkpoint at most.
+const UNCHECKED_BYTES: usize = 16 << 20;
 /// How often the space that the files take is looked at.
-pub(super) const DISK_LOOK: Duration = Duration::from_secs(10);
+const DISK_INTERVAL: Duration = Duration::from_secs(10);
 /// How often an idle writer looks around.
-const IDLE_LOOK: Duration = Duration::from_millis(500);
+const IDLE_INTERVAL: Duration = Duration::from_millis(500);
+/// A database is built anew when its files are so many times as long as its records. A new one is not twice as long.
+const REBUILD_FACTOR: u64 = 3;
+/// A database that is shorter is not worth it.
+const REBUILD_BYTES: u64 = 16 << 20;
 
 /// What became of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,11 +61,14 @@ pub enum Stored {
 }
 
 /// Why a record was not stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
     /// Another record has this id.
     #[error("another record is stored as game {0}")]
     Conflict(GameId),
+    /// It is no game by the rules.
+    #[error("{0}")]
+    NoGame(String),
     /// The store was closed before the disk took the record.
     #[error("the archive was closed before the record was on disk")]
     Closed,
@@ -64,7 +80,7 @@ pub enum AppendError {
     /// Too many records wait for the disk already.
     #[error("the archive's queue is full")]
     Full(Vec<u8>),
-    /// Larger than [`MAX_RECORD_BYTES`](super::MAX_RECORD_BYTES).
+    /// Larger than [`MAX_RECORD_BYTES`].
     #[error("the record is larger than the archive allows")]
     TooLarge(Vec<u8>),
     /// The store is closed.
@@ -75,7 +91,7 @@ pub enum AppendError {
 /// The promise to tell when a record is on disk. Whoever does not care may drop it.
 #[derive(Debug)]
 #[must_use = "a record is only safe when its receipt says so"]
-pub struct Receipt(oneshot::Receiver<Result<Stored, WriteError>>);
+pub struct Receipt(pub(super) oneshot::Receiver<Result<Stored, WriteError>>);
 
 impl Receipt {
     /// Waits until the record is on disk.
@@ -98,36 +114,96 @@ impl Receipt {
     }
 }
 
-/// What waits for the writer.
-#[derive(Debug, Default)]
+/// Who learns of every record that was stored, before it is acknowledged.
+pub(super) trait Observer: Send + Sync + std::fmt::Debug {
+    /// A new record is on disk. `took`: how long its group took.
+    fn stored(&self, record: &[u8], took: Duration);
+}
+
+/// Nobody.
+impl Observer for () {
+    fn stored(&self, _record: &[u8], _took: Duration) {}
+}
+
+/// What is handed over.
+pub(super) enum Payload {
+    /// A game, which the writer encodes.
+    Game(Box<GameRecord>),
+    /// A record in its stored form.
+    Record(GameId, Vec<u8>),
+}
+
+/// Something handed over, and who wants to know what becomes of it.
+pub(super) struct Item {
+    pub(super) payload: Payload,
+    pub(super) answer: Answer,
+    /// For whoever keeps another copy until a checkpoint has found the record in the raw file.
+    pub(super) checkpointed: Option<Checkpointed>,
+}
+
+/// Is told, by the writer's thread, what became of an item.
+pub(super) type Answer = Box<dyn FnOnce(Result<Stored, WriteError>) + Send>;
+
+/// Is called, by the writer's thread, when a checkpoint has found a record; dropped where there will be none.
+pub(super) type Checkpointed = Box<dyn FnOnce() + Send>;
+
+impl Item {
+    fn bytes(&self) -> usize {
+        match &self.payload {
+            Payload::Game(_) => 0,
+            Payload::Record(_, record) => record.len(),
+        }
+    }
+}
+
+/// Why the queue does not take an item.
+pub(super) enum NotTaken {
+    Full(Item),
+    Closed(Item),
+}
+
+/// How much may wait, and how groups are formed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) queue_records: usize,
+    pub(super) queue_bytes: usize,
+    pub(super) group_records: usize,
+    /// How long an item waits for its group to fill.
+    pub(super) interval: Duration,
+}
+
+/// What waits for the writer: the one place that groups, and the one that counts.
 pub(super) struct Inbox {
+    bounds: Bounds,
     state: Mutex<InboxState>,
     wake: Condvar,
     progress: Condvar,
 }
 
-#[derive(Debug, Default)]
+impl std::fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inbox").field("bounds", &self.bounds).finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
 struct InboxState {
-    records: VecDeque<Pending>,
-    record_bytes: usize,
-    jobs: VecDeque<Removal>,
-    /// Records taken, and records answered, since the store was opened.
+    items: VecDeque<(Instant, Item)>,
+    bytes: usize,
+    removals: VecDeque<Removal>,
+    /// Items taken, and items answered, since the store was opened.
     taken: u64,
     answered: u64,
+    /// Items up to this one do not wait for their group.
+    hurried: u64,
+    /// When there was last nothing to do, or an item was answered.
+    progress: Option<Instant>,
+    /// Nothing more is taken.
+    refusing: bool,
     /// The store is closing; what is not on disk by then is given up.
     closing: Option<Instant>,
     ended: bool,
 }
-
-#[derive(Debug)]
-struct Pending {
-    id: GameId,
-    record: Vec<u8>,
-    receipt: Answer,
-}
-
-/// Where a [`Receipt`] is waited for.
-type Answer = oneshot::Sender<Result<Stored, WriteError>>;
 
 /// Games to remove, and where to say how many there were.
 #[derive(Debug)]
@@ -137,28 +213,44 @@ pub(super) struct Removal {
 }
 
 impl Inbox {
-    /// Takes a record if there is room for it.
-    pub(super) fn put(
-        &self,
-        id: GameId,
-        record: Vec<u8>,
-        max_records: usize,
-        max_bytes: usize,
-    ) -> Result<Receipt, AppendError> {
-        let mut state = self.lock();
-        if state.closing.is_some() {
-            return Err(AppendError::Closed(record));
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self { bounds, state: Mutex::default(), wake: Condvar::new(), progress: Condvar::new() }
+    }
+
+    /// Takes an item if there is room for it.
+    pub(super) fn put(&self, item: Item) -> Result<(), NotTaken> {
+        self.put_locked(self.lock(), item)
+    }
+
+    /// Takes an item, and waits while there is no room.
+    pub(super) fn put_waiting(&self, item: Item) -> Result<(), NotTaken> {
+        let state = self.lock();
+        let is_full = |state: &mut InboxState| !state.refusing && !self.has_room(state, &item);
+        let state = self.progress.wait_while(state, is_full).unwrap_or_else(PoisonError::into_inner);
+        self.put_locked(state, item)
+    }
+
+    fn has_room(&self, state: &InboxState, item: &Item) -> bool {
+        state.items.len() < self.bounds.queue_records
+            && state.bytes.saturating_add(item.bytes()) <= self.bounds.queue_bytes
+    }
+
+    fn put_locked(&self, mut state: MutexGuard<'_, InboxState>, item: Item) -> Result<(), NotTaken> {
+        if state.refusing {
+            return Err(NotTaken::Closed(item));
         }
-        if state.records.len() >= max_records || state.record_bytes.saturating_add(record.len()) > max_bytes {
-            return Err(AppendError::Full(record));
+        if !self.has_room(&state, &item) {
+            return Err(NotTaken::Full(item));
         }
-        let (receipt, promise) = oneshot::channel();
-        state.record_bytes += record.len();
-        state.records.push_back(Pending { id, record, receipt });
+        if state.taken == state.answered {
+            state.progress = Some(Instant::now());
+        }
+        state.bytes += item.bytes();
+        state.items.push_back((Instant::now(), item));
         state.taken += 1;
         drop(state);
         self.wake.notify_one();
-        Ok(Receipt(promise))
+        Ok(())
     }
 
     pub(super) fn put_removal(&self, removal: Removal) -> Result<(), StoreError> {
@@ -166,38 +258,54 @@ impl Inbox {
         if state.closing.is_some() {
             return Err(StoreError::Closed);
         }
-        state.jobs.push_back(removal);
+        state.removals.push_back(removal);
         drop(state);
         self.wake.notify_one();
         Ok(())
     }
 
-    /// Records that are not on disk yet, and the bytes of those that wait in the queue.
+    /// Items that are not on disk yet, and the bytes of those that wait in the queue.
     pub(super) fn waiting(&self) -> (u64, usize) {
         let state = self.lock();
-        (state.taken - state.answered, state.record_bytes)
+        (state.taken - state.answered, state.bytes)
     }
 
-    /// Waits until everything taken so far is answered. Returns whether it is.
-    pub(super) fn wait_answered(&self, patience: Duration) -> bool {
+    /// Whether something waits and nothing has reached the disk for so long.
+    pub(super) fn is_behind(&self, limit: Duration) -> bool {
         let state = self.lock();
+        state.taken > state.answered && state.progress.is_some_and(|at| at.elapsed() > limit)
+    }
+
+    /// Lets nothing that was taken so far wait for its group, and waits until it is on disk. Returns whether it is.
+    pub(super) fn flush(&self, timeout: Duration) -> bool {
+        let mut state = self.lock();
         let due = state.taken;
+        state.hurried = due;
+        self.wake.notify_one();
         let (state, _timeout) = self
             .progress
-            .wait_timeout_while(state, patience, |state| state.answered < due && !state.ended)
+            .wait_timeout_while(state, timeout, |state| state.answered < due && !state.ended)
             .unwrap_or_else(PoisonError::into_inner);
         state.answered >= due
     }
 
-    /// Tells the writer to finish, and waits until it has or until `patience` is over. Returns whether it has.
-    pub(super) fn close(&self, patience: Duration) -> bool {
+    /// Takes nothing more.
+    pub(super) fn refuse_more(&self) {
+        self.lock().refusing = true;
+        self.progress.notify_all();
+    }
+
+    /// Tells the writer to finish, and waits until it has or until `timeout` is over. Returns whether it has.
+    pub(super) fn close(&self, timeout: Duration) -> bool {
         let mut state = self.lock();
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
+        state.refusing = true;
         state.closing.get_or_insert(deadline);
         self.wake.notify_one();
+        self.progress.notify_all();
         let (state, _timeout) = self
             .progress
-            .wait_timeout_while(state, patience + RETRY_LONGEST, |state| !state.ended)
+            .wait_timeout_while(state, timeout + RETRY_LONGEST, |state| !state.ended)
             .unwrap_or_else(PoisonError::into_inner);
         state.ended
     }
@@ -205,314 +313,139 @@ impl Inbox {
     fn lock(&self) -> MutexGuard<'_, InboxState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// The writer's own state.
-#[derive(Debug)]
-pub(super) struct Writer {
-    pub(super) shared: Arc<Shared>,
-    pub(super) tip: Tip,
-    /// The segment to append to, if the last one may be.
-    pub(super) active: Option<Arc<Segment>>,
-    /// Ids above this one are new for certain, and need not be looked up.
-    pub(super) newest: Option<GameId>,
-    /// When the catalog's repair may be tried again.
-    pub(super) catalog_due: Instant,
-    /// When the files' space is to be looked at again.
-    pub(super) disk_due: Instant,
-}
-
-/// A group on its way to the disk.
-#[derive(Debug)]
-struct Group {
-    frames: Vec<u8>,
-    members: Vec<(GameId, u64, Answer)>,
-    last: u64,
-    /// Where the frames are, once they are on disk.
-    segment: Option<Arc<Segment>>,
-}
-
-/// However the writer ends, those who wait for it hear of it.
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.shared.closed.store(true, Ordering::Release);
-        let mut state = self.shared.inbox.lock();
-        state.closing.get_or_insert_with(Instant::now);
-        state.ended = true;
-        state.records.clear();
-        state.jobs.clear();
+    fn answered(&self, count: usize) {
+        let mut state = self.lock();
+        state.answered += count as u64;
+        state.progress = Some(Instant::now());
         drop(state);
-        self.shared.inbox.progress.notify_all();
+        self.progress.notify_all();
     }
 }
 
-enum Work {
-    Records(Vec<Pending>),
-    Remove(Removal),
-    Settle,
-    RepairCatalog,
-    MeasureDisk,
-    Finish,
-}
-
-impl Writer {
-    /// Works until the store is closed.
-    pub(super) fn run(mut self) {
-        loop {
-            match self.next_work() {
-                Work::Records(records) => {
-                    let count = records.len() as u64;
-                    self.store(records);
-                    let mut state = self.shared.inbox.lock();
-                    state.answered += count;
-                    drop(state);
-                    self.shared.inbox.progress.notify_all();
-                    if self.shared.catalog.wants_to_settle() {
-                        self.settle();
-                    }
-                    // Where groups follow each other without a pause.
-                    if Instant::now() >= self.disk_due {
-                        self.measure_disk();
-                    }
-                }
-                Work::Remove(removal) => self.remove(removal),
-                Work::Settle => self.settle(),
-                Work::RepairCatalog => self.repair_catalog(),
-                Work::MeasureDisk => self.measure_disk(),
-                Work::Finish => break,
-            }
-        }
-        self.shared.closed.store(true, Ordering::Release);
-        let (records, _) = self.shared.records();
-        let sealed = self.shared.catalog.close(&Contents { last: self.tip.last(), records });
-        if sealed && let Err(error) = self.tip.close() {
-            log::warn!("the archive's end could not be noted: {error}");
-        }
+impl InboxState {
+    /// When the oldest items are to be written, whether their group is full or not.
+    fn due(&self, bounds: &Bounds) -> Option<Instant> {
+        let (taken, _) = self.items.front()?;
+        let is_hurried = self.taken - (self.items.len() as u64) < self.hurried;
+        let is_full = self.items.len() >= bounds.group_records.min(bounds.queue_records)
+            || self.bytes >= GROUP_BYTES.min(bounds.queue_bytes);
+        Some(if is_hurried || is_full || self.closing.is_some() { *taken } else { *taken + bounds.interval })
     }
 
-    fn next_work(&self) -> Work {
-        let catalog = &self.shared.catalog;
-        let mut state = self.shared.inbox.lock();
-        loop {
-            if let Some(removal) = state.jobs.pop_front() {
-                return Work::Remove(removal);
-            }
-            if !state.records.is_empty() {
-                let mut records = Vec::new();
-                let mut bytes = 0;
-                while records.len() < self.shared.options.group_records.get()
-                    && bytes < GROUP_BYTES
-                    && let Some(pending) = state.records.pop_front()
-                {
-                    bytes += pending.record.len();
-                    records.push(pending);
-                }
-                state.record_bytes -= bytes;
-                return Work::Records(records);
-            }
-            if state.closing.is_some() {
-                return Work::Finish;
-            }
-            if catalog.wants_to_settle() {
-                return Work::Settle;
-            }
-            if (catalog.is_broken() || catalog.is_in_memory()) && Instant::now() >= self.catalog_due {
-                return Work::RepairCatalog;
-            }
-            if Instant::now() >= self.disk_due {
-                return Work::MeasureDisk;
-            }
-            state = self.shared.inbox.wake.wait_timeout(state, IDLE_LOOK).unwrap_or_else(PoisonError::into_inner).0;
+    fn group(&mut self, bounds: &Bounds) -> Vec<Item> {
+        let mut group = Vec::new();
+        let mut bytes = 0;
+        while group.len() < bounds.group_records
+            && bytes < GROUP_BYTES
+            && let Some((_, item)) = self.items.pop_front()
+        {
+            bytes += item.bytes();
+            group.push(item);
         }
-    }
-
-    /// Brings records to disk and answers their receipts. Returns when that is done, or the store closes and the disk still refuses.
-    fn store(&mut self, records: Vec<Pending>) {
-        let mut group = self.form_group(records);
-        if group.members.is_empty() {
-            return;
-        }
-        let mut pause = RETRY_FIRST;
-        while let Err(error) = self.persist(&mut group) {
-            self.shared.note_failure(&error);
-            if !self.wait_for_retry(pause, group.segment.is_none()) {
-                return;
-            }
-            pause = (pause * 2).min(RETRY_LONGEST);
-        }
-        self.shared.note_success();
-        self.publish(group);
-    }
-
-    /// Numbers and frames the records that are new; the others are answered right away.
-    fn form_group(&mut self, records: Vec<Pending>) -> Group {
-        let mut group = Group { frames: Vec::new(), members: Vec::new(), last: self.tip.last(), segment: None };
-        let bytes: usize = records.iter().map(|pending| pending.record.len() + HEADER_BYTES).sum();
-        group.frames.reserve_exact(bytes);
-        let mut fresh: Vec<(GameId, Vec<u8>)> = Vec::new();
-        for Pending { id, record, receipt } in records {
-            // Nearly all ids are above all others. Only for the rest must the catalog and this very group be asked.
-            if self.newest.is_some_and(|newest| id <= newest) {
-                let twin = fresh.iter().find(|(other, _)| *other == id).map(|(_, record)| record.clone());
-                if let Some(stored) = twin.or_else(|| self.stored_before(id)) {
-                    let answer = if stored == record { Ok(Stored::Before) } else { Err(WriteError::Conflict(id)) };
-                    answer_receipt(receipt, answer);
-                    continue;
-                }
-            }
-            self.newest = self.newest.max(Some(id));
-            group.last += 1;
-            Frame::Record { seq: group.last, id, record: &record }.encode(&mut group.frames);
-            group.members.push((id, group.last, receipt));
-            fresh.push((id, record));
-        }
+        self.bytes -= bytes;
         group
     }
-
-    /// The record stored under an id. One that is damaged does not count: storing it again heals it.
-    fn stored_before(&mut self, id: GameId) -> Option<Vec<u8>> {
-        if self.shared.catalog.is_broken() {
-            self.repair_catalog();
-        }
-        match self.shared.fetch(id) {
-            Ok(found) => found,
-            Err(StoreError::Catalog(_)) => {
-                self.repair_catalog();
-                self.shared.fetch(id).unwrap_or_default()
-            }
-            Err(_damaged) => None,
-        }
-    }
-
-    /// Makes a group durable. May be called again after a failure.
-    fn persist(&mut self, group: &mut Group) -> io::Result<()> {
-        if group.segment.is_none() {
-            let limit = u64::from(self.shared.options.segment_bytes.get()).min(FULL_SEGMENT_BYTES);
-            let full = |segment: &Arc<Segment>| segment.bytes() >= limit;
-            let segment = match self.active.take_if(|segment| !full(segment)) {
-                Some(segment) => segment,
-                None => Arc::new(Segment::create(&self.shared.segments_folder, self.tip.last() + 1)?),
-            };
-            if let Err(error) = segment.append(&group.frames) {
-                // A failed sync leaves open what is on disk, so nothing more is written to this file. Where it cannot be cut,
-                // the next opening does it.
-                let _left_behind = segment.cut_tail();
-                return Err(error);
-            }
-            self.active = Some(Arc::clone(&segment));
-            group.segment = Some(segment);
-        }
-        self.tip.advance(group.last)
-    }
-
-    fn publish(&mut self, group: Group) {
-        let Some(segment) = group.segment else { return };
-        segment.publish(&group.frames);
-        self.shared.show_segment(&segment);
-        for (id, seq, receipt) in group.members {
-            self.shared.catalog.insert(id, seq);
-            answer_receipt(receipt, Ok(Stored::Now));
-        }
-    }
-
-    /// Waits before the next attempt; removals are done meanwhile, for they may be what makes room. Returns whether to try again.
-    fn wait_for_retry(&mut self, pause: Duration, may_remove: bool) -> bool {
-        let retry_at = Instant::now() + pause;
-        loop {
-            let shared = Arc::clone(&self.shared);
-            let mut state = shared.inbox.lock();
-            if may_remove && let Some(removal) = state.jobs.pop_front() {
-                drop(state);
-                self.remove(removal);
-                continue;
-            }
-            let now = Instant::now();
-            if state.closing.is_some_and(|deadline| now >= deadline) {
-                return false;
-            }
-            if now >= retry_at {
-                return true;
-            }
-            let until = state.closing.map_or(retry_at, |deadline| deadline.min(retry_at));
-            // The state is looked at again in any case.
-            drop(shared.inbox.wake.wait_timeout(state, until - now));
-        }
-    }
-
-    fn settle(&mut self) {
-        if let Err(fault) = self.shared.catalog.settle(SETTLE_IDS) {
-            log::warn!("{fault}; it will be rebuilt");
-        }
-    }
-
-    fn measure_disk(&mut self) {
-        self.shared.measure_disk();
-        self.disk_due = Instant::now() + DISK_LOOK;
-    }
-
-    fn repair_catalog(&mut self) {
-        self.catalog_due = Instant::now() + CATALOG_RETRY;
-        if !self.shared.catalog.is_broken() {
-            self.shared.catalog.get_sled();
-            return;
-        }
-        match self.shared.all_ids() {
-            Ok(ids) => self.shared.catalog.restart(ids),
-            Err(error) => log::error!("the archive's catalog cannot be rebuilt: {error}"),
-        }
-    }
-
-    fn remove(&mut self, removal: Removal) {
-        let answer = self.remove_games(&removal.ids);
-        // Whoever asked may have left.
-        let _gone = removal.answer.try_send(answer);
-    }
-
-    fn remove_games(&mut self, ids: &[GameId]) -> Result<u64, StoreError> {
-        let mut places = Vec::with_capacity(ids.len());
-        for id in ids {
-            if let Some(seq) = self.shared.catalog.find(*id).map_err(|fault| StoreError::Catalog(fault.to_string()))? {
-                places.push((seq, *id));
-            }
-        }
-        places.sort_unstable();
-        places.dedup();
-        let mut removed = 0;
-        let mut outcome = Ok(());
-        let mut buffer = Vec::new();
-        for segment in self.shared.segments() {
-            let (Some(last), first) = (segment.last(), segment.first()) else { continue };
-            let here = places.iter().filter(|(seq, _)| (first..=last).contains(seq));
-            let (seqs, ids): (Vec<u64>, Vec<GameId>) = here.copied().unzip();
-            if seqs.is_empty() {
-                continue;
-            }
-            // A segment that is written to cannot be replaced: the next record begins another.
-            self.active.take_if(|active| active.first() == first);
-            let plan = Rewrite { remove: &seqs, last_allowed: last, last_needed: None, acknowledged: None };
-            match segment.rewrite(&self.shared.segments_folder, &plan, &mut buffer) {
-                Ok(rewritten) => {
-                    self.shared.show_segment(&Arc::new(rewritten));
-                    self.shared.catalog.remove(&ids);
-                    removed += seqs.len() as u64;
-                }
-                Err(source) => {
-                    let path = super::segment::path(&self.shared.segments_folder, first);
-                    outcome = Err(StoreError::Io { path, source });
-                }
-            }
-        }
-        outcome.map(|()| removed)
-    }
 }
 
-fn answer_receipt(receipt: Answer, answer: Result<Stored, WriteError>) {
-    // Whoever dropped the receipt does not want to know.
-    let _unasked = receipt.send(answer);
+/// What readers and the writer share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) layout: Layout,
+    pub(super) cache_bytes: u64,
+    /// `None` while it is closed and opened again, and after the end.
+    pub(super) tree: RwLock<Option<Arc<Tree>>>,
+    pub(super) books: RwLock<Books>,
+    pub(super) inbox: Inbox,
+    pub(super) observer: Arc<dyn Observer>,
+    pub(super) health: Mutex<Health>,
+    pub(super) damaged_reads: AtomicU64,
+    pub(super) unchecked: AtomicU64,
+    pub(super) groups: AtomicU64,
+    pub(super) failures: AtomicU64,
+    pub(super) disk_bytes: AtomicU64,
+    pub(super) closed: AtomicBool,
+    /// A record that the disk refuses to read.
+    #[cfg(test)]
+    pub(super) refused: AtomicU64,
 }
 
 impl Shared {
-    fn note_failure(&self, error: &io::Error) {
+    /// The database, if it is open.
+    pub(super) fn tree(&self) -> Result<Arc<Tree>, StoreError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(StoreError::Closed);
+        }
+        let tree = self.tree.read().unwrap_or_else(PoisonError::into_inner).clone();
+        tree.ok_or_else(|| StoreError::Failed("it is being opened again".to_owned()))
+    }
+
+    /// Takes the database away from readers, once none of them holds it any more.
+    fn take_tree(&self) -> Result<Option<Tree>, StoreError> {
+        let deadline = Instant::now() + READERS_TIMEOUT;
+        let mut place = self.tree.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut tree) = place.take() else { return Ok(None) };
+        loop {
+            tree = match Arc::try_unwrap(tree) {
+                Ok(tree) => return Ok(Some(tree)),
+                Err(shared) => shared,
+            };
+            if Instant::now() >= deadline {
+                *place = Some(tree);
+                return Err(StoreError::Failed("somebody still reads from it".to_owned()));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// The record with a number, which is of this game; `None` if there is none any more.
+    pub(super) fn read(&self, seq: u64, id: GameId) -> Result<Option<Vec<u8>>, StoreError> {
+        #[cfg(test)]
+        if seq == self.refused.load(Ordering::Relaxed) {
+            return Err(self.layout.fault(std::io::Error::other("the disk refuses")));
+        }
+        let found = self.tree()?.get(seq);
+        let is_whole = match &found {
+            Ok(Some(bytes)) => frame::parse(bytes).is_some_and(|(frame, _)| frame.seq == seq && frame.id == id),
+            Ok(None) => {
+                // Removed between two questions, unless the books still have it.
+                if self.books().ids.get(id) != Some(seq) {
+                    return Ok(None);
+                }
+                false
+            }
+            Err(_) => false,
+        };
+        match found {
+            Ok(Some(bytes)) if is_whole => Ok(bytes.get(HEADER_BYTES..).map(<[u8]>::to_vec)),
+            Err(TreeError::Refused(error)) => {
+                self.damaged_reads.fetch_add(1, Ordering::Relaxed);
+                Err(self.layout.fault(std::io::Error::other(error)))
+            }
+            _ => {
+                self.damaged_reads.fetch_add(1, Ordering::Relaxed);
+                Err(StoreError::Damaged(id))
+            }
+        }
+    }
+
+    /// What is known without the database.
+    pub(super) fn books(&self) -> std::sync::RwLockReadGuard<'_, Books> {
+        self.books.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn books_mut(&self) -> std::sync::RwLockWriteGuard<'_, Books> {
+        self.books.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks how much space the files take. What cannot be listed now keeps its last figure.
+    pub(super) fn measure_disk(&self) {
+        if let Ok(bytes) = folder_bytes(&self.layout.store) {
+            self.disk_bytes.store(bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn note_failure(&self, error: &str) {
         self.failures.fetch_add(1, Ordering::Relaxed);
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         let since = match &*health {
@@ -522,11 +455,10 @@ impl Shared {
             }
             Health::Failing { since, .. } => *since,
         };
-        *health = Health::Failing { since, error: error.to_string() };
+        *health = Health::Failing { since, error: error.to_owned() };
     }
 
     fn note_success(&self) {
-        self.groups.fetch_add(1, Ordering::Relaxed);
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         if let Health::Failing { since, .. } = *health {
             let seconds = since.elapsed().unwrap_or_default().as_secs();
@@ -534,4 +466,524 @@ impl Shared {
             *health = Health::Healthy;
         }
     }
+}
+
+/// Bytes of all files of a folder.
+pub(super) fn folder_bytes(folder: &std::path::Path) -> std::io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        // What is gone again, or has another name by now, does not count.
+        let Ok(kind) = entry.file_type() else { continue };
+        bytes += if kind.is_dir() {
+            folder_bytes(&entry.path()).unwrap_or_default()
+        } else {
+            entry.metadata().map_or(0, |metadata| metadata.len())
+        };
+    }
+    Ok(bytes)
+}
+
+/// The writer's own state.
+#[derive(Debug)]
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    high_water: Option<DurableNumber>,
+    /// Ids above this one are new for certain, and need not be looked up.
+    newest: Option<GameId>,
+    checkpoint: Checkpoint,
+    unchecked: Unchecked,
+    disk_due: Instant,
+    /// The database failed and must be opened again before it is used.
+    is_broken: bool,
+}
+
+/// Records on disk that no checkpoint has found yet.
+#[derive(Default)]
+struct Unchecked {
+    frames: BTreeMap<u64, Vec<u8>>,
+    bytes: usize,
+    waiting: Vec<Checkpointed>,
+    since: Option<Instant>,
+}
+
+impl std::fmt::Debug for Unchecked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Unchecked").field("frames", &self.frames.len()).finish_non_exhaustive()
+    }
+}
+
+/// A group on its way to the disk.
+struct Group {
+    members: Vec<Member>,
+    last: u64,
+    began: Instant,
+}
+
+struct Member {
+    id: GameId,
+    seq: u64,
+    frame: Vec<u8>,
+    answer: Answer,
+    checkpointed: Option<Checkpointed>,
+}
+
+/// However the writer ends, those who wait for it hear of it.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.shared.closed.store(true, Ordering::Release);
+        let mut state = self.shared.inbox.lock();
+        state.refusing = true;
+        state.closing.get_or_insert_with(Instant::now);
+        state.ended = true;
+        let (items, removals) = (std::mem::take(&mut state.items), std::mem::take(&mut state.removals));
+        drop(state);
+        drop(removals);
+        for (_, item) in items {
+            (item.answer)(Err(WriteError::Closed));
+        }
+        self.shared.inbox.progress.notify_all();
+    }
+}
+
+enum Work {
+    Group(Vec<Item>),
+    Remove(Removal),
+    Checkpoint,
+    Reopen,
+    MeasureDisk,
+    Finish,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, high_water: DurableNumber, newest: Option<GameId>) -> Self {
+        Self {
+            shared,
+            high_water: Some(high_water),
+            newest,
+            checkpoint: Checkpoint::default(),
+            unchecked: Unchecked::default(),
+            disk_due: Instant::now() + DISK_INTERVAL,
+            is_broken: false,
+        }
+    }
+
+    /// Works until the store is closed.
+    pub(super) fn run(mut self) {
+        loop {
+            match self.next_work() {
+                Work::Group(items) => {
+                    let count = items.len();
+                    self.store(items);
+                    self.shared.inbox.answered(count);
+                    // Where groups follow each other without a pause.
+                    if Instant::now() >= self.disk_due {
+                        self.measure_disk();
+                    }
+                }
+                Work::Remove(removal) => self.remove(&removal),
+                Work::Checkpoint => self.check(),
+                Work::Reopen => {
+                    if let Err(error) = self.reopen() {
+                        self.shared.note_failure(&error.to_string());
+                        self.wait_for_retry(RETRY_LONGEST);
+                    }
+                }
+                Work::MeasureDisk => self.measure_disk(),
+                Work::Finish => break,
+            }
+        }
+        self.finish();
+    }
+
+    fn next_work(&self) -> Work {
+        let inbox = &self.shared.inbox;
+        let mut state = inbox.lock();
+        loop {
+            let now = Instant::now();
+            if let Some(removal) = state.removals.pop_front() {
+                return Work::Remove(removal);
+            }
+            let is_much = self.unchecked.bytes >= UNCHECKED_BYTES && !self.is_broken;
+            let checkpoint_wait = if is_much { Duration::ZERO } else { CHECKPOINT_INTERVAL };
+            let checkpoint_due = self.unchecked.since.map(|since| since + checkpoint_wait);
+            if checkpoint_due.is_some_and(|due| due <= now) {
+                return Work::Checkpoint;
+            }
+            let group_due = state.due(&inbox.bounds);
+            if group_due.is_some_and(|due| due <= now) {
+                return Work::Group(state.group(&inbox.bounds));
+            }
+            if state.closing.is_some() {
+                return Work::Finish;
+            }
+            if self.is_broken {
+                return Work::Reopen;
+            }
+            if self.disk_due <= now {
+                return Work::MeasureDisk;
+            }
+            let idle = now + IDLE_INTERVAL;
+            let until = [group_due, checkpoint_due, Some(self.disk_due)].into_iter().flatten().fold(idle, Instant::min);
+            state = inbox.wake.wait_timeout(state, until - now).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// Brings items to disk and answers them. Returns when that is done, or the store closes and the disk still refuses.
+    fn store(&mut self, items: Vec<Item>) {
+        let Some(mut group) = self.form_group(items) else { return };
+        let mut pause = RETRY_FIRST;
+        while let Err(error) = self.persist(&mut group) {
+            self.is_broken = true;
+            self.shared.note_failure(&error.to_string());
+            if !self.wait_for_retry(pause) {
+                return group.members.into_iter().for_each(|member| (member.answer)(Err(WriteError::Closed)));
+            }
+            pause = (pause * 2).min(RETRY_LONGEST);
+        }
+        self.shared.groups.fetch_add(1, Ordering::Relaxed);
+        self.shared.note_success();
+        self.publish(group);
+    }
+
+    /// Encodes, numbers and frames what is new; the rest is answered right away.
+    fn form_group(&mut self, items: Vec<Item>) -> Option<Group> {
+        let began = Instant::now();
+        let mut last = self.shared.books().last;
+        let mut members: Vec<Member> = Vec::with_capacity(items.len());
+        for Item { payload, answer, checkpointed } in items {
+            let (id, record) = match payload {
+                Payload::Record(id, record) => (id, record),
+                Payload::Game(game) => match codec::encode(&game) {
+                    Ok(record) if record.len() <= MAX_RECORD_BYTES => (game.game_id, record),
+                    Ok(_) => {
+                        answer(Err(WriteError::NoGame("it is larger than any game".to_owned())));
+                        continue;
+                    }
+                    Err(error) => {
+                        answer(Err(WriteError::NoGame(error.to_string())));
+                        continue;
+                    }
+                },
+            };
+            // Nearly all ids are above all others. Only for the rest must the database and this very group be asked.
+            if self.newest.is_some_and(|newest| id <= newest) {
+                let twin = members.iter().find(|member| member.id == id);
+                let twin = twin.map(|member| member.frame.get(HEADER_BYTES..).unwrap_or_default().to_vec());
+                if let Some(stored) = twin.or_else(|| self.stored_before(id)) {
+                    if stored == record {
+                        answer(Ok(Stored::Before));
+                        self.unchecked.waiting.extend(checkpointed);
+                        self.unchecked.since.get_or_insert(began);
+                    } else {
+                        answer(Err(WriteError::Conflict(id)));
+                    }
+                    continue;
+                }
+            }
+            self.newest = self.newest.max(Some(id));
+            last += 1;
+            members.push(Member { id, seq: last, frame: frame::encode(last, id, &record), answer, checkpointed });
+        }
+        (!members.is_empty()).then_some(Group { members, last, began })
+    }
+
+    /// The record stored under an id. One that is damaged does not count: storing it again heals it.
+    fn stored_before(&mut self, id: GameId) -> Option<Vec<u8>> {
+        let seq = self.shared.books().ids.get(id)?;
+        let mut pause = RETRY_FIRST;
+        loop {
+            match self.shared.read(seq, id) {
+                Ok(found) => return found,
+                Err(StoreError::Failed(_)) => {
+                    // It can only be told when the database is back.
+                    if let Err(error) = self.reopen() {
+                        self.shared.note_failure(&error.to_string());
+                        if !self.wait_for_retry(pause) {
+                            return None;
+                        }
+                        pause = (pause * 2).min(RETRY_LONGEST);
+                    }
+                }
+                Err(_damaged) => return None,
+            }
+        }
+    }
+
+    /// Makes a group durable. May be called again after a failure.
+    fn persist(&mut self, group: &mut Group) -> Result<(), StoreError> {
+        if self.is_broken {
+            self.reopen()?;
+            self.renumber(group);
+        }
+        let failed = |error: TreeError| StoreError::Failed(error.to_string());
+        let tree = self.shared.tree()?;
+        tree.insert(group.members.iter().map(|member| (member.seq, &member.frame[..]))).map_err(failed)?;
+        tree.flush().map_err(failed)?;
+        let Some(high_water) = &mut self.high_water else { return Err(StoreError::Closed) };
+        high_water.write(group.last).map_err(|source| self.shared.layout.fault(source))
+    }
+
+    /// Gives a group that failed numbers that fit what was found since: what of it had reached the disk keeps its number.
+    fn renumber(&self, group: &mut Group) {
+        let books = self.shared.books();
+        group.last = books.last;
+        for member in &mut group.members {
+            member.seq = books.ids.get(member.id).unwrap_or_else(|| {
+                group.last += 1;
+                group.last
+            });
+            let record = member.frame.get(HEADER_BYTES..).unwrap_or_default();
+            member.frame = frame::encode(member.seq, member.id, record);
+        }
+    }
+
+    /// Makes a group readable and acknowledges it.
+    fn publish(&mut self, group: Group) {
+        let took = group.began.elapsed();
+        let mut books = self.shared.books_mut();
+        books.last = books.last.max(group.last);
+        let mut healed = Vec::new();
+        for member in &group.members {
+            healed.extend(books.ids.insert(member.id, member.seq).filter(|before| *before != member.seq));
+            books.record_bytes += (member.frame.len() - HEADER_BYTES) as u64;
+        }
+        drop(books);
+        self.forget_damaged(&healed);
+        self.unchecked.since.get_or_insert_with(Instant::now);
+        for Member { seq, frame, answer, checkpointed, .. } in group.members {
+            self.shared.observer.stored(frame.get(HEADER_BYTES..).unwrap_or_default(), took);
+            self.unchecked.bytes += frame.len();
+            self.unchecked.frames.insert(seq, frame);
+            answer(Ok(Stored::Now));
+            self.unchecked.waiting.extend(checkpointed);
+        }
+        self.shared.unchecked.store(self.unchecked.frames.len() as u64, Ordering::Relaxed);
+    }
+
+    /// Damaged records whose games were stored again need not be missed any longer.
+    fn forget_damaged(&mut self, seqs: &[u64]) {
+        if seqs.is_empty() {
+            return;
+        }
+        let mut books = self.shared.books_mut();
+        seqs.iter().for_each(|seq| books.gone.lost.insert(*seq));
+        let written = books.gone.write(&self.shared.layout.numbers);
+        drop(books);
+        if let Err(error) = written {
+            log::warn!("the archive's numbers could not be written: {error}");
+        }
+    }
+
+    /// Looks for what was stored in the database's raw file. What is not there is stored once more.
+    fn check(&mut self) {
+        let mut wanted: BTreeMap<u64, u32> = BTreeMap::new();
+        for (seq, bytes) in &self.unchecked.frames {
+            wanted.extend(frame::parse(bytes).map(|(frame, _)| (*seq, frame.crc)));
+        }
+        let gone = &self.shared.books().gone;
+        wanted.retain(|seq, _| !gone.contains(*seq));
+        let found = self.raw_files().and_then(|files| self.checkpoint.find(&files, &mut wanted));
+        if let Err(error) = found {
+            self.shared.note_failure(&format!("a checkpoint failed: {error}"));
+            self.is_broken = true;
+            self.unchecked.since = Some(Instant::now());
+            return;
+        }
+        if !wanted.is_empty() {
+            log::error!("{} games are not where the database stored them; they are stored again", wanted.len());
+            self.is_broken = true;
+            self.unchecked.since = Some(Instant::now());
+            return;
+        }
+        self.shared.note_success();
+        let Unchecked { waiting, .. } = std::mem::take(&mut self.unchecked);
+        self.shared.unchecked.store(0, Ordering::Relaxed);
+        waiting.into_iter().for_each(|checkpointed| checkpointed());
+    }
+
+    fn raw_files(&self) -> std::io::Result<Vec<PathBuf>> {
+        Tree::raw_files(&self.shared.layout.records)
+    }
+
+    /// Closes the database and opens it as after a crash, once the disk takes writes. Until then readers have the one that
+    /// failed, which still knows what it knew.
+    fn reopen(&mut self) -> Result<(), StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let layout = &shared.layout;
+        probe(layout).map_err(|source| layout.fault(source))?;
+        // One that has failed need not close well. What counts is what its files hold.
+        if let Some(tree) = shared.take_tree()?
+            && let Err(error) = tree.close()
+        {
+            log::warn!("the archive's database that failed does not close: {error}");
+        }
+        self.high_water = None;
+        let Opened { tree, high_water, mut books, report } =
+            recover::open(layout, shared.cache_bytes, When::Again, &mut ())?;
+        if report.is_damaged() {
+            log::error!("after a failure: {report}");
+        } else {
+            log::info!("after a failure: {report}");
+        }
+        // What was acknowledged and is not there is stored again, from memory.
+        let mut lost = Vec::new();
+        for (seq, bytes) in &self.unchecked.frames {
+            let Some((frame, _)) = frame::parse(bytes) else { continue };
+            if !books.gone.removed.contains(*seq) && books.ids.get(frame.id).is_none() {
+                books.ids.insert(frame.id, *seq);
+                books.record_bytes += frame.record.len() as u64;
+                lost.push((*seq, &bytes[..]));
+            }
+        }
+        let failed = |error: TreeError| StoreError::Failed(error.to_string());
+        if !lost.is_empty() {
+            lost.iter().for_each(|(seq, _)| books.gone.lost.remove(*seq));
+            books.gone.write(&layout.numbers).map_err(|source| layout.fault(source))?;
+            tree.insert(lost).map_err(failed)?;
+            tree.flush().map_err(failed)?;
+        }
+        // A group that failed has its numbers; none of them is given to another.
+        books.last = books.last.max(shared.books().last);
+        *shared.books_mut() = books;
+        *shared.tree.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(tree));
+        self.high_water = Some(high_water);
+        self.checkpoint = Checkpoint::default();
+        self.is_broken = false;
+        shared.note_success();
+        Ok(())
+    }
+
+    /// Waits before the next attempt. Returns whether to try again.
+    fn wait_for_retry(&mut self, pause: Duration) -> bool {
+        let retry_at = Instant::now() + pause;
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.inbox.lock();
+        loop {
+            for removal in std::mem::take(&mut state.removals) {
+                // Whoever asked may have left.
+                let _gone = removal.answer.try_send(Err(StoreError::Failed("games wait for the disk".to_owned())));
+            }
+            let now = Instant::now();
+            if state.closing.is_some_and(|deadline| now >= deadline) {
+                return false;
+            }
+            if now >= retry_at {
+                return true;
+            }
+            let until = state.closing.map_or(retry_at, |deadline| deadline.min(retry_at));
+            state = shared.inbox.wake.wait_timeout(state, until - now).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn measure_disk(&mut self) {
+        self.shared.measure_disk();
+        self.disk_due = Instant::now() + DISK_INTERVAL;
+    }
+
+    fn remove(&mut self, removal: &Removal) {
+        let answer = self.remove_games(&removal.ids);
+        // Whoever asked may have left.
+        let _gone = removal.answer.try_send(answer);
+        if let Err(error) = self.rebuild() {
+            log::warn!("the space of removed games could not be given back: {error}");
+        }
+    }
+
+    fn remove_games(&mut self, ids: &[GameId]) -> Result<u64, StoreError> {
+        if self.is_broken {
+            self.reopen()?;
+        }
+        let tree = self.shared.tree()?;
+        let mut ids = ids.to_vec();
+        ids.sort_unstable();
+        ids.dedup();
+        let books = self.shared.books();
+        let mut gone = books.gone.clone();
+        let mut seqs = Vec::new();
+        ids.retain(|id| match books.ids.get(*id) {
+            Some(seq) => {
+                seqs.push(seq);
+                gone.removed.insert(seq);
+                true
+            }
+            None => false,
+        });
+        drop(books);
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let mut bytes = 0;
+        for seq in &seqs {
+            if let Ok(Some(frame)) = tree.get(*seq) {
+                bytes += frame.len().saturating_sub(HEADER_BYTES) as u64;
+            }
+        }
+        // What this says is so from then on, whatever the database still has.
+        gone.write(&self.shared.layout.numbers).map_err(|source| self.shared.layout.fault(source))?;
+        let mut books = self.shared.books_mut();
+        books.ids.remove(&ids);
+        books.gone = gone;
+        books.record_bytes = books.record_bytes.saturating_sub(bytes);
+        drop(books);
+        if let Err(error) = tree.remove(seqs).and_then(|()| tree.flush()) {
+            log::warn!("removed games are still in the archive's files: {error}");
+            self.is_broken = true;
+        }
+        Ok(ids.len() as u64)
+    }
+
+    /// Builds the database anew if most of its bytes are dead, and gives their space back.
+    fn rebuild(&mut self) -> Result<(), StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let layout = &shared.layout;
+        let bytes = folder_bytes(&layout.records).map_err(|source| layout.fault(source))?;
+        if self.is_broken || bytes < REBUILD_BYTES || bytes / REBUILD_FACTOR < shared.books().frame_bytes() {
+            return Ok(());
+        }
+        let tree = shared.tree()?;
+        recover::rebuild(layout, shared.cache_bytes, &tree).map_err(|error| StoreError::Failed(error.to_string()))?;
+        drop(tree);
+        // From here on the next opening, in a moment or after a crash, finds one of the two in its place.
+        let failed = |error: TreeError| StoreError::Failed(error.to_string());
+        self.is_broken = true;
+        if let Some(tree) = shared.take_tree()? {
+            tree.close().map_err(failed)?;
+        }
+        recover::put_in_place(layout).map_err(|source| layout.fault(source))?;
+        let tree = Tree::open(&layout.records, shared.cache_bytes).map_err(failed)?;
+        *shared.tree.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(tree));
+        self.checkpoint = Checkpoint::default();
+        self.is_broken = false;
+        self.measure_disk();
+        Ok(())
+    }
+
+    /// Closes everything in order, if that can be done.
+    fn finish(mut self) {
+        if self.unchecked.since.is_some() {
+            self.check();
+        }
+        let tree = self.shared.take_tree();
+        self.shared.closed.store(true, Ordering::Release);
+        let (Ok(Some(tree)), Some(high_water), false) = (tree, self.high_water.take(), self.is_broken) else { return };
+        let records = self.shared.books().ids.len() as u64;
+        let closed = tree.close().map_err(|error| error.to_string());
+        let sealed = closed
+            .and_then(|()| recover::seal(&self.shared.layout, high_water, records).map_err(|error| error.to_string()));
+        if let Err(error) = sealed {
+            log::warn!("the archive was not closed in order; the next start searches its files: {error}");
+        }
+    }
+}
+
+/// Writes and syncs a file, so that a database is not closed for nothing.
+fn probe(layout: &Layout) -> std::io::Result<()> {
+    let path = layout.store.join("probe");
+    let written = fs::File::create(&path).and_then(|mut file| {
+        file.write_all(&vec![0; PROBE_BYTES])?;
+        file.sync_data()
+    });
+    let removed = fs::remove_file(&path);
+    written.and(removed)
 }

@@ -52,7 +52,7 @@ pub(super) fn load(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if let Some(rooms) = arguments.leave {
         let (server, metrics, clients) = (arguments.server, arguments.metrics, arguments.rooms);
         let forgotten =
-            runtime.block_on(leave(&Leaving { server, metrics, rooms, clients, patience: FORGETS_WITHIN }))?;
+            runtime.block_on(leave(&Leaving { server, metrics, rooms, clients, timeout: FORGETS_WITHIN }))?;
         writeln!(io::stdout(), "{}", tell(&forgotten))?;
         return Ok(if forgotten.is_whole() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }

@@ -1,4 +1,4 @@
-//! Where the text of one setting becomes a value, and a value text again.
+//! Turns the text of one setting into a value, and a value into text.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -8,19 +8,19 @@ use std::time::Duration;
 use crate::archive::sink::ArchiveUrl;
 use crate::http::Secret;
 
-/// The place of one setting in the options, with what may be put there.
+/// One setting in the options, with the values that it accepts.
 pub(super) enum Field<'a> {
     /// `true` or `false`.
     Flag(&'a mut bool),
     /// A whole number between two bounds, both allowed.
-    Whole(&'a mut dyn Whole, u64, u64),
+    Whole(&'a mut dyn Word, u64, u64),
     /// A number between two bounds, both allowed.
     Number(&'a mut f64, f64, f64),
     /// A time in whole units between two bounds, both allowed.
     Time(&'a mut Duration, Unit, u64, u64),
-    /// A time in whole units up to a bound; 0 is no time at all.
+    /// A time in whole units up to a bound; 0 means none.
     TimeOrNone(&'a mut Option<Duration>, Unit, u64),
-    /// One of what its type accepts; the text says what that is.
+    /// What its type accepts; the text describes that.
     Word(&'a mut dyn Word, &'static str),
     /// Any number of words, separated by commas.
     List(&'a mut dyn List, &'static str),
@@ -28,7 +28,7 @@ pub(super) enum Field<'a> {
     Path(&'a mut PathBuf),
     /// A path, or nothing.
     PathOrNone(&'a mut Option<PathBuf>, &'static str),
-    /// A place that is never a folder; shown without its password.
+    /// A URL, never a folder; shown without its password.
     Url(&'a mut ArchiveUrl, &'static str),
     /// What its type accepts, never shown.
     SecretWord(&'a mut dyn Word, &'static str),
@@ -66,20 +66,20 @@ impl Unit {
     }
 }
 
-/// The shortest secret that is worth the name.
-const SHORTEST_SECRET: usize = 12;
+/// The shortest secret, in bytes.
+const SECRET_BYTES_MIN: usize = 12;
 
-/// The text is not what the slot takes. What it takes, [`Field::allowed`] says.
+/// The field does not accept the text; [`Field::allowed`] describes what it accepts.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refused;
 
 impl Field<'_> {
-    /// Puts the value the text stands for into the slot; leaves the slot alone if it stands for none.
+    /// Parses the text into the field. A refused text leaves the field as it is.
     pub(super) fn put(self, text: &str) -> Result<(), Refused> {
         let text = text.trim();
         match self {
             Self::Flag(field) => *field = flag(text)?,
-            Self::Whole(field, from, to) => field.put(whole(text, from, to)?)?,
+            Self::Whole(field, from, to) => field.put(&whole(text, from, to)?.to_string())?,
             Self::Number(field, from, to) => {
                 let number: f64 = text.parse().map_err(|_| Refused)?;
                 if !(number.is_finite() && (from..=to).contains(&number)) {
@@ -105,7 +105,7 @@ impl Field<'_> {
             Self::Path(field) => *field = PathBuf::from(text),
             Self::PathOrNone(field, _) => *field = (!text.is_empty()).then(|| PathBuf::from(text)),
             Self::Secret(field) if text.is_empty() => *field = None,
-            Self::Secret(field) if text.len() >= SHORTEST_SECRET && fits_a_header(text) => {
+            Self::Secret(field) if text.len() >= SECRET_BYTES_MIN && fits_a_header(text) => {
                 *field = Some(Secret::new(text));
             }
             Self::Secret(_) => return Err(Refused),
@@ -113,16 +113,15 @@ impl Field<'_> {
         Ok(())
     }
 
-    /// The value in the slot as text that [`Field::put`] would take, but for `***` where it is secret.
+    /// The value as text that [`Field::put`] accepts, or `***` where it is secret.
     pub(super) fn text(&self) -> String {
         let path = |path: &PathBuf| path.to_string_lossy().into_owned();
         match self {
             Self::Flag(field) => field.to_string(),
-            Self::Whole(field, ..) => field.get().to_string(),
             Self::Number(field, ..) => format!("{field:?}"),
             Self::Time(field, unit, ..) => unit.count(**field),
             Self::TimeOrNone(field, unit, _) => unit.count(field.unwrap_or_default()),
-            Self::Word(field, _) => field.text(),
+            Self::Word(field, _) | Self::Whole(field, ..) => field.text(),
             Self::Url(field, _) => field.to_string(),
             Self::List(field, _) => field.text(),
             Self::Path(field) => path(field),
@@ -133,7 +132,7 @@ impl Field<'_> {
         }
     }
 
-    /// What the slot takes, in words.
+    /// What the field accepts, in words.
     pub(super) fn allowed(&self) -> String {
         let bounds = |from: &u64, to: &u64| match *to {
             u64::MAX => format!("from {from} up"),
@@ -153,7 +152,7 @@ impl Field<'_> {
             | Self::List(_, allowed)
             | Self::PathOrNone(_, allowed) => (*allowed).to_owned(),
             Self::Path(_) => "a path".to_owned(),
-            Self::Secret(_) => format!("at least {SHORTEST_SECRET} printable ASCII characters, or empty"),
+            Self::Secret(_) => format!("at least {SECRET_BYTES_MIN} printable ASCII characters, or empty"),
         }
     }
 
@@ -168,7 +167,7 @@ impl Field<'_> {
     }
 }
 
-/// Whether the text can be shown in a header of HTTP; anything else would lock out whoever must show it.
+/// Whether the text can be sent in an HTTP header; with any other token nobody could log in.
 fn fits_a_header(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\t'))
 }
@@ -185,42 +184,7 @@ fn whole(text: &str, from: u64, to: u64) -> Result<u64, Refused> {
     text.parse().ok().filter(|number| (from..=to).contains(number)).ok_or(Refused)
 }
 
-/// A whole number of any width.
-pub(super) trait Whole {
-    fn get(&self) -> u64;
-    fn put(&mut self, number: u64) -> Result<(), Refused>;
-}
-
-macro_rules! whole {
-    ($($type:ty)*) => {$(
-        impl Whole for $type {
-            fn get(&self) -> u64 {
-                // The widest of them is 64 bits.
-                u64::try_from(*self).unwrap_or(u64::MAX)
-            }
-
-            fn put(&mut self, number: u64) -> Result<(), Refused> {
-                *self = Self::try_from(number).map_err(|_| Refused)?;
-                Ok(())
-            }
-        }
-    )*};
-}
-
-whole!(u8 u16 u32 usize);
-
-impl Whole for u64 {
-    fn get(&self) -> u64 {
-        *self
-    }
-
-    fn put(&mut self, number: u64) -> Result<(), Refused> {
-        *self = number;
-        Ok(())
-    }
-}
-
-/// A value whose type says itself what text it takes.
+/// A value that its type parses and shows.
 pub(super) trait Word {
     fn text(&self) -> String;
     fn put(&mut self, text: &str) -> Result<(), Refused>;
@@ -271,7 +235,7 @@ mod tests {
             let put = Field::Whole(&mut port, 1, 65_535).put(text);
             assert_eq!(put.is_ok(), fits, "{text}");
         }
-        assert_eq!(port, 65_535, "a refused text leaves the slot alone");
+        assert_eq!(port, 65_535, "a refused text leaves the field alone");
     }
 
     #[test]

@@ -1,14 +1,15 @@
-//! Reads the sources of settings in their order and names every mistake at once.
+//! Reads the sources of settings in their order and reports every mistake at once.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
-use super::{Config, SETTINGS, Setting};
+use super::file::{file_layer, shown, text_of};
+use super::suggest::{misspelt, unknown};
+use super::{Config, ConfigError, Mistake, SETTINGS, Setting};
 use crate::archive::sink::{ArchiveUrl, SinkKind};
 
 /// Where settings come from, lowest first: built-in values, a file, the environment, flags.
@@ -16,9 +17,9 @@ use crate::archive::sink::{ArchiveUrl, SinkKind};
 pub struct Sources {
     /// A file of settings.
     pub file: Option<PathBuf>,
-    /// The environment: names that are no settings of ours are ignored, empty values count as not set.
+    /// The environment: names that are not settings are ignored, and empty values count as not set.
     pub environment: BTreeMap<String, String>,
-    /// Settings and the like in the environment whose values are not text; each is a mistake.
+    /// Names of settings in the environment whose values are not text; each is a mistake.
     pub unreadable: Vec<String>,
     /// Names and values from the command line, in the order given; the last one wins.
     pub flags: Vec<(String, String)>,
@@ -45,7 +46,7 @@ impl Sources {
             match value.into_string() {
                 Ok(value) => drop(sources.environment.insert(name, value)),
                 // Left out, a setting would silently have its built-in value.
-                Err(_) if is_ours(&name) => sources.unreadable.push(name),
+                Err(_) if is_setting_name(&name) => sources.unreadable.push(name),
                 Err(_) => {}
             }
         }
@@ -63,9 +64,11 @@ impl Sources {
         }
     }
 
-    /// The same for whoever wants to go on: what is wrong keeps its built-in value, and every mistake is named.
+    /// The same for a caller that goes on: a wrong setting keeps its built-in value, and every mistake is returned.
     pub fn gather(&self) -> (Loaded, Vec<Mistake>) {
-        let mut mistakes: Vec<Mistake> = self.unreadable.iter().map(|name| not_text(name)).collect();
+        // Their values are not shown: they may be secrets.
+        let not_text = |name: &String| Mistake::new(name, Layer::Environment, "must be text in UTF-8");
+        let mut mistakes: Vec<Mistake> = self.unreadable.iter().map(not_text).collect();
 
         let mut figment = Figment::new();
         if let Some(path) = &self.file {
@@ -86,12 +89,8 @@ impl Sources {
                 figment.get_metadata(value.tag()).map_or(Layer::Default, |metadata| Layer::from_name(&metadata.name));
             let put = text_of(&value).and_then(|text| (setting.field)(&mut config).put(&text).ok());
             if put.is_none() {
-                mistakes.push(Mistake {
-                    setting: setting.name.to_owned(),
-                    value: (!setting.secret).then(|| shown(&value)),
-                    layer: Some(layer.clone()),
-                    problem: format!("must be {}", setting.allowed()),
-                });
+                let mistake = Mistake::new(setting.name, layer.clone(), format!("must be {}", setting.allowed()));
+                mistakes.push(if setting.secret { mistake } else { mistake.with_value(shown(&value)) });
             }
             layers.insert(setting.name, layer);
         }
@@ -100,7 +99,7 @@ impl Sources {
             config.check(&layers, &mut mistakes);
         }
 
-        let mut warnings = idle(&layers);
+        let mut warnings = without_effect(&layers);
         warnings.extend(self.environment.iter().filter_map(|(name, value)| misspelt(name, value)));
         (Loaded { config, layers, warnings }, mistakes)
     }
@@ -131,7 +130,7 @@ impl Sources {
                 }
                 Ok(text) if text.trim().is_empty() => "is empty; write the secret into it".to_owned(),
                 Ok(text) if setting.name == "ARCHIVE_URL" && ArchiveUrl::from(text.trim()).scheme().is_none() => {
-                    // Whatever secret got there by mistake would be a folder, and folders are shown everywhere.
+                    // A secret that got there by mistake would be a folder, and folders are shown everywhere.
                     "holds no URL; a folder is no secret, so name it in ARCHIVE_URL itself".to_owned()
                 }
                 Ok(text) => {
@@ -140,12 +139,7 @@ impl Sources {
                 }
                 Err(error) => format!("cannot be read: {error}"),
             };
-            mistakes.push(Mistake {
-                setting: name,
-                value: Some(path.clone()),
-                layer: Some(Layer::Environment),
-                problem,
-            });
+            mistakes.push(Mistake::new(name, Layer::Environment, problem).with_value(path));
         }
         data
     }
@@ -155,12 +149,10 @@ impl Sources {
         for (name, value) in &self.flags {
             match Setting::find(name) {
                 Some(setting) => data.insert(setting, value.as_str()),
-                None => mistakes.push(Mistake {
-                    setting: name.clone(),
-                    value: None,
-                    layer: Some(Layer::Flag),
-                    problem: unknown(&name.to_ascii_uppercase(), SETTINGS.iter().map(|s| s.name.to_owned())),
-                }),
+                None => {
+                    let problem = unknown(&name.to_ascii_uppercase(), SETTINGS.iter().map(|s| s.name.to_owned()));
+                    mistakes.push(Mistake::new(name, Layer::Flag, problem));
+                }
             }
         }
         data
@@ -168,24 +160,14 @@ impl Sources {
 }
 
 /// Whether a variable is read at all.
-fn is_ours(name: &str) -> bool {
+fn is_setting_name(name: &str) -> bool {
     let is_setting = |name: &str| SETTINGS.iter().any(|setting| setting.name == name);
     let is_file = |name: &str| SETTINGS.iter().any(|setting| setting.secret && setting.name == name);
     name == "LIAP_CONFIG" || is_setting(name) || name.strip_suffix("_FILE").is_some_and(is_file)
 }
 
-/// The value is not shown, for it may be a secret.
-fn not_text(name: &str) -> Mistake {
-    Mistake {
-        setting: name.to_owned(),
-        value: None,
-        layer: Some(Layer::Environment),
-        problem: "must be text in UTF-8".to_owned(),
-    }
-}
-
-/// What was set although its part is not in this build: it may be meant for another.
-fn idle(layers: &BTreeMap<&'static str, Layer>) -> Vec<String> {
+/// Warnings about settings of a part that is not in this build.
+fn without_effect(layers: &BTreeMap<&'static str, Layer>) -> Vec<String> {
     let parts = [
         ("Redis", crate::redis::is_compiled_in(), ["REDIS_POOL_MIN", "REDIS_POOL_MAX"]),
         ("PostgreSQL", SinkKind::Postgresql.is_compiled_in(), ["DATABASE_POOL_MIN", "DATABASE_POOL_MAX"]),
@@ -203,25 +185,25 @@ fn idle(layers: &BTreeMap<&'static str, Layer>) -> Vec<String> {
 pub struct Loaded {
     /// The settings.
     pub config: Config,
-    /// What the operator should know although it stops nothing.
+    /// What the operator should know, although the server starts.
     pub warnings: Vec<String>,
     layers: BTreeMap<&'static str, Layer>,
 }
 
 impl Loaded {
-    /// Where a setting came from.
+    /// The source of a setting.
     pub fn layer(&self, setting: &Setting) -> Layer {
         self.layers.get(setting.name).cloned().unwrap_or(Layer::Default)
     }
 
     /// The value in force as text, with `***` for what is secret.
     pub fn value(&self, setting: &Setting) -> String {
-        value_from(&self.layer(setting), setting, &self.config)
+        shown_value(&self.layer(setting), setting, &self.config)
     }
 }
 
-/// What somebody keeps in a file of its own is secret as a whole.
-fn value_from(layer: &Layer, setting: &Setting, config: &Config) -> String {
+/// The value as text, with `***` for what is secret. A value from a secret file is secret as a whole.
+pub(super) fn shown_value(layer: &Layer, setting: &Setting, config: &Config) -> String {
     let value = setting.value(config);
     if *layer == Layer::SecretFile && !value.is_empty() { "***".to_owned() } else { value }
 }
@@ -265,121 +247,19 @@ impl fmt::Display for Layer {
     }
 }
 
-/// Settings that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct ConfigError {
-    /// Everything that is wrong.
-    pub mistakes: Vec<Mistake>,
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = self.mistakes.len();
-        write!(f, "{count} wrong setting{}", if count == 1 { "" } else { "s" })?;
-        self.mistakes.iter().try_for_each(|mistake| write!(f, "\n  {mistake}"))
-    }
-}
-
-/// One wrong setting.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mistake {
-    /// Its name, as it was written.
-    pub setting: String,
-    /// Its value, unless that is a secret.
-    pub value: Option<String>,
-    /// Where it came from.
-    pub layer: Option<Layer>,
-    /// What is wrong, and what is allowed.
-    pub problem: String,
-}
-
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.setting)?;
-        if let Some(value) = &self.value {
-            write!(f, " = {value:?}")?;
-        }
-        if let Some(layer) = &self.layer {
-            write!(f, " ({layer})")?;
-        }
-        write!(f, ": {}", self.problem)
-    }
-}
-
-impl Config {
-    /// Checks what no single setting can know: whether they fit together and into this build.
-    fn check(&self, layers: &BTreeMap<&'static str, Layer>, mistakes: &mut Vec<Mistake>) {
-        let mut wrong = |name: &str, value: String, problem: String| {
-            mistakes.push(Mistake {
-                setting: name.to_owned(),
-                value: Some(value),
-                layer: Some(layers.get(name).cloned().unwrap_or(Layer::Default)),
-                problem,
-            });
-        };
-        if self.http.peer_timeout <= self.http.ping_interval {
-            wrong(
-                "PEER_TIMEOUT_SECONDS",
-                self.http.peer_timeout.as_secs().to_string(),
-                "must be longer than PING_INTERVAL_SECONDS, or every idle socket would be dropped".to_owned(),
-            );
-        }
-        if self.metrics.enabled && self.http.port != 0 && self.metrics.port == self.http.port {
-            wrong(
-                "METRICS_PORT",
-                self.metrics.port.to_string(),
-                "must differ from PORT: metrics have a listener of their own".to_owned(),
-            );
-        }
-        for (name, file, other, is_alone) in [
-            ("TLS_CERT", &self.http.tls_cert, "TLS_KEY", self.http.tls_key.is_none()),
-            ("TLS_KEY", &self.http.tls_key, "TLS_CERT", self.http.tls_cert.is_none()),
-        ] {
-            if let Some(file) = file.as_ref().filter(|_| is_alone) {
-                let problem = format!("needs {other} as well: https takes a certificate and its key");
-                wrong(name, file.display().to_string(), problem);
-            }
-        }
-        for (name, problem) in self.archive.mistakes() {
-            let layer = layers.get(name).unwrap_or(&Layer::Default);
-            let value = Setting::find(name).map(|setting| value_from(layer, setting, self)).unwrap_or_default();
-            wrong(name, value, problem);
-        }
-        if self.redis.url.is_set() && !crate::redis::is_compiled_in() {
-            wrong(
-                "REDIS_URL",
-                "***".to_owned(),
-                "Redis is not in this build; leave it empty, or build with `cargo build --release --features redis`"
-                    .to_owned(),
-            );
-        }
-        if self.redis.pool_min > self.redis.pool_max {
-            wrong("REDIS_POOL_MIN", self.redis.pool_min.to_string(), "must not be above REDIS_POOL_MAX".to_owned());
-        }
-        if let (Some(file), Some(problem)) = (&self.redis.ca_file, self.redis.ca_file_error()) {
-            wrong("REDIS_CA_FILE", file.display().to_string(), problem);
-        }
-        if let Some(folder) = &self.http.static_dir
-            && !folder.join("index.html").is_file()
-        {
-            wrong("STATIC_DIR", folder.display().to_string(), "must be a folder with an index.html".to_owned());
-        }
-    }
-}
-
 /// The data of one layer, in the shape of a file of settings. Values keep their text: guessing types would turn
 /// a token `0012` into the number 12.
-struct LayerData {
+pub(super) struct LayerData {
     layer: Layer,
     groups: Dict,
 }
 
 impl LayerData {
-    fn new(layer: Layer) -> Self {
+    pub(super) fn new(layer: Layer) -> Self {
         Self { layer, groups: Dict::new() }
     }
 
-    fn insert(&mut self, setting: &Setting, value: impl Into<Value>) {
+    pub(super) fn insert(&mut self, setting: &Setting, value: impl Into<Value>) {
         let group = self.groups.entry(setting.group.name().to_owned()).or_insert_with(|| Value::from(Dict::new()));
         if let Value::Dict(_, keys) = group {
             keys.insert(setting.key(), value.into());
@@ -394,123 +274,5 @@ impl Provider for LayerData {
 
     fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
         Ok(Profile::Default.collect(self.groups.clone()))
-    }
-}
-
-/// Reads a file of settings; keys nobody knows are mistakes.
-fn file_layer(path: &Path, mistakes: &mut Vec<Mistake>) -> LayerData {
-    let layer = Layer::File(path.to_owned());
-    let mut data = LayerData::new(layer.clone());
-    let mut wrong = |setting: String, problem: String| {
-        mistakes.push(Mistake { setting, value: None, layer: Some(layer.clone()), problem });
-    };
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) => {
-            wrong("--config".to_owned(), format!("cannot be read: {error}"));
-            return data;
-        }
-    };
-    let groups: Dict = match Toml::from_str(&text) {
-        Ok(groups) => groups,
-        Err(error) => {
-            wrong("--config".to_owned(), not_toml(&text, &error));
-            return data;
-        }
-    };
-    let paths = || SETTINGS.iter().map(|s| format!("{}.{}", s.group.name(), s.key()));
-    for (group, keys) in groups {
-        let Value::Dict(_, keys) = keys else {
-            wrong(group.clone(), unknown(&group.to_ascii_lowercase(), paths()));
-            continue;
-        };
-        for (key, value) in keys {
-            let known = SETTINGS.iter().find(|s| s.group.name() == group && s.key() == key);
-            match known {
-                Some(setting) => data.insert(setting, value),
-                None => {
-                    let path = format!("{group}.{key}");
-                    let problem = unknown(&path.to_ascii_lowercase(), paths());
-                    wrong(path, problem);
-                }
-            }
-        }
-    }
-    data
-}
-
-/// What to say about a text that is not TOML. The error itself would quote the line, which may hold a secret.
-fn not_toml(text: &str, error: &<Toml as Format>::Error) -> String {
-    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-    let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    let reason: Vec<&str> = error.message().lines().collect();
-    format!("is not TOML: line {line}, column {column}: {}", reason.join(", "))
-}
-
-/// What to say about a name nobody knows: the name that was probably meant.
-fn unknown(name: &str, known: impl Iterator<Item = String>) -> String {
-    let last = |path: &str| path.rsplit('.').next().unwrap_or(path).to_owned();
-    known
-        .map(|candidate| {
-            // In the wrong section is the most likely slip of all.
-            let same_key = last(&candidate) == last(name);
-            let likeness =
-                strsim::jaro_winkler(&candidate, name).max(strsim::jaro_winkler(&last(&candidate), &last(name)));
-            (if same_key { 2.0 } else { likeness }, candidate)
-        })
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map_or_else(
-            || "is no setting; `liap config` lists them all".to_owned(),
-            |(_, candidate)| format!("is no setting; did you mean {candidate}?"),
-        )
-}
-
-/// What to say about a variable that is no setting but looks much like one. The environment is full of names that have
-/// nothing to do with us, so this is a warning and no mistake.
-fn misspelt(name: &str, value: &str) -> Option<String> {
-    let plain = name.strip_prefix("LIAP_").unwrap_or(name);
-    let is_own = plain != name && Setting::find(plain).is_some();
-    let is_near = |setting: &&Setting| {
-        let distance = strsim::damerau_levenshtein(name, setting.name);
-        (1..=1 + setting.name.len() / 12).contains(&distance) && setting.name.len() >= 4
-    };
-    if Setting::find(name).is_some() || name.starts_with("LIAP_CONFIG") || value.trim().is_empty() {
-        return None;
-    }
-    // Kubernetes tells every container about a service called liap in variables like LIAP_PORT.
-    let meant = if is_own && !value.starts_with("tcp://") {
-        Some(plain)
-    } else {
-        SETTINGS.iter().find(is_near).map(|it| it.name)
-    };
-    meant.map(|meant| format!("{name} in the environment is no setting; did you mean {meant}?"))
-}
-
-/// The text of a value from a file. Numbers and flags may be written bare, lists as arrays.
-fn text_of(value: &Value) -> Option<String> {
-    match value {
-        Value::String(_, text) => Some(text.clone()),
-        Value::Bool(_, flag) => Some(flag.to_string()),
-        Value::Num(_, number) => number
-            .to_u128()
-            .map(|n| n.to_string())
-            .or_else(|| number.to_i128().map(|n| n.to_string()))
-            .or_else(|| number.to_f64().map(|n| n.to_string())),
-        Value::Array(_, words) => {
-            let words: Option<Vec<String>> = words.iter().map(text_of).collect();
-            words.map(|words| words.join(","))
-        }
-        _ => None,
-    }
-}
-
-/// A value that is no secret, and may have come with one all the same: an address may hold a password.
-fn shown(value: &Value) -> String {
-    match text_of(value) {
-        Some(text) if text.contains("://") || text.contains(['@', '=']) => ArchiveUrl::from(text.as_str()).to_string(),
-        Some(text) => text,
-        None => "(a table)".to_owned(),
     }
 }

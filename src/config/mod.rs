@@ -1,14 +1,18 @@
 //! Settings: built-in defaults, below a file, below the environment, below flags.
 //!
-//! Each folder owns its options; here they are only gathered. `settings.rs` is the one table of all settings,
-//! `field.rs` turns their text into values, `load.rs` reads the sources and names every mistake at once, and `pace.rs` fits
-//! limits that nobody has set to the pace of the games.
+//! Each folder owns its options; here they are only gathered. `settings.rs` is the one table of all settings, `field.rs`
+//! turns their text into values, `load.rs` reads the sources and reports every mistake at once, `check.rs` holds settings
+//! against each other, and `pace.rs` scales limits that are not set to the pace of the games.
 
+mod check;
 mod field;
+mod file;
 mod load;
+mod mistake;
 mod pace;
 mod reference;
 mod settings;
+mod suggest;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,7 +27,8 @@ use crate::observe;
 use crate::redis;
 use crate::room;
 
-pub use load::{ConfigError, Layer, Loaded, Mistake, Sources};
+pub use load::{Layer, Loaded, Sources};
+pub use mistake::{ConfigError, Mistake};
 pub use reference::{Form, reference};
 pub use settings::{Group, SETTINGS, Setting};
 

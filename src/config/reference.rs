@@ -1,7 +1,5 @@
 //! The documentation of all settings, made from their table.
 
-use std::fmt::Write as _;
-
 use strum::{EnumString, IntoEnumIterator as _};
 
 use super::{Group, SETTINGS, Setting};
@@ -21,11 +19,18 @@ pub enum Form {
 
 /// The documentation of all settings.
 pub fn reference(form: Form) -> String {
-    let mut text = String::new();
     match form {
-        Form::Toml => toml(&mut text),
-        Form::Env => env(&mut text),
-        Form::Markdown => markdown(&mut text),
+        Form::Toml => by_group(TOML_TOP, |group| format!("\n[{group}]\n"), toml),
+        Form::Env => by_group(ENV_TOP, |group| format!("\n# {group}\n"), env),
+        Form::Markdown => MARKDOWN_TOP.to_owned() + &SETTINGS.iter().map(markdown).collect::<String>(),
+    }
+}
+
+fn by_group(top: &str, heading: impl Fn(&str) -> String, entry: impl Fn(&Setting) -> String) -> String {
+    let mut text = top.to_owned();
+    for group in Group::iter() {
+        text += &heading(group.name());
+        text.extend(SETTINGS.iter().filter(|setting| setting.group == group).map(&entry));
     }
     text
 }
@@ -37,23 +42,9 @@ const TOML_TOP: &str = "\
 # Made by `liap config --reference toml`.
 ";
 
-fn toml(text: &mut String) {
-    text.push_str(TOML_TOP);
-    for group in Group::iter() {
-        push(text, format_args!("\n[{}]\n", group.name()));
-        for setting in of(group) {
-            push(
-                text,
-                format_args!(
-                    "# {} ({})\n{} = {}\n",
-                    setting.help,
-                    setting.allowed(),
-                    setting.key(),
-                    toml_value(setting)
-                ),
-            );
-        }
-    }
+fn toml(setting: &Setting) -> String {
+    let (help, allowed) = (setting.help, setting.allowed());
+    format!("# {help} ({allowed})\n{} = {}\n", setting.key(), toml_value(setting))
 }
 
 fn toml_value(setting: &Setting) -> String {
@@ -79,35 +70,19 @@ const ENV_TOP: &str = "\
 # Made by `liap config --reference env`.
 ";
 
-fn env(text: &mut String) {
-    text.push_str(ENV_TOP);
-    for group in Group::iter() {
-        push(text, format_args!("\n# {}\n", group.name()));
-        for setting in of(group) {
-            let (default, help, allowed) = (setting.default(), setting.help, setting.allowed());
-            let note = if setting.example.is_some() { format!("; built in: {default}") } else { String::new() };
-            let value = setting.example.unwrap_or(&default);
-            push(text, format_args!("\n# {help} ({allowed}{note})\n#{}={value}\n", setting.name));
-        }
-    }
+fn env(setting: &Setting) -> String {
+    let (default, help, allowed) = (setting.default(), setting.help, setting.allowed());
+    let note = if setting.example.is_some() { format!("; built in: {default}") } else { String::new() };
+    let value = setting.example.unwrap_or(&default);
+    format!("\n# {help} ({allowed}{note})\n#{}={value}\n", setting.name)
 }
 
-fn markdown(text: &mut String) {
-    text.push_str("| setting | default | what it does | allowed |\n|---|---|---|---|\n");
-    for setting in SETTINGS {
-        let default = match setting.default() {
-            default if default.is_empty() => String::new(),
-            default => format!("`{default}`"),
-        };
-        push(text, format_args!("| `{}` | {default} | {} | {} |\n", setting.name, setting.help, setting.allowed()));
-    }
-}
+const MARKDOWN_TOP: &str = "| setting | default | what it does | allowed |\n|---|---|---|---|\n";
 
-fn of(group: Group) -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.iter().filter(move |setting| setting.group == group)
-}
-
-fn push(text: &mut String, line: std::fmt::Arguments<'_>) {
-    #[expect(clippy::expect_used, reason = "a String takes whatever is written to it")]
-    text.write_fmt(line).expect("writing to a String");
+fn markdown(setting: &Setting) -> String {
+    let default = match setting.default() {
+        default if default.is_empty() => String::new(),
+        default => format!("`{default}`"),
+    };
+    format!("| `{}` | {default} | {} | {} |\n", setting.name, setting.help, setting.allowed())
 }

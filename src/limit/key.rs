@@ -3,7 +3,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use sha2::{Digest as _, Sha256};
 
-/// Whose bucket. Wide enough that two of them never meet by chance or by intent, and the same in every process.
+/// The key of a bucket. Wide enough that two never collide, by chance or by intent, and the same in every process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key(u128);
 
@@ -16,7 +16,7 @@ impl Key {
         Self(u128::from_be_bytes(bytes))
     }
 
-    /// The key of an address. All of an IPv6 /64 is one customer and counts as one.
+    /// The key of an address. An IPv6 /64 belongs to one customer and counts as one address.
     pub fn from_address(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V4(v4) => v4.to_ipv6_mapped().to_bits(),
@@ -24,7 +24,7 @@ impl Key {
         })
     }
 
-    /// The key of something that is numbered in this process, such as a socket.
+    /// The key of something with a number in this process, such as a socket.
     pub const fn from_number(number: u64) -> Self {
         Self(number as u128)
     }
@@ -35,7 +35,7 @@ impl Key {
     }
 }
 
-/// The form it has in a store that is shared.
+/// The form of a key in Redis.
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)
@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_in_one_64_share_a_key() {
+    fn addresses_in_one_64_share_a_key() {
         assert_eq!(key("2001:db8:1:2::1"), key("2001:db8:1:2:ffff::9"));
         assert_ne!(key("2001:db8:1:2::1"), key("2001:db8:1:3::1"));
         assert_ne!(key("192.0.2.1"), key("192.0.2.2"));
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_do_not_meet() {
+    fn texts_have_different_keys() {
         assert_ne!(Key::from_text("3FA9C1"), Key::from_text("3FA9C2"));
         assert_eq!(Key::from_text("3FA9C1"), Key::from_text("3FA9C1"));
     }

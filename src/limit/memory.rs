@@ -1,8 +1,10 @@
 //! Buckets in the memory of this process, by governor.
 
+use std::future::ready;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use foldhash::fast::RandomState;
+use futures_util::future::Either;
 use governor::clock::{Clock, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::nanos::Nanos;
@@ -46,7 +48,7 @@ impl<C: Clock + Clone> MemoryLimiter<C> {
         Self { quotas, clock, limiters }
     }
 
-    /// What [`Limiter::check`] decides, as the plain call it is here.
+    /// The verdict of [`Limiter::check`], as a plain call.
     pub fn decide(&self, kind: Kind, key: Key, cost: Cost) -> Verdict {
         let units = cost.units().min(self.quotas.of(kind).burst);
         match self.limiters.of(kind).check_key_n(&key, units) {
@@ -64,7 +66,7 @@ where
     C::Instant: std::fmt::Debug + Send + Sync,
 {
     fn check(&self, kind: Kind, key: Key, cost: Cost) -> Decision {
-        Decision::Ready(self.decide(kind, key, cost))
+        Either::Left(ready(self.decide(kind, key, cost)))
     }
 
     fn quota(&self, kind: Kind) -> Quota {
@@ -167,7 +169,7 @@ mod tests {
         (MemoryLimiter::with_clock(options, clock.clone()), clock)
     }
 
-    /// How often in a row the same is allowed.
+    /// How often in a row a request is allowed.
     fn allowed(limiter: &MemoryLimiter<FakeRelativeClock>, kind: Kind, key: Key, cost: Cost) -> usize {
         (0..100_000).take_while(|_| limiter.decide(kind, key, cost).is_allowed()).count()
     }
@@ -198,14 +200,14 @@ mod tests {
     }
 
     #[test]
-    fn one_does_not_pay_for_another() {
+    fn players_have_buckets_of_their_own() {
         let (limiter, _) = limiter(&Options::default());
         assert_eq!(allowed(&limiter, Kind::Player, PLAYER, Cost::Ordinary), 60);
         assert_eq!(allowed(&limiter, Kind::Player, Key::from_number(8), Cost::Ordinary), 60);
     }
 
     #[test]
-    fn dear_things_cost_more_but_are_never_impossible() {
+    fn expensive_requests_cost_more_but_are_never_impossible() {
         let (limiter, clock) = limiter(&Options { player_per_minute: 60, ..Options::default() });
         assert_eq!(allowed(&limiter, Kind::Player, PLAYER, Cost::CreateRoom), 6);
         assert_eq!(
@@ -219,7 +221,7 @@ mod tests {
         assert_eq!(allowed(&strict, Kind::Player, PLAYER, Cost::CreateRoom), 1);
     }
 
-    /// Four players behind one address lose their link together: protocol, "Server down / restarted".
+    /// Four players behind one address lose their connections together: protocol, "Server down / restarted".
     #[test]
     fn four_reconnection_storms_behind_one_address_pass() {
         let (limiter, clock) = limiter(&Options::default());
@@ -241,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gone_are_forgotten() {
+    fn full_buckets_are_forgotten() {
         let (limiter, clock) = limiter(&Options::default());
         for number in 0..1_000 {
             assert!(limiter.decide(Kind::Socket, Key::from_number(number), Cost::Ordinary).is_allowed());
@@ -250,7 +252,7 @@ mod tests {
         assert!(limiter.decide(Kind::Socket, PLAYER, Cost::Ordinary).is_allowed());
         assert_eq!(limiter.held(Kind::Socket), 1_000);
         limiter.sweep();
-        assert_eq!(limiter.held(Kind::Socket), 1, "only the one that spoke lately");
+        assert_eq!(limiter.held(Kind::Socket), 1, "only the one in use");
     }
 
     #[test]
@@ -260,7 +262,7 @@ mod tests {
         let crowd = (1_000..100_000).map(Key::from_number);
         let passed = crowd.filter(|key| limiter.decide(Kind::NewSocket, *key, Cost::Ordinary).is_allowed()).count();
         assert_eq!(limiter.held(Kind::NewSocket), 1_000);
-        assert_eq!(passed, 999 + 600, "the rest of the places, and one bucket for all others");
+        assert_eq!(passed, 999 + 600, "the remaining buckets, and one for all other keys");
         assert_eq!(allowed(&limiter, Kind::NewSocket, PLAYER, Cost::Ordinary), 599);
         clock.advance(Duration::from_secs(120));
         limiter.sweep();

@@ -1,9 +1,9 @@
-//! How much anybody may ask for, and how fast.
+//! Rate limits: how fast a player, a room, a socket or an address may go.
 //!
 //! Every limit is a bucket that fills at a steady rate and may be emptied at once (GCRA, the generic cell rate
-//! algorithm): ordinary play comes in bursts (a page change, a double click, the existing client's forty
-//! sockets in two seconds after a lost link) and never meets a limit, while a flood meets it at once.
-//! Asked before anything is parsed; decides nothing about games.
+//! algorithm). Ordinary play comes in bursts (a page change, a double click, the existing client's forty sockets in two
+//! seconds after a lost connection) and never meets a limit; a flood meets it at once. Limits are checked before anything
+//! is parsed.
 
 mod key;
 mod memory;
@@ -13,11 +13,12 @@ mod quotas;
 mod redis;
 mod strike_counter;
 
-use std::fmt::{self, Debug};
-use std::pin::Pin;
+use std::fmt::Debug;
+use std::future::{Ready, ready};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
+
+use futures_util::future::{BoxFuture, Either};
 
 pub use key::Key;
 pub use memory::MemoryLimiter;
@@ -30,53 +31,29 @@ pub use strike_counter::StrikeCounter;
 use crate::observe::Metrics;
 use crate::redis::Redis;
 
-/// Decides whether somebody may go on.
+/// Decides whether a message or request may go on.
 ///
-/// A limiter that shares its buckets with other processes has to ask before it can decide. How long it may take over
-/// that is bounded by itself, so whoever waits for a [`Decision`] needs no deadline of his own.
+/// A limiter that shares its buckets with other processes has to ask before it can decide. It bounds that wait itself, so
+/// a [`Decision`] needs no timeout.
 pub trait Limiter: Debug + Send + Sync {
-    /// Takes the cost from the bucket, or takes nothing and says when it would fit. A cost above the whole
-    /// bucket is cut to it, so that everything is possible at times.
+    /// Takes the cost from the bucket, or takes nothing and says when it would fit. A cost above the whole bucket counts
+    /// as the whole bucket, so that nothing is impossible.
     fn check(&self, kind: Kind, key: Key, cost: Cost) -> Decision;
 
-    /// The limit of this kind, for those who are told about it.
+    /// The limit of this kind, for the text of a refusal.
     fn quota(&self, kind: Kind) -> Quota;
 
     /// Forgets the buckets that are full again. Takes milliseconds when there are many; call it from time to
     /// time, off the threads that carry moves.
     fn sweep(&self);
 
-    /// How many buckets of this kind are remembered.
+    /// How many buckets of this kind are kept.
     fn held(&self, kind: Kind) -> usize;
 }
 
-/// A verdict that is there already, or that somebody else is being asked for.
-pub enum Decision {
-    /// Decided at once, at the price of a function call.
-    Ready(Verdict),
-    /// Resolves within the limiter's own bound.
-    Pending(Pin<Box<dyn Future<Output = Verdict> + Send>>),
-}
-
-impl Future for Decision {
-    type Output = Verdict;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Verdict> {
-        match self.get_mut() {
-            Self::Ready(verdict) => Poll::Ready(*verdict),
-            Self::Pending(asked) => asked.as_mut().poll(cx),
-        }
-    }
-}
-
-impl Debug for Decision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Ready(verdict) => f.debug_tuple("Ready").field(verdict).finish(),
-            Self::Pending(_) => f.write_str("Pending"),
-        }
-    }
-}
+/// A verdict that is there already, at the price of a function call (left), or that resolves within the limiter's own bound
+/// (right).
+pub type Decision = Either<Ready<Verdict>, BoxFuture<'static, Verdict>>;
 
 /// An answer of a limiter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +77,7 @@ impl Verdict {
     }
 }
 
-/// The limiter these options ask for, shared through Redis if there is one.
+/// The limiter for these options, shared through Redis if there is one.
 pub fn open(options: &Options, redis: Option<&Redis>, metrics: &Arc<Metrics>) -> Arc<dyn Limiter> {
     match redis {
         _ if !options.enabled => Arc::new(Unlimited),
@@ -125,7 +102,7 @@ struct Unlimited;
 
 impl Limiter for Unlimited {
     fn check(&self, _kind: Kind, _key: Key, _cost: Cost) -> Decision {
-        Decision::Ready(Verdict::Allowed { remaining: u32::MAX })
+        Either::Left(ready(Verdict::Allowed { remaining: u32::MAX }))
     }
 
     fn quota(&self, _kind: Kind) -> Quota {

@@ -5,13 +5,13 @@ use strum::{EnumIter, IntoStaticStr};
 
 use super::Options;
 
-/// What is counted together.
+/// What shares one bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, EnumIter)]
 #[strum(serialize_all = "snake_case")]
 pub enum Kind {
-    /// Messages of one player, on whichever of his sockets.
+    /// Messages of one player, on all of their sockets.
     Player,
-    /// Messages to one room: of its players, and of those who watch apart from them.
+    /// Messages to one room: of its players, and separately of its watchers.
     Room,
     /// Frames on one WebSocket.
     Socket,

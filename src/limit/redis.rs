@@ -1,15 +1,17 @@
 //! Buckets in Redis, shared by all servers that use it.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::Either;
 use redis::{Cmd, Script, Value};
 
 use super::{Cost, Decision, Key, Kind, Limiter, MemoryLimiter, Options, Quota, Verdict};
 use crate::observe::Metrics;
 use crate::redis::{Redis, RequestError};
 
-/// The whole decision, so that it takes one way there and back and no two servers can come between.
+/// The whole decision, in one round trip and atomic between servers.
 ///
 /// The key holds when the bucket will be full again, in microseconds by Redis's clock: the theoretical arrival time of
 /// GCRA. The answer is how much time is left to the bottom of the bucket; below zero nothing was taken, and it is how
@@ -47,7 +49,7 @@ impl RedisLimiter {
         Self { local: Arc::new(MemoryLimiter::new(options)), redis, script, metrics }
     }
 
-    /// The command of one decision, for measuring what it costs by itself.
+    /// The command of one decision, to measure what it costs by itself.
     pub fn command(&self, kind: Kind, key: Key, cost: Cost) -> Cmd {
         command("EVALSHA", &self.script, self.quota(kind), kind, key, cost)
     }
@@ -85,16 +87,16 @@ fn verdict(answer: Value, quota: Quota) -> Option<Verdict> {
 impl Limiter for RedisLimiter {
     fn check(&self, kind: Kind, key: Key, cost: Cost) -> Decision {
         if kind == Kind::Socket {
-            return Decision::Ready(self.local.decide(kind, key, cost));
+            return Either::Left(ready(self.local.decide(kind, key, cost)));
         }
         if !self.redis.is_up() {
             self.metrics.redis_decisions.with(RequestError::Down.into()).inc();
-            return Decision::Ready(self.local.decide(kind, key, cost));
+            return Either::Left(ready(self.local.decide(kind, key, cost)));
         }
         let quota = self.quota(kind);
         let (redis, script, local, metrics) =
             (self.redis.clone(), Arc::clone(&self.script), Arc::clone(&self.local), Arc::clone(&self.metrics));
-        Decision::Pending(Box::pin(async move {
+        Either::Right(Box::pin(async move {
             let begun = Instant::now();
             let by_hash = command("EVALSHA", &script, quota, kind, key, cost);
             let by_text = || command("EVAL", DECIDE, quota, kind, key, cost);

@@ -1,5 +1,5 @@
-//! Rooms that are opened and left in every phase, and whether the server forgets all of them: no room, socket, bucket,
-//! task or entry of its journal stays, and the memory comes back.
+//! Opens rooms, leaves them in every phase, and checks that the server forgets all of them: no room, socket, bucket, task
+//! or journal entry stays, and the memory comes back.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use strum::IntoStaticStr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Mutex;
@@ -15,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::{LoadError, Socket, is_state, question, text_field};
 
-/// What is to be done.
+/// What to do.
 #[derive(Debug, Clone)]
 pub struct Leaving {
     /// Where the server listens.
@@ -27,73 +28,69 @@ pub struct Leaving {
     /// How many clients are busy at once.
     pub clients: usize,
     /// How long the server may take to forget them.
-    pub patience: Duration,
+    pub timeout: Duration,
 }
 
-/// Where rooms are left; of a hundred rooms so many. What takes long to get to is rarer.
-const PLACES: [(Place, usize); 11] = [
-    (Place::Lobby, 25),
-    (Place::ByRequest, 20),
-    (Place::Closed, 20),
-    (Place::Lost, 20),
-    (Place::Phase("preparation"), 4),
-    (Place::Phase("round_start"), 2),
-    (Place::Phase("declaration"), 4),
-    (Place::Phase("turn"), 2),
-    (Place::Phase("turn_results"), 1),
-    (Place::Phase("scoring"), 1),
-    (Place::Phase("game_over"), 1),
+/// The ways rooms are left, and how many of a hundred rooms. What takes long to reach is rarer.
+const EXITS: [(Exit, usize); 11] = [
+    (Exit::Unclaimed, 25),
+    (Exit::ByRequest, 20),
+    (Exit::Closed, 20),
+    (Exit::Lost, 20),
+    (Exit::Preparation, 4),
+    (Exit::RoundStart, 2),
+    (Exit::Declaration, 4),
+    (Exit::Turn, 2),
+    (Exit::TurnResults, 1),
+    (Exit::Scoring, 1),
+    (Exit::GameOver, 1),
 ];
 
-#[derive(Debug, Clone, Copy)]
-enum Place {
-    /// Nobody comes to the seat that was taken.
-    Lobby,
-    /// The host says that he leaves, which closes the room.
+/// How a room is left. From the preparation on, the connection of the host is lost in that phase of the game.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+enum Exit {
+    /// The seat that was taken is never claimed.
+    Unclaimed,
+    /// The host asks to leave, which closes the room.
+    #[strum(serialize = "left by request")]
     ByRequest,
-    /// The host closes his socket in order.
+    /// The host closes the socket in order.
     Closed,
-    /// The host's link is lost before the game.
+    /// The connection of the host is lost before the game.
     Lost,
-    /// The host's link is lost in this phase of the game.
-    Phase(&'static str),
+    Preparation,
+    RoundStart,
+    Declaration,
+    Turn,
+    TurnResults,
+    Scoring,
+    GameOver,
 }
 
-impl Place {
+impl Exit {
     fn of(number: usize) -> Self {
-        let mut left = number % 100;
-        for (place, share) in PLACES {
-            if left < share {
-                return place;
-            }
-            left -= share;
-        }
-        Self::Lobby
+        let mut exits = EXITS.iter().flat_map(|(exit, share)| std::iter::repeat_n(*exit, *share));
+        exits.nth(number % 100).unwrap_or(Self::Unclaimed)
     }
 
     fn name(self) -> &'static str {
-        match self {
-            Self::Lobby => "unclaimed",
-            Self::ByRequest => "left by request",
-            Self::Closed => "closed",
-            Self::Lost => "lost",
-            Self::Phase(phase) => phase,
-        }
+        self.into()
     }
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Clone)]
 pub struct Forgotten {
-    /// Where how many rooms were left.
+    /// How many rooms were left in each way.
     pub left: BTreeMap<&'static str, usize>,
     /// How long that took.
     pub span: Duration,
-    /// What the server held before. A first tenth of as many rooms, but no more than fifty thousand, had warmed it up.
+    /// What the server held before, after a warm-up with a tenth of the rooms, but at most fifty thousand.
     pub before: Held,
     /// What it holds after.
     pub after: Held,
-    /// How long it took to forget the last of them.
+    /// How long the server took to forget the last of them.
     pub settled: Duration,
 }
 
@@ -151,38 +148,38 @@ impl Held {
 }
 
 impl Forgotten {
-    /// Whether everything is as it was: nothing is held, no task more, and the memory, after many rooms, within a tenth.
+    /// Whether the server is as before: it holds nothing, has no more tasks, and after many rooms its memory is within a
+    /// tenth.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         let (before, after) = (&self.before, &self.after);
         let is_within_a_tenth = after.resident_bytes <= before.resident_bytes / 10 * 11;
-        let are_few = self.left.values().sum::<usize>() < MEMORY_IS_JUDGED_FROM;
+        let are_few = self.left.values().sum::<usize>() < MEMORY_CHECKED_FROM;
         after.is_empty() && after.tasks <= before.tasks && (are_few || is_within_a_tenth)
     }
 }
 
-/// After fewer rooms than this, what allocator and threads take at first is more than a tenth.
-const MEMORY_IS_JUDGED_FROM: usize = 50_000;
+/// After fewer rooms than this, what the allocator and the threads take at first is more than a tenth.
+const MEMORY_CHECKED_FROM: usize = 50_000;
 
 /// How often the server is asked whether it has forgotten.
-const ASKED_EVERY: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the server gives free memory back, and a little longer.
-const TIDIES_EVERY: Duration = Duration::from_secs(63);
-/// More rooms than this do not warm a server up any more: as many are forgotten as are opened, and the buffer of events is
-/// full.
-const WARM_UP_MOST: usize = 50_000;
+const RECLAIM_INTERVAL: Duration = Duration::from_secs(63);
+/// More rooms do not warm a server up further: as many are forgotten as are opened, and the buffer of events is full.
+const WARM_UP_MAX: usize = 50_000;
 /// Addresses that clients come from, so that no server runs out of ports.
 const ADDRESSES: usize = 1 << 14;
-/// How long a client waits when it is told to, and how often.
-const REST: Duration = Duration::from_millis(50);
-const RESTS: usize = 1_000;
+/// How long a client waits when it meets a rate limit, and how often.
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
+const RETRIES_MAX: usize = 1_000;
 
-/// Opens and leaves the rooms, and waits until the server has forgotten them or patience is at an end.
+/// Opens and leaves the rooms, and waits until the server has forgotten them or the timeout is over.
 ///
 /// # Errors
 /// [`LoadError`] of the first client that fails.
 pub async fn leave(leaving: &Leaving) -> Result<Forgotten, LoadError> {
-    open_and_leave(leaving, leaving.rooms.div_ceil(10).min(WARM_UP_MOST)).await?;
+    open_and_leave(leaving, leaving.rooms.div_ceil(10).min(WARM_UP_MAX)).await?;
     let before = settle(leaving).await?;
     let began = Instant::now();
     let left = open_and_leave(leaving, leaving.rooms).await?;
@@ -192,28 +189,28 @@ pub async fn leave(leaving: &Leaving) -> Result<Forgotten, LoadError> {
     Ok(Forgotten { left, span, before, after, settled: began.elapsed() })
 }
 
-/// Waits until the server holds nothing any more and has tidied up after that.
+/// Waits until the server holds nothing and has given back its memory after that.
 async fn settle(leaving: &Leaving) -> Result<Held, LoadError> {
-    let until = Instant::now() + leaving.patience;
+    let until = Instant::now() + leaving.timeout;
     let mut empty_since = None;
     loop {
         let held = Held::by(leaving.metrics).await?;
         let since = *empty_since.get_or_insert_with(Instant::now);
         if !held.is_empty() {
             empty_since = None;
-        } else if since.elapsed() >= TIDIES_EVERY {
+        } else if since.elapsed() >= RECLAIM_INTERVAL {
             return Ok(held);
         }
         if Instant::now() >= until {
             return Ok(held);
         }
-        tokio::time::sleep(ASKED_EVERY).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
 async fn open_and_leave(leaving: &Leaving, rooms: usize) -> Result<BTreeMap<&'static str, usize>, LoadError> {
-    // All clients open their rooms through one socket: each in the lobby is sent the list of rooms whenever it changes,
-    // which it always does here.
+    // All clients open their rooms through one socket: every socket in the lobby gets the list of rooms whenever it
+    // changes, which it always does here.
     let lobby = Arc::new(Mutex::new(Socket::from(leaving.server, 0, "lobby").await?));
     let next = Arc::new(AtomicUsize::new(0));
     let mut clients = JoinSet::new();
@@ -226,19 +223,19 @@ async fn open_and_leave(leaving: &Leaving, rooms: usize) -> Result<BTreeMap<&'st
                 if number >= rooms {
                     return Ok::<_, LoadError>(left);
                 }
-                let place = Place::of(number);
+                let exit = Exit::of(number);
                 let (room, token) = create(&lobby).await?;
-                if !matches!(place, Place::Lobby) {
-                    visit(server, number, &room, &token, place).await?;
+                if exit != Exit::Unclaimed {
+                    visit(server, number, &room, &token, exit).await?;
                 }
-                *left.entry(place.name()).or_default() += 1;
+                *left.entry(exit.name()).or_default() += 1;
             }
         });
     }
     let mut left = BTreeMap::<_, usize>::new();
     while let Some(client) = clients.join_next().await {
-        for (place, count) in client.map_err(io::Error::other)?? {
-            *left.entry(place).or_default() += count;
+        for (exit, count) in client.map_err(io::Error::other)?? {
+            *left.entry(exit).or_default() += count;
         }
     }
     Ok(left)
@@ -246,10 +243,10 @@ async fn open_and_leave(leaving: &Leaving, rooms: usize) -> Result<BTreeMap<&'st
 
 /// Opens a room; returns its id and the token of its first seat.
 async fn create(lobby: &Mutex<Socket>) -> Result<(String, String), LoadError> {
-    for _ in 0..RESTS {
+    for _ in 0..RETRIES_MAX {
         let mut lobby = lobby.lock().await;
-        lobby.say(format!(r#"{{"event":"create_room","data":{{"player_name":"{NAME}"}}}}"#)).await?;
-        match lobby.hear_event("room_created").await {
+        lobby.send(format!(r#"{{"event":"create_room","data":{{"player_name":"{NAME}"}}}}"#)).await?;
+        match lobby.receive_event("room_created").await {
             Ok(created) => {
                 let field = |name| text_field(&created, name).unwrap_or_default().to_owned();
                 return Ok((field("\"room_id\":"), field("\"seat_token\":")));
@@ -258,33 +255,33 @@ async fn create(lobby: &Mutex<Socket>) -> Result<(String, String), LoadError> {
             Err(error) => return Err(error),
         }
         drop(lobby);
-        tokio::time::sleep(REST).await;
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
     Err(LoadError::Refused("too many rooms, for too long".to_owned()))
 }
 
 const NAME: &str = "Leaver";
 
-/// Sits down, goes on to the place where the room is to be left, and leaves it there.
-async fn visit(server: SocketAddr, number: usize, room: &str, token: &str, place: Place) -> Result<(), LoadError> {
+/// Takes the seat, plays up to the exit, and leaves the room there.
+async fn visit(server: SocketAddr, number: usize, room: &str, token: &str, exit: Exit) -> Result<(), LoadError> {
     let mut socket = Socket::from(server, number, room).await?;
     socket
-        .say(format!(r#"{{"event":"client_ready","data":{{"player_name":"{NAME}","seat_token":"{token}"}}}}"#))
+        .send(format!(r#"{{"event":"client_ready","data":{{"player_name":"{NAME}","seat_token":"{token}"}}}}"#))
         .await?;
-    socket.hear_event("room_state_update").await?;
-    match place {
-        Place::Lobby | Place::Lost => {}
-        Place::ByRequest => {
-            socket.say(format!(r#"{{"event":"leave_room","data":{{"player_name":"{NAME}"}}}}"#)).await?;
-            socket.hear_event("player_left").await?;
+    socket.receive_event("room_state_update").await?;
+    match exit {
+        Exit::Unclaimed | Exit::Lost => {}
+        Exit::ByRequest => {
+            socket.send(format!(r#"{{"event":"leave_room","data":{{"player_name":"{NAME}"}}}}"#)).await?;
+            socket.receive_event("player_left").await?;
         }
-        Place::Closed => {
+        Exit::Closed => {
             socket.close().await;
             return Ok(());
         }
-        Place::Phase(phase) => {
-            socket.say(r#"{"event":"start_game","data":{}}"#.to_owned()).await?;
-            play_until(&mut socket, phase).await?;
+        phase => {
+            socket.send(r#"{"event":"start_game","data":{}}"#.to_owned()).await?;
+            play_until(&mut socket, phase.name()).await?;
         }
     }
     socket.vanish()
@@ -294,7 +291,7 @@ async fn visit(server: SocketAddr, number: usize, room: &str, token: &str, place
 async fn play_until(socket: &mut Socket, phase: &str) -> Result<(), LoadError> {
     let names = [NAME.to_owned()];
     loop {
-        let text = socket.hear().await?;
+        let text = socket.receive().await?;
         if !is_state(&text) {
             continue;
         }
@@ -302,13 +299,13 @@ async fn play_until(socket: &mut Socket, phase: &str) -> Result<(), LoadError> {
             return Ok(());
         }
         if let Some((_, answer)) = question(&names, &text) {
-            socket.say(answer).await?;
+            socket.send(answer).await?;
         }
     }
 }
 
 impl Socket {
-    /// Opens a socket as the client of this number. On this machine every client has an address of its own.
+    /// Opens a socket as the client of this number. On a loopback address every client has an address of its own.
     async fn from(server: SocketAddr, number: usize, room: &str) -> Result<Self, LoadError> {
         let stream = match server.ip() {
             IpAddr::V4(ip) if ip.is_loopback() => {
@@ -323,7 +320,7 @@ impl Socket {
         Self::over(stream, server, room).await
     }
 
-    /// Loses the link at once, with a reset: so no port waits for what may still come.
+    /// Drops the connection with a reset, so that no port stays in `TIME_WAIT`.
     fn vanish(self) -> Result<(), LoadError> {
         self.stream.get_ref().set_zero_linger()?;
         Ok(())
@@ -335,12 +332,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hundred_rooms_are_left_in_every_place() {
-        assert_eq!(PLACES.iter().map(|(_, share)| share).sum::<usize>(), 100);
+    fn a_hundred_rooms_are_left_in_every_way() {
+        assert_eq!(EXITS.iter().map(|(_, share)| share).sum::<usize>(), 100);
         let mut counts = BTreeMap::<_, usize>::new();
-        (0..100).for_each(|number| *counts.entry(Place::of(number).name()).or_default() += 1);
-        for (place, share) in PLACES {
-            assert_eq!(counts[place.name()], share, "{place:?}");
+        (0..100).for_each(|number| *counts.entry(Exit::of(number).name()).or_default() += 1);
+        for (exit, share) in EXITS {
+            assert_eq!(counts[exit.name()], share, "{exit:?}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Load: tables full of players who act as fast as the server lets them, and how long each action took.
+//! Load: tables of players who act as fast as the server allows, and how long each action takes.
 //!
-//! The clients share the machine with the server they measure, so they read no more of a frame than they must: they
-//! look for a few fields and leave the JSON alone.
+//! The clients share the machine with the server they measure. So they search frames for a few fields and do not parse
+//! the JSON.
 
 mod leaving;
 
@@ -19,7 +19,7 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 pub use leaving::{Forgotten, Held, Leaving, leave};
 
-/// What is to be measured.
+/// What to measure.
 #[derive(Debug, Clone)]
 pub struct Load {
     /// Where the server listens.
@@ -28,13 +28,13 @@ pub struct Load {
     pub rooms: usize,
     /// People at each table, 1 to 4; bots have the other seats.
     pub people: usize,
-    /// How long actions are counted.
+    /// How long to count actions.
     pub span: Duration,
-    /// What the server is.
+    /// What kind of server it is.
     pub target: Target,
 }
 
-/// What is at the other end.
+/// A kind of server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
     /// A Liap server, without pauses.
@@ -43,20 +43,20 @@ pub enum Target {
     Bare,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     /// Actions of people, answered within the span.
     pub actions: u64,
-    /// Games that came to their end.
+    /// Games that ended.
     pub games: u64,
     /// Frames received.
     pub frames: u64,
     /// Bytes received.
     pub bytes: u64,
-    /// From an action to its answer at the one who acted; sorted.
+    /// Time from an action to its answer at the player who acted; sorted.
     pub to_self: Vec<Duration>,
-    /// From an action to its answer at the last of the table; sorted.
+    /// Time from an action to its answer at the last player of the table; sorted.
     pub to_last: Vec<Duration>,
     /// How long was measured.
     pub span: Duration,
@@ -88,17 +88,17 @@ pub fn percentile(sorted: &[Duration], part: f64) -> Duration {
 /// Why a load run fails.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The server does not take or keep connections.
+    /// The server refuses or drops connections.
     #[error("a connection failed: {0}")]
     Socket(#[from] Box<tungstenite::Error>),
     /// The server cannot be reached.
     #[error("the server cannot be reached: {0}")]
     Connect(#[from] std::io::Error),
-    /// A table did not go on.
-    #[error("a table heard nothing for {0:?}")]
+    /// A table stalled.
+    #[error("a table received nothing for {0:?}")]
     Stalled(Duration),
     /// The server refused something.
-    #[error("the server said: {0}")]
+    #[error("the server refused: {0}")]
     Refused(String),
 }
 
@@ -108,7 +108,7 @@ impl From<tungstenite::Error> for LoadError {
     }
 }
 
-/// A table that hears nothing for so long has stalled.
+/// A table that receives nothing for so long has stalled.
 const STALLED_AFTER: Duration = Duration::from_secs(20);
 
 /// Runs the load: all tables are set up first, then the clock starts.
@@ -144,7 +144,7 @@ pub async fn run(load: &Load) -> Result<Report, LoadError> {
 
 struct Socket {
     stream: WebSocketStream<TcpStream>,
-    /// States of the table heard so far.
+    /// States of the table received so far.
     states: u64,
 }
 
@@ -153,7 +153,7 @@ impl Socket {
         Self::over(TcpStream::connect(server).await?, server, room).await
     }
 
-    /// The same on a connection that is there already.
+    /// The same on an open connection.
     async fn over(stream: TcpStream, server: SocketAddr, room: &str) -> Result<Self, LoadError> {
         stream.set_nodelay(true)?;
         let config = WebSocketConfig::default().read_buffer_size(4 * 1024);
@@ -162,11 +162,11 @@ impl Socket {
         Ok(Self { stream, states: 0 })
     }
 
-    async fn say(&mut self, text: String) -> Result<(), LoadError> {
+    async fn send(&mut self, text: String) -> Result<(), LoadError> {
         Ok(self.stream.send(Message::text(text)).await?)
     }
 
-    async fn hear(&mut self) -> Result<Utf8Bytes, LoadError> {
+    async fn receive(&mut self) -> Result<Utf8Bytes, LoadError> {
         loop {
             let next = tokio::time::timeout(STALLED_AFTER, self.stream.next()).await;
             match next.map_err(|_| LoadError::Stalled(STALLED_AFTER))? {
@@ -182,20 +182,20 @@ impl Socket {
         }
     }
 
-    /// Leaves in order.
+    /// Closes in order.
     async fn close(mut self) {
         let goodbye = CloseFrame { code: CloseCode::Normal, reason: "Client disconnect".into() };
-        // A server that has closed first has nothing more to say.
+        // A server that has closed first sends nothing more.
         if self.stream.close(Some(goodbye)).await.is_ok() {
             while let Ok(Some(Ok(_))) = tokio::time::timeout(STALLED_AFTER, self.stream.next()).await {}
         }
     }
 
-    /// Hears until an event of this name comes.
-    async fn hear_event(&mut self, event: &str) -> Result<Utf8Bytes, LoadError> {
+    /// Receives until an event of this name comes.
+    async fn receive_event(&mut self, event: &str) -> Result<Utf8Bytes, LoadError> {
         let wanted = format!("{{\"event\":\"{event}\"");
         loop {
-            let text = self.hear().await?;
+            let text = self.receive().await?;
             if text.starts_with(&wanted) {
                 return Ok(text);
             }
@@ -233,7 +233,8 @@ struct Table {
     names: Vec<String>,
     sockets: Vec<Socket>,
     report: Report,
-    /// The last state that the first of them heard, if it asks somebody for something.
+    /// The action that the last state asks for, as the first player sees it: who acts, and the message. An empty
+    /// message is the end of the game.
     asked: VecDeque<(usize, String)>,
 }
 
@@ -265,30 +266,30 @@ impl Table {
         let mut room = String::new();
         for (seat, name) in (1..).zip(&self.names.clone()) {
             let answer = if seat == 1 {
-                lobby.say(format!(r#"{{"event":"create_room","data":{{"player_name":"{name}"}}}}"#)).await?;
-                lobby.hear_event("room_created").await?
+                lobby.send(format!(r#"{{"event":"create_room","data":{{"player_name":"{name}"}}}}"#)).await?;
+                lobby.receive_event("room_created").await?
             } else {
                 let data = format!(r#"{{"room_id":"{room}","player_name":"{name}"}}"#);
-                lobby.say(format!(r#"{{"event":"join_room","data":{data}}}"#)).await?;
-                lobby.hear_event("room_joined").await?
+                lobby.send(format!(r#"{{"event":"join_room","data":{data}}}"#)).await?;
+                lobby.receive_event("room_joined").await?
             };
             room = text_field(&answer, "\"room_id\":").unwrap_or_default().to_owned();
             let token = text_field(&answer, "\"seat_token\":").unwrap_or_default();
             let mut socket = Socket::open(self.load.server, &room).await?;
             let data = format!(r#"{{"player_name":"{name}","seat_token":"{token}"}}"#);
-            socket.say(format!(r#"{{"event":"client_ready","data":{data}}}"#)).await?;
-            socket.hear_event("room_state_update").await?;
+            socket.send(format!(r#"{{"event":"client_ready","data":{data}}}"#)).await?;
+            socket.receive_event("room_state_update").await?;
             if seat == 1 {
-                // All bots that are in the way go before anybody joins: each going is answered once.
+                // Bots make room before other players join: each removal is answered once.
                 for seat in 2..=self.names.len() {
-                    socket.say(format!(r#"{{"event":"remove_player","data":{{"slot_id":{seat}}}}}"#)).await?;
-                    socket.hear_event("room_update").await?;
+                    socket.send(format!(r#"{{"event":"remove_player","data":{{"slot_id":{seat}}}}}"#)).await?;
+                    socket.receive_event("room_update").await?;
                 }
             }
             self.sockets.push(socket);
         }
         if let Some(host) = self.sockets.first_mut() {
-            host.say(r#"{"event":"start_game","data":{}}"#.to_owned()).await?;
+            host.send(r#"{"event":"start_game","data":{}}"#.to_owned()).await?;
         }
         Ok(())
     }
@@ -312,20 +313,20 @@ impl Table {
         Ok(self.report)
     }
 
-    /// Says it and waits for the state that follows, at the one who said it and at all others.
+    /// Sends an action and waits for the state that follows, at the actor and at all others.
     async fn act(&mut self, actor: usize, text: String) -> Result<(), LoadError> {
         let sent = Instant::now();
         let target = match self.sockets.get_mut(actor) {
             Some(socket) => {
                 let target = socket.states + 1;
-                socket.say(text).await?;
+                socket.send(text).await?;
                 target
             }
             None => return Ok(()),
         };
         let bare = self.load.target == Target::Bare;
         let mut to_self = Duration::ZERO;
-        // The actor first: his answer is what he waits for.
+        // The actor first, because it waits for its answer.
         let order = std::iter::once(actor).chain((0..self.sockets.len()).filter(|&other| other != actor));
         for place in order.collect::<Vec<_>>() {
             let Some(socket) = self.sockets.get_mut(place) else {
@@ -333,7 +334,7 @@ impl Table {
             };
             let mut last = None;
             while bare && last.is_none() || !bare && socket.states < target {
-                let text = socket.hear().await?;
+                let text = socket.receive().await?;
                 self.report.frames += 1;
                 self.report.bytes += text.len() as u64;
                 last = Some(text);
@@ -345,7 +346,7 @@ impl Table {
                 && !bare
                 && let Some(text) = last
             {
-                self.look_at(&text);
+                self.note_question(&text);
             }
         }
         self.report.actions += 1;
@@ -354,18 +355,18 @@ impl Table {
         Ok(())
     }
 
-    /// Who is asked for what; `None` when the game is over.
+    /// Who has to act, and how; `None` when the game is over.
     async fn next_question(&mut self) -> Result<Option<(usize, String)>, LoadError> {
         loop {
             if let Some(question) = self.asked.pop_front() {
                 if question.1.is_empty() {
                     return Ok(None);
                 }
-                // All of them stand where the first stands, before anybody acts.
+                // Everybody receives the state that the first has, before anybody acts.
                 let target = self.sockets.first().map_or(0, |first| first.states);
                 for socket in self.sockets.iter_mut().skip(1) {
                     while socket.states < target {
-                        let text = socket.hear().await?;
+                        let text = socket.receive().await?;
                         self.report.frames += 1;
                         self.report.bytes += text.len() as u64;
                     }
@@ -375,15 +376,15 @@ impl Table {
             let Some(first) = self.sockets.first_mut() else {
                 return Ok(None);
             };
-            let text = first.hear().await?;
+            let text = first.receive().await?;
             self.report.frames += 1;
             self.report.bytes += text.len() as u64;
-            self.look_at(&text);
+            self.note_question(&text);
         }
     }
 
-    /// Notes who is asked for what by this state, as seen by the first of the people.
-    fn look_at(&mut self, text: &str) {
+    /// Notes who has to act in this state, as the first player sees it.
+    fn note_question(&mut self, text: &str) {
         if !is_state(text) {
             return;
         }
@@ -395,7 +396,7 @@ impl Table {
     }
 }
 
-/// Which of these people is asked for something by this state, and what he says to that.
+/// Which of these people has to act in this state, and the message they send.
 fn question(names: &[String], state: &str) -> Option<(usize, String)> {
     let data = after(state, "\"phase_data\":")?;
     let person = |name: Option<&str>| names.iter().position(|own| Some(own.as_str()) == name);

@@ -1,25 +1,26 @@
-//! What the allocator of glibc must be told so that free memory goes back to the system. Elsewhere nothing happens here.
+//! Makes the allocator of glibc give free memory back to the system. Does nothing with another allocator.
 
 use std::num::NonZero;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::{env, thread};
 
-/// What glibc reads when a process starts, and only then.
+/// The variable that glibc reads when a process starts, and only then.
 const TUNABLES: &str = "GLIBC_TUNABLES";
-/// Tells ourselves that we have started anew. The variable of glibc does not: it is taken away from a program that has
-/// capabilities of its own.
-const STARTED_ANEW: &str = "LIAP_STARTED_ANEW";
+/// Marks a process that has executed itself. The variable of glibc cannot: it is removed from a program with capabilities
+/// of its own.
+const EXECUTED: &str = "LIAP_STARTED_ANEW";
 
-/// Starts the program anew, in the same process, with an allocator that sets nothing aside for each thread and has an arena
-/// for each core. What a thread has set aside goes back only when the thread ends, and each small piece of it keeps a page
-/// from going back; every arena, otherwise eight for each core, has its own pages that are nearly empty. After many rooms
-/// these are more than all that is in use. Does nothing if whoever runs the program has set `GLIBC_TUNABLES` himself.
+/// Executes the program again, in the same process, without caches for threads and with one arena for each core.
 ///
-/// Returns in the program that was started anew. Call it before there is a second thread, or anything open.
+/// Memory in the cache of a thread goes back only when the thread ends, and each small piece keeps a page from going back.
+/// Every arena, eight for each core by default, has nearly empty pages of its own. After many rooms these are more than all
+/// memory in use. Does nothing if `GLIBC_TUNABLES` is set.
+///
+/// Returns in the executed program. Call it before there is a second thread or an open file.
 pub fn tune_allocator() {
     let is_glibc = cfg!(all(target_os = "linux", target_env = "gnu"));
-    if !is_glibc || env::var_os(TUNABLES).is_some() || env::var_os(STARTED_ANEW).is_some() {
+    if !is_glibc || env::var_os(TUNABLES).is_some() || env::var_os(EXECUTED).is_some() {
         return;
     }
     let Ok(program) = env::current_exe() else { return };
@@ -30,13 +31,13 @@ pub fn tune_allocator() {
     }
     let arenas = thread::available_parallelism().map_or(1, NonZero::get);
     let tunables = format!("glibc.malloc.tcache_count=0:glibc.malloc.arena_max={arenas}");
-    command.args(arguments).env(TUNABLES, tunables).env(STARTED_ANEW, "1");
-    // It returns only if that cannot be, and then the server is as good, and some megabytes larger.
-    let _refused = command.exec();
+    command.args(arguments).env(TUNABLES, tunables).env(EXECUTED, "1");
+    // Returns only on failure; the server then works as well and takes some megabytes more.
+    let _error = command.exec();
 }
 
-/// Gives memory that is free back to the system. The allocator of glibc keeps it for ever otherwise, wherever something
-/// that lives longer lies behind it. Takes some milliseconds; call it off the threads that carry moves.
+/// Gives free memory back to the system. The allocator of glibc keeps it for ever wherever a longer-lived allocation lies
+/// behind it. Takes some milliseconds; call it off the threads that move tables.
 pub fn trim_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[expect(unsafe_code, reason = "there is no other way to ask the allocator")]

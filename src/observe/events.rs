@@ -1,7 +1,7 @@
-//! What happened on the server lately, for operators: numbered, timed, bounded, and to be followed live.
+//! The recent events of the server, for operators: numbered, timed, bounded, and to be followed live.
 //!
-//! Rooms, players, games, the archive, limits, memory and administrators are told of here; moves are not, so nothing of a
-//! hand can be, and no move ever waits for this.
+//! Events are about rooms, players, games, the archive, limits, memory and administrators. Moves are no events, so no event
+//! can show a hand, and no move ever waits for this.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,27 +16,27 @@ use tokio::time::Instant;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum EventKind {
-    /// The server takes newcomers.
+    /// The server accepts players.
     ServerStarted,
     /// The server stops.
     ServerStopping,
-    /// Live rooms are back after a restart.
+    /// Live rooms are restored after a restart.
     RoomsRestored,
-    /// Somebody opened a room.
+    /// A room was created.
     RoomOpened,
-    /// A room is no more.
+    /// A room was closed.
     RoomClosed,
-    /// Somebody took a seat.
+    /// A player took a seat.
     PlayerJoined,
-    /// Somebody gave his seat up, or was removed from it.
+    /// A player gave up a seat, or was removed from it.
     PlayerLeft,
-    /// A player is gone and a bot plays for him.
+    /// A player is disconnected, and a bot plays instead.
     PlayerLost,
-    /// He is back.
+    /// A disconnected player is back.
     PlayerBack,
     /// A game began.
     GameStarted,
-    /// A game has found its winners.
+    /// A game ended with winners.
     GameFinished,
     /// A game ended without winners.
     GameAbandoned,
@@ -46,21 +46,21 @@ pub enum EventKind {
     ArchiveFailing,
     /// They can be stored again.
     ArchiveRecovered,
-    /// Somebody met a rate limit.
+    /// A message or request met a rate limit.
     LimitHit,
-    /// A socket was closed because it did not stop breaking rules.
+    /// A socket was closed because it kept breaking rules.
     AbuseClosed,
     /// Memory has become tighter, or less tight.
     MemoryLevel,
     /// Memory was given back.
     MemoryFreed,
-    /// Newcomers are refused so that the server empties.
+    /// The server drains: it refuses new players and rooms.
     DrainBegun,
-    /// Newcomers are welcome again.
+    /// The server no longer drains.
     DrainEnded,
-    /// An administrator did something.
+    /// An administrator changed something.
     AdminAction,
-    /// Somebody showed a wrong token.
+    /// A request for administrators had a wrong token.
     AdminRefused,
 }
 
@@ -71,98 +71,83 @@ impl EventKind {
     }
 }
 
-/// One thing that happened.
+/// One event.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ServerEvent {
-    /// Its number: each is one more than the one before, and higher than all of earlier runs.
+    /// Its number: one more than the one before, and higher than all of earlier runs.
     pub number: u64,
-    /// What kind it is.
-    pub kind: EventKind,
-    /// All of it as an object of JSON.
+    /// The event as a JSON object.
     pub json: Box<str>,
 }
 
 /// The last events of the server. Clones are the same events.
 #[derive(Debug, Clone)]
-pub struct Events(Arc<Shared>);
+pub struct Events(Arc<EventLog>);
 
 #[derive(Debug)]
-struct Shared {
-    most: usize,
+struct EventLog {
+    capacity: usize,
     ring: Mutex<Ring>,
     newest: watch::Sender<u64>,
     tallies: Mutex<Vec<Tally>>,
 }
 
-/// The texts lie one behind the other in one place. Ten thousand small ones, each made between whatever else the server was
-/// doing, would keep as many pages of memory from ever being given back: forty megabytes instead of two.
+/// The texts are stored one behind the other. Ten thousand small allocations, made between everything else that the server
+/// does, would keep as many pages of memory from ever being given back: forty megabytes instead of two.
 #[derive(Debug)]
 struct Ring {
     next: u64,
-    events: VecDeque<Kept>,
+    /// The ends of their texts, counted from the very first text like `dropped`, wrapping around.
+    ends: VecDeque<usize>,
     texts: VecDeque<u8>,
-    /// How many bytes of texts have come before those that are kept, modulo what a `usize` holds.
-    gone: usize,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Kept {
-    kind: EventKind,
-    /// Where its text ends, counted from the first text of all, as `Ring::gone` is.
-    end: usize,
+    /// Bytes of all texts that were dropped, wrapping around.
+    dropped: usize,
 }
 
 impl Ring {
-    fn push(&mut self, kind: EventKind, text: &str) {
+    fn push(&mut self, text: &str) {
         self.texts.extend(text.as_bytes());
-        let end = self.gone.wrapping_add(self.texts.len());
-        self.events.push_back(Kept { kind, end });
+        self.ends.push_back(self.dropped.wrapping_add(self.texts.len()));
     }
 
     fn pop(&mut self) {
-        let Some(oldest) = self.events.pop_front() else { return };
-        self.texts.drain(..self.offset(oldest));
-        self.gone = oldest.end;
+        let Some(end) = self.ends.pop_front() else { return };
+        self.texts.drain(..end.wrapping_sub(self.dropped));
+        self.dropped = end;
     }
 
     /// The number of the oldest event.
     fn first(&self) -> u64 {
-        self.next - self.events.len() as u64
+        self.next - self.ends.len() as u64
     }
 
     /// Up to `limit` events, from this index on.
     fn read(&self, from: usize, limit: usize) -> Vec<ServerEvent> {
-        let before = from.checked_sub(1).and_then(|before| self.events.get(before));
-        let mut begin = before.map_or(0, |before| self.offset(*before));
-        let numbered = (self.first()..).zip(&self.events).skip(from).take(limit);
-        let copied = numbered.map(|(number, kept)| {
-            let end = self.offset(*kept);
+        let before = from.checked_sub(1).and_then(|before| self.ends.get(before));
+        let mut begin = before.map_or(0, |end| end.wrapping_sub(self.dropped));
+        let numbered = (self.first()..).zip(&self.ends).skip(from).take(limit);
+        let copied = numbered.map(|(number, end)| {
+            let end = end.wrapping_sub(self.dropped);
             let text = self.texts.range(begin..end).copied().collect();
             begin = end;
-            // It was a text when it came.
-            let json = String::from_utf8(text).unwrap_or_default().into_boxed_str();
-            ServerEvent { number, kind: kept.kind, json }
+            // The bytes of one whole text are UTF-8.
+            ServerEvent { number, json: String::from_utf8(text).unwrap_or_default().into_boxed_str() }
         });
         copied.collect()
     }
-
-    /// Where in `texts` the text of an event ends.
-    fn offset(&self, event: Kept) -> usize {
-        event.end.wrapping_sub(self.gone)
-    }
 }
 
-/// What happens too often to be told each time.
+/// Counts what happens too often for an event each time.
 #[derive(Debug)]
 struct Tally {
     kind: EventKind,
     what: &'static str,
-    /// Since it was last told.
+    /// Since the last event.
     times: u64,
-    told: Option<Instant>,
+    noted_at: Option<Instant>,
 }
 
-/// What is told of it.
+/// The content of such an event.
 struct Times {
     kind: EventKind,
     what: &'static str,
@@ -170,39 +155,39 @@ struct Times {
 }
 
 impl Tally {
-    /// What is to be told now, if there is anything and the last time is long enough ago.
+    /// The event that is due, if there is something to note and the last event is long enough ago.
     fn take_due(&mut self, now: Instant) -> Option<Times> {
-        if self.times == 0 || self.told.is_some_and(|told| now.duration_since(told) < TALLY_INTERVAL) {
+        if self.times == 0 || self.noted_at.is_some_and(|at| now.duration_since(at) < TALLY_INTERVAL) {
             return None;
         }
-        self.told = Some(now);
+        self.noted_at = Some(now);
         Some(Times { kind: self.kind, what: self.what, times: std::mem::take(&mut self.times) })
     }
 }
 
-/// Things that happen often are told no more often than this, with how often they happened.
+/// The shortest time between two events of one tally.
 const TALLY_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Events {
-    /// Keeps the last `most` events.
-    pub fn new(most: usize) -> Self {
-        // From the clock, so that whoever follows across a restart sees numbers that only grow. Nothing here happens a
-        // thousand times a second for long.
+    /// Keeps the last `capacity` events.
+    pub fn new(capacity: usize) -> Self {
+        // From the clock, so that numbers only grow for a follower across a restart. Events are far rarer than one a
+        // millisecond.
         let first = unix_ms();
-        Self(Arc::new(Shared {
-            most,
-            ring: Mutex::new(Ring { next: first, events: VecDeque::new(), texts: VecDeque::new(), gone: 0 }),
+        Self(Arc::new(EventLog {
+            capacity,
+            ring: Mutex::new(Ring { next: first, ends: VecDeque::new(), texts: VecDeque::new(), dropped: 0 }),
             newest: watch::Sender::new(first.saturating_sub(1)),
             tallies: Mutex::default(),
         }))
     }
 
-    /// Tells of something. `fields` is an object with what else there is to say.
+    /// Adds an event. `fields` is a JSON object.
     pub fn note(&self, kind: EventKind, fields: Value) {
         let at = jiff::Timestamp::now();
         let mut ring = self.ring();
         let number = ring.next;
-        if self.0.most > 0 {
+        if self.0.capacity > 0 {
             let mut event = Map::new();
             event.insert("number".to_owned(), number.into());
             event.insert("at".to_owned(), format!("{at:.3}").into());
@@ -210,23 +195,23 @@ impl Events {
             if let Value::Object(fields) = fields {
                 event.extend(fields);
             }
-            if ring.events.len() >= self.0.most {
+            if ring.ends.len() >= self.0.capacity {
                 ring.pop();
             }
-            ring.push(kind, &Value::Object(event).to_string());
+            ring.push(&Value::Object(event).to_string());
         }
         ring.next += 1;
         // Under the lock, so that the newest number is never an older one.
         self.0.newest.send_replace(number);
     }
 
-    /// Tells of something that may happen many times a second: at most once a second, with how often it happened.
+    /// Counts something that may happen many times a second, and adds an event with the count at most once a second.
     pub fn note_often(&self, kind: EventKind, what: &'static str) {
         let due = {
             let mut tallies = self.tallies();
             let known = tallies.iter().position(|tally| tally.kind == kind && tally.what == what);
             let at = known.unwrap_or_else(|| {
-                tallies.push(Tally { kind, what, times: 0, told: None });
+                tallies.push(Tally { kind, what, times: 0, noted_at: None });
                 tallies.len() - 1
             });
             let Some(tally) = tallies.get_mut(at) else { return };
@@ -236,7 +221,7 @@ impl Events {
         self.note_times(due);
     }
 
-    /// Tells what [`Self::note_often`] has not told yet, once it may. Never ends.
+    /// Adds the events that [`Self::note_often`] still owes, once they are due. Never ends.
     pub async fn flush_pending(self) {
         let mut interval = tokio::time::interval(TALLY_INTERVAL);
         loop {
@@ -256,8 +241,7 @@ impl Events {
         self.0.tallies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The events after this number, oldest first, and no more than `limit`. A number that has not been given out yet
-    /// counts as none.
+    /// The events after this number, oldest first, and no more than `limit`. A number from the future counts as 0.
     pub fn after(&self, number: u64, limit: usize) -> Vec<ServerEvent> {
         let ring = self.ring();
         let number = if number >= ring.next { 0 } else { number };
@@ -268,7 +252,7 @@ impl Events {
     /// The last `limit` events, oldest first.
     pub fn last(&self, limit: usize) -> Vec<ServerEvent> {
         let ring = self.ring();
-        ring.read(ring.events.len().saturating_sub(limit), limit)
+        ring.read(ring.ends.len().saturating_sub(limit), limit)
     }
 
     /// The number of the newest event.
@@ -278,7 +262,7 @@ impl Events {
 
     /// How many events are kept at the moment, and at most.
     pub fn kept(&self) -> (usize, usize) {
-        (self.ring().events.len(), self.0.most)
+        (self.ring().ends.len(), self.0.capacity)
     }
 
     /// Follows what happens after this number.
@@ -292,8 +276,7 @@ impl Events {
     }
 }
 
-/// Somebody who is told of every event. Whoever is slower than the buffer is long misses some, and sees that by the
-/// numbers.
+/// Follows every event. A follower that is slower than the buffer is long misses some, and sees that by the numbers.
 #[derive(Debug)]
 pub struct Follower {
     events: Events,
@@ -308,7 +291,7 @@ impl Follower {
     /// Waits for the next events. Cancel safe.
     pub async fn next(&mut self) -> Vec<ServerEvent> {
         loop {
-            // Looked at first, so that what comes between looking and waiting is not missed.
+            // Marked first, so that an event between reading and waiting is not missed.
             self.newest.mark_unchanged();
             let found = self.events.after(self.number, FOLLOWED_AT_ONCE);
             if let Some(last) = found.last() {
@@ -316,7 +299,7 @@ impl Follower {
                 return found;
             }
             if self.newest.changed().await.is_err() {
-                // The events hold the sender, and we hold them.
+                // Never reached: `self.events` holds the sender.
                 std::future::pending::<()>().await;
             }
         }
@@ -352,7 +335,7 @@ mod tests {
         assert!(newest["at"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
         assert_eq!(numbers(&events.after(before + 3, 10)), [before + 4]);
         assert_eq!(numbers(&events.after(before + 4, 10)), [0_u64; 0]);
-        assert_eq!(numbers(&events.after(before + 99, 10)).len(), 3, "of a run that is to come");
+        assert_eq!(numbers(&events.after(before + 99, 10)).len(), 3, "a number from the future");
         assert_eq!(events.last(1)[0].number, before + 4);
     }
 
@@ -372,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_of_nothing_still_counts() {
+    fn an_empty_buffer_still_counts() {
         let events = Events::new(0);
         let before = events.newest();
         events.note(EventKind::DrainBegun, json!({}));
@@ -380,7 +363,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_happens_often_is_told_once_a_second() {
+    async fn frequent_events_are_added_once_a_second() {
         let events = Events::new(100);
         for _ in 0..1_000 {
             events.note_often(EventKind::LimitHit, "player");
@@ -394,7 +377,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_has_happened_again_is_told_though_it_happens_no_more() {
+    async fn the_last_count_is_added_though_nothing_more_happens() {
         let events = Events::new(100);
         tokio::spawn(events.clone().flush_pending());
         for _ in 0..9 {

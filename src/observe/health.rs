@@ -1,4 +1,4 @@
-//! Is the server well? One question, asked of everything that can be unwell.
+//! The health of the server: one check for everything that can fail.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,25 +14,25 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 
 use super::{HealthOptions, Metrics};
 
-/// How well something is; the later, the worse.
+/// A state of health; the later, the worse.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HealthStatus {
-    /// All is as it should be.
+    /// Everything works.
     #[default]
     Healthy,
-    /// Games go on, but somebody should look.
+    /// Games go on, but an operator should look.
     Degraded,
     /// Games cannot go on, or would be lost.
     Unhealthy,
 }
 
-/// What one check found: how well it is, and the figures behind that.
+/// The result of one check, with its figures.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Check {
-    /// How well it is.
+    /// The state.
     pub status: HealthStatus,
-    /// Why, for people; absent when all is well.
+    /// The reason, for people; absent when healthy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// The figures.
@@ -41,12 +41,12 @@ pub struct Check {
 }
 
 impl Check {
-    /// All is well.
+    /// Everything works.
     pub fn healthy() -> Self {
         Self::default()
     }
 
-    /// Games go on, but somebody should look.
+    /// Games go on, but an operator should look.
     pub fn degraded(message: impl Into<String>) -> Self {
         Self { status: HealthStatus::Degraded, message: Some(message.into()), ..Self::default() }
     }
@@ -73,36 +73,36 @@ pub struct HealthReport {
     pub checks: Map<String, Value>,
 }
 
-/// Between two looks at everything that nobody has asked for: the metric is true then, too.
-const LOOK_INTERVAL: Duration = Duration::from_secs(15);
+/// How often all checks run without a request, so that the metric is current.
+const CHECK_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Something that can be asked how it is.
-struct Question {
+/// One check.
+struct HealthCheck {
     name: &'static str,
-    ask: Arc<dyn Fn() -> Check + Send + Sync>,
-    /// One that hangs keeps one thread, and not one for each who asks.
-    turn: Arc<Semaphore>,
+    run: Arc<dyn Fn() -> Check + Send + Sync>,
+    /// A check that hangs occupies one thread, and not one for each request.
+    permit: Arc<Semaphore>,
 }
 
-impl Question {
-    /// The answer, however long it takes.
-    async fn answer(&self) -> Check {
-        const BROKEN: &str = "the check itself failed";
-        // Refused only when the semaphore is closed, which nobody does.
-        let Ok(turn) = Arc::clone(&self.turn).acquire_owned().await else { return Check::unhealthy(BROKEN) };
-        let ask = Arc::clone(&self.ask);
-        // Whatever a check looks at may be held up by a disk; the thread that answers requests must not be.
-        let asked = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            ask()
+impl HealthCheck {
+    /// Runs the check, however long it takes.
+    async fn run(&self) -> Check {
+        const PANICKED: &str = "the check itself failed";
+        // Refused only when the semaphore is closed, which never happens.
+        let Ok(permit) = Arc::clone(&self.permit).acquire_owned().await else { return Check::unhealthy(PANICKED) };
+        let run = Arc::clone(&self.run);
+        // A check may wait for a disk; the thread that answers requests must not.
+        let checked = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            run()
         });
-        asked.await.unwrap_or_else(|_| Check::unhealthy(BROKEN))
+        checked.await.unwrap_or_else(|_| Check::unhealthy(PANICKED))
     }
 }
 
-/// Everything that can be asked how it is.
+/// All checks, and the phase of the server.
 pub struct Health {
-    checks: Vec<Question>,
+    checks: Vec<HealthCheck>,
     timeout: Duration,
     phase: AtomicU8,
     metrics: Arc<Metrics>,
@@ -110,23 +110,23 @@ pub struct Health {
 
 impl fmt::Debug for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = self.checks.iter().map(|question| question.name).collect();
+        let names: Vec<&str> = self.checks.iter().map(|check| check.name).collect();
         f.debug_struct("Health").field("checks", &names).field("phase", &self.phase()).finish_non_exhaustive()
     }
 }
 
-/// Whether newcomers are welcome.
+/// The phases of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, FromRepr)]
 #[strum(serialize_all = "snake_case")]
 #[repr(u8)]
 pub enum ServerPhase {
-    /// Not yet: live games are being restored.
+    /// It restores live games and accepts nobody.
     Starting,
-    /// Yes.
+    /// It accepts everybody.
     Ready,
-    /// No, because an administrator wants the server to empty; games go on.
+    /// An administrator wants it to empty: it accepts no new players, and games go on.
     Draining,
-    /// No more: the server stops.
+    /// It stops.
     Stopping,
 }
 
@@ -136,34 +136,34 @@ impl ServerPhase {
         self.into()
     }
 
-    /// Whether players who have a seat may come back to it.
+    /// Whether players who have a seat can come back to it.
     pub fn serves_players(self) -> bool {
         matches!(self, Self::Ready | Self::Draining)
     }
 }
 
 impl Health {
-    /// Nothing to ask yet, and not ready.
+    /// Without checks, and starting.
     pub fn new(options: &HealthOptions, metrics: Arc<Metrics>) -> Self {
         Self { checks: Vec::new(), timeout: options.timeout, phase: AtomicU8::new(0), metrics }
     }
 
-    /// Adds something to ask, by a name out of [`labels::CHECK`](super::labels::CHECK).
+    /// Adds a check, by a name out of [`labels::CHECK`](super::labels::CHECK).
     #[must_use]
-    pub fn check(mut self, name: &'static str, ask: impl Fn() -> Check + Send + Sync + 'static) -> Self {
-        self.checks.push(Question { name, ask: Arc::new(ask), turn: Arc::new(Semaphore::new(1)) });
+    pub fn check(mut self, name: &'static str, run: impl Fn() -> Check + Send + Sync + 'static) -> Self {
+        self.checks.push(HealthCheck { name, run: Arc::new(run), permit: Arc::new(Semaphore::new(1)) });
         self
     }
 
-    /// Asks everything at once. What does not answer in time is unhealthy.
+    /// Runs all checks at once. One that does not end in time is unhealthy.
     pub async fn report(&self) -> HealthReport {
         let deadline = Instant::now() + self.timeout;
-        let answers = self.checks.iter().map(|question| async {
+        let results = self.checks.iter().map(|check| async {
             let late = || Check::unhealthy(format!("no answer within {} s", self.timeout.as_secs()));
-            (question.name, timeout_at(deadline, question.answer()).await.unwrap_or_else(|_| late()))
+            (check.name, timeout_at(deadline, check.run()).await.unwrap_or_else(|_| late()))
         });
         let mut report = HealthReport { status: HealthStatus::Healthy, checks: Map::new() };
-        for (name, check) in join_all(answers).await {
+        for (name, check) in join_all(results).await {
             self.metrics.health.with(name).set(check.status as i64);
             report.status = report.status.max(check.status);
             // A check is a map of plain values; it always has a JSON form.
@@ -172,23 +172,22 @@ impl Health {
         report
     }
 
-    /// Looks at everything from time to time, for as long as the process lives.
+    /// Runs all checks every 15 seconds. Never ends.
     pub async fn watch(self: Arc<Self>) {
-        let mut looks = interval(LOOK_INTERVAL);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = interval(CHECK_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            looks.tick().await;
+            ticks.tick().await;
             self.report().await;
         }
     }
 
-    /// Whether newcomers are welcome.
+    /// The phase of the server.
     pub fn phase(&self) -> ServerPhase {
         ServerPhase::from_repr(self.phase.load(Ordering::Acquire)).unwrap_or(ServerPhase::Stopping)
     }
 
-    /// Lets the server empty, or not any more. Does nothing while it starts or stops; returns whether the phase is the one
-    /// asked for.
+    /// Starts or ends draining. Does nothing while the server starts or stops; returns whether the phase is the wanted one.
     pub fn drain(&self, drains: bool) -> bool {
         let (from, to) = match drains {
             true => (ServerPhase::Ready, ServerPhase::Draining),
@@ -201,7 +200,7 @@ impl Health {
         changed.is_ok() || self.phase() == to
     }
 
-    /// Says whether newcomers are welcome from now on.
+    /// Sets the phase.
     pub fn set_phase(&self, phase: ServerPhase) {
         self.phase.store(phase as u8, Ordering::Release);
         self.metrics.ready.set(i64::from(phase == ServerPhase::Ready));
@@ -236,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_hangs_or_breaks_is_unhealthy_and_holds_up_nobody() {
+    async fn a_check_that_hangs_or_panics_is_unhealthy_and_delays_nothing_else() {
         let (go_on, hangs) = std::sync::mpsc::channel::<()>();
         let (hangs, asked) = (std::sync::Mutex::new(hangs), Arc::new(AtomicU8::new(0)));
         let count = Arc::clone(&asked);
@@ -257,15 +256,15 @@ mod tests {
             assert_eq!(report.checks["memory"]["message"], "the check itself failed");
             assert_eq!(report.checks["rooms"]["status"], "healthy");
         }
-        assert_eq!(asked.load(Ordering::Relaxed), 1, "what hangs is not asked again");
+        assert_eq!(asked.load(Ordering::Relaxed), 1, "a check that hangs does not run again");
         assert_eq!(health.metrics.health.with("journal").get(), 2);
         drop(go_on);
-        // Whether it ever comes back is told as well: the same channel answers at once now.
+        // It recovers: the channel answers at once now.
         while health.report().await.checks["journal"]["status"] != "healthy" {}
     }
 
     #[test]
-    fn newcomers_are_welcome_only_in_between() {
+    fn a_server_is_ready_only_between_start_and_stop() {
         let health = health();
         assert_eq!(health.phase(), ServerPhase::Starting);
         health.set_phase(ServerPhase::Ready);

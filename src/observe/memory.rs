@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::{MemoryOptions, Metrics};
 
-/// How tight memory is, and so what is to be done.
+/// How tight memory is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum MemoryLevel {
@@ -19,7 +19,7 @@ pub enum MemoryLevel {
     Normal,
     /// Finished games leave memory, caches shrink.
     Tight,
-    /// New rooms are refused as well. Games that run are never harmed.
+    /// New rooms are refused as well. Running games are never harmed.
     Critical,
 }
 
@@ -30,14 +30,14 @@ impl MemoryLevel {
     }
 }
 
-/// What a look at the memory found.
+/// One measurement of the memory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct MemoryState {
     /// How tight it is.
     pub level: MemoryLevel,
     /// What the process uses, in bytes.
     pub used_bytes: u64,
-    /// What it may use, in bytes; 0 before the first look.
+    /// What it may use, in bytes; 0 before the first measurement.
     pub limit_bytes: u64,
 }
 
@@ -52,14 +52,13 @@ fn percent(used: u64, limit: u64) -> u64 {
     used.saturating_mul(100).checked_div(limit).unwrap_or(0)
 }
 
-/// A level is left only when memory has fallen this many percent below where it began, so that it does not
-/// change at every breath.
+/// A level ends only when memory has fallen this many percent below its threshold, so that it does not flap.
 const HYSTERESIS_PERCENT: u64 = 5;
 
-/// While memory is not normal, two looks are at most this far apart.
-const CLOSE_WATCH: Duration = Duration::from_secs(5);
+/// The longest time between two measurements while memory is not normal.
+const INTERVAL_MAX_IF_TIGHT: Duration = Duration::from_secs(5);
 
-/// The level after a look: tight from `alert_percent` on, critical from half of what is left above it.
+/// The level after a measurement: tight from `alert_percent` on, critical from half of what is left above it.
 fn level(before: MemoryLevel, used_percent: u64, alert_percent: u64) -> MemoryLevel {
     let critical_percent = u64::midpoint(alert_percent, 100);
     let reached = |threshold: u64, level: MemoryLevel| {
@@ -75,8 +74,8 @@ fn level(before: MemoryLevel, used_percent: u64, alert_percent: u64) -> MemoryLe
     }
 }
 
-/// Watches memory from a thread of its own until every receiver is gone, and keeps its metrics. The first look is
-/// done before this returns. When watching is switched off, the level stays normal and only the metrics are kept.
+/// Watches memory from a thread of its own until every receiver is gone, and keeps its metrics. Measures once before it
+/// returns. When watching is off, the level stays normal and only the metrics are kept.
 ///
 /// # Errors
 /// If the thread cannot be started.
@@ -86,12 +85,12 @@ pub fn watch_memory(options: MemoryOptions, metrics: Arc<Metrics>) -> io::Result
         return Ok(watch::channel(MemoryState::default()).1);
     };
     let mut watcher = Watcher { gauge, options, metrics, state: MemoryState::default() };
-    watcher.look();
+    watcher.measure();
     let (sender, receiver) = watch::channel(watcher.state);
     std::thread::Builder::new().name("memory".to_owned()).spawn(move || {
         while !sender.is_closed() {
             std::thread::sleep(watcher.pause());
-            watcher.look();
+            watcher.measure();
             sender.send_replace(watcher.state);
         }
     })?;
@@ -114,11 +113,11 @@ impl Watcher {
     fn pause(&self) -> Duration {
         match self.state.level {
             MemoryLevel::Normal => self.options.check_interval,
-            MemoryLevel::Tight | MemoryLevel::Critical => self.options.check_interval.min(CLOSE_WATCH),
+            MemoryLevel::Tight | MemoryLevel::Critical => self.options.check_interval.min(INTERVAL_MAX_IF_TIGHT),
         }
     }
 
-    fn look(&mut self) {
+    fn measure(&mut self) {
         let Some(reading) = self.gauge.read() else { return };
         let before = self.state.level;
         self.state = state(before, reading, &self.options);
@@ -128,7 +127,7 @@ impl Watcher {
         self.metrics.memory_limit_bytes.set(signed(limit_bytes));
         self.metrics.memory_level.set(level as i64);
         self.metrics.process_open_fds.set(signed(reading.open_files));
-        self.metrics.process_max_fds.set(signed(reading.most_open_files));
+        self.metrics.process_max_fds.set(signed(reading.max_open_files));
         let cpu_seconds = reading.cpu.as_secs_f64() - self.metrics.process_cpu_seconds_total.get();
         self.metrics.process_cpu_seconds_total.inc_by(cpu_seconds.max(0.0));
 
@@ -143,7 +142,7 @@ impl Watcher {
 
 const MIB: u64 = 1024 * 1024;
 
-/// What a look means.
+/// The state after a reading.
 fn state(before: MemoryLevel, reading: Reading, options: &MemoryOptions) -> MemoryState {
     let setting = options.max_mb.saturating_mul(MIB);
     let limit_bytes = reading.cgroup_limit.map_or(setting, |limit| limit.min(setting));
@@ -167,11 +166,10 @@ struct Reading {
     cgroup_limit: Option<u64>,
     cpu: Duration,
     open_files: u64,
-    most_open_files: u64,
+    max_open_files: u64,
 }
 
-/// Reads what the kernel says about this process, and about no other: looking at all of them costs a hundred times
-/// as much.
+/// Reads what the kernel says about this process only: to read all processes costs a hundred times as much.
 struct Gauge {
     system: System,
     pid: Pid,
@@ -193,7 +191,7 @@ impl Gauge {
             cgroup_limit: process.cgroup_limits().map(|limits| limits.total_memory).filter(|limit| *limit > 0),
             cpu: Duration::from_millis(process.accumulated_cpu_time()),
             open_files: count(process.open_files()),
-            most_open_files: count(process.open_files_limit()),
+            max_open_files: count(process.open_files_limit()),
         })
     }
 }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::snapshot::RoomSnapshot;
+use crate::disk::{FolderLock, LockError, Stretch, rename_durably, stamp, walk};
 use crate::protocol::RoomId;
 
 /// No frame is larger than this; one that says so is damaged.
@@ -67,7 +68,7 @@ pub(super) struct Log {
     file: Arc<File>,
     file_bytes: u64,
     /// Held as long as the process lives.
-    _lock: File,
+    _lock: FolderLock,
 }
 
 impl Log {
@@ -82,12 +83,10 @@ impl Log {
         if let Err(error) = fs::set_permissions(folder, fs::Permissions::from_mode(0o700)) {
             log::warn!("the journal of live games cannot be closed to other users of this machine: {error}");
         }
-        let lock = File::options().create(true).truncate(false).write(true).open(folder.join("lock")).map_err(at)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(JournalError::InUse(folder.to_owned())),
-            Err(fs::TryLockError::Error(error)) => return Err(at(error)),
-        }
+        let lock = FolderLock::take(folder).map_err(|error| match error {
+            LockError::Held(_) => JournalError::InUse(folder.to_owned()),
+            LockError::Io(error) => at(error),
+        })?;
         let (room_logs, recovered, last) = read_folder(folder).map_err(at)?;
         let number = last + 1;
         let (file, file_bytes) = begin_file(folder, number, &room_logs).map_err(at)?;
@@ -126,8 +125,7 @@ fn begin_file(folder: &Path, number: u64, room_logs: &BTreeMap<RoomId, RoomLog>)
         // On a full disk its bytes are needed; where even that fails, the next attempt writes over it.
         fs::remove_file(&unfinished).ok();
     })?;
-    fs::rename(&unfinished, &path)?;
-    File::open(folder)?.sync_all()?;
+    rename_durably(&unfinished, &path)?;
     for (older, path) in files(folder)? {
         if older < number {
             fs::remove_file(path)?;
@@ -246,7 +244,7 @@ impl Recovered {
 fn read_folder(folder: &Path) -> io::Result<(BTreeMap<RoomId, RoomLog>, Recovered, u64)> {
     let (room_logs, mut recovered, files) = read_files(folder)?;
     if recovered.damaged_bytes > 0 || !recovered.broken.is_empty() {
-        let stamp = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+        let stamp = stamp();
         for (_, path) in &files {
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("journal");
             let aside = folder.join(format!("damaged-{stamp}-{name}.aside"));
@@ -301,15 +299,12 @@ struct Found {
 
 impl Reading {
     /// Reads the frames of a file, searching on behind damage. Returns how many bytes were in no frame.
-    pub(super) fn read_file(&mut self, mut bytes: &[u8]) -> u64 {
+    pub(super) fn read_file(&mut self, bytes: &[u8]) -> u64 {
         let mut damaged = 0;
-        while !bytes.is_empty() {
-            if let Some((entries, rest)) = next_frame(bytes) {
-                self.read_entries(entries);
-                bytes = rest;
-            } else {
-                damaged += 1;
-                bytes = bytes.get(1..).unwrap_or_default();
+        for stretch in walk(bytes, &MAGIC, parse_frame) {
+            match stretch {
+                Stretch::Frame { frame: entries, .. } => self.read_entries(entries),
+                Stretch::Garbage { length } => damaged += length as u64,
             }
         }
         damaged
@@ -371,8 +366,8 @@ struct Entry<'a> {
     bytes: &'a [u8],
 }
 
-/// The entries of the frame at the beginning of `bytes`, if there is a whole one, and what follows it.
-fn next_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+/// The entries of the whole frame at the beginning of `bytes`, and the frame's length.
+fn parse_frame(bytes: &[u8]) -> Option<(&[u8], usize)> {
     let (magic, rest) = bytes.split_first_chunk::<4>()?;
     let (length, rest) = rest.split_first_chunk::<4>()?;
     let (checksum, rest) = rest.split_first_chunk::<4>()?;
@@ -380,8 +375,8 @@ fn next_frame(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     if *magic != MAGIC || length > FRAME_MAX_BYTES {
         return None;
     }
-    let (entries, rest) = rest.split_at_checked(length)?;
-    (crc32fast::hash(entries) == u32::from_le_bytes(*checksum)).then_some((entries, rest))
+    let entries = rest.get(..length)?;
+    (crc32fast::hash(entries) == u32::from_le_bytes(*checksum)).then_some((entries, HEADER_BYTES + length))
 }
 
 fn next_entry(bytes: &[u8]) -> Option<(Entry<'_>, &[u8])> {

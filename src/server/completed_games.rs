@@ -42,7 +42,8 @@ pub(super) fn open_archive(config: &Config, metrics: &Arc<Metrics>) -> Result<Op
     Ok(Some(archive))
 }
 
-/// Hands completed games to the archive. While its queue is full a game waits here, covered by the journal.
+/// Hands completed games to the archive. While its queue is full a game waits here, covered by the journal. The journal drops
+/// a game when a checkpoint has found it in the archive's raw file, not when the database has acknowledged it.
 pub(super) fn keep(archive: Option<Archive>, events: Events) -> Keep {
     Box::new(move |mut record| {
         let (archive, events) = (archive.clone(), events.clone());
@@ -55,16 +56,23 @@ pub(super) fn keep(archive: Option<Archive>, events: Events) -> Keep {
                     // The receiver goes away with its room.
                     sender.send(outcome).ok();
                 };
-                if let Err(archive::QueueFull(returned)) = archive.submit(record, report) {
+                let (found, checkpointed) = oneshot::channel();
+                let report_found = move || {
+                    found.send(()).ok();
+                };
+                if let Err(archive::QueueFull(returned)) = archive.submit_copied(record, report, report_found) {
                     record = *returned;
                     tokio::time::sleep(FULL_RETRY_INTERVAL).await;
                     continue;
                 }
-                return match outcome.await {
-                    Ok(StoreOutcome::Stored(_)) => events.note(EventKind::ArchiveStored, json!({ "game": game })),
-                    // Not on disk, and must not be forgotten: the next start, or a later version, finds it in the journal.
-                    Ok(StoreOutcome::Refused | StoreOutcome::Closed) | Err(_) => pending().await,
-                };
+                if let Ok(StoreOutcome::Stored(_)) = outcome.await {
+                    events.note(EventKind::ArchiveStored, json!({ "game": game }));
+                    if checkpointed.await.is_ok() {
+                        return;
+                    }
+                }
+                // It must not be forgotten: the next start, or a later version, finds it in the journal.
+                return pending().await;
             }
         })
     })

@@ -1,7 +1,11 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::{archive, http, observe, redis, room};
+use crate::archive;
+use crate::http;
+use crate::observe;
+use crate::redis;
+use crate::room;
 
 /// Why the server does not start, or stops by itself.
 #[derive(Debug, thiserror::Error)]

@@ -34,7 +34,7 @@ pub(super) fn restore(
     events: &Events,
 ) -> Unrestored {
     let found = recovered.rooms.len();
-    let is_kept = |id| archive.is_some_and(|archive| archive.contains(id).unwrap_or(false));
+    let is_kept = |id| archive.is_some_and(|archive| archive.contains(id));
     let refused = rooms.restore(recovered.rooms, is_kept);
     let restored = found - refused.len();
     let lost = recovered.broken.len() + refused.len();

@@ -18,12 +18,14 @@ use tokio::runtime::Handle;
 pub use error::ServerError;
 
 use crate::config::Config;
+use crate::directory;
 use crate::http::{self, AdminAuth, AppState, Secret};
+use crate::limit;
 use crate::memory_reclaimer::MemoryReclaimer;
 use crate::observe::{self, EventKind, Events, LogHandle, Metrics, ServerPhase};
+use crate::redis;
 use crate::room::Rooms;
 use crate::services::Services;
-use crate::{directory, limit, redis};
 use live_games::Unrestored;
 use shutdown::Signals;
 

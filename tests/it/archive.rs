@@ -318,6 +318,8 @@ fn a_start_removes_no_old_game_that_a_sink_is_owed() {
     assert_eq!(archive.status().store.records, 3, "before the sinks are known");
     deliver_to(&archive, &options, |_| nobody_is_there());
     store(&archive, &records[3]);
+    // The next look is an hour away; this one does what it does.
+    assert_eq!(archive.prune(now - 7 * 86_400_000).unwrap(), 0);
     assert_eq!(archive.status().store.records, 4, "they are owed");
     assert_eq!(archive.owed_before(now), 2);
     assert!(archive.close(PATIENCE));
@@ -326,7 +328,59 @@ fn a_start_removes_no_old_game_that_a_sink_is_owed() {
     let archive = open();
     archive.deliver_to([], &options).unwrap();
     store(&archive, &records[4]);
-    assert_eq!(archive.status().store.records, 3, "nobody is owed them any more");
+    let began = std::time::Instant::now();
+    while archive.status().store.records != 3 {
+        assert!(began.elapsed() < PATIENCE, "nobody is owed them any more");
+        std::thread::yield_now();
+    }
+}
+
+/// An archive as the program before wrote it: 48 games in four segments, 7 of them removed, 25 of the first delivered.
+#[test]
+fn the_golden_archive_of_the_layout_before_holds_the_same_and_sends_nothing_again() {
+    use sha2::Digest as _;
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden/layout-1");
+    let folder = tempfile::tempdir().unwrap();
+    let copied = std::process::Command::new("cp").arg("-r").arg(golden.join("archive")).arg(folder.path()).status();
+    assert!(copied.unwrap().success());
+    let path = folder.path().join("archive");
+    let lines = std::fs::read_to_string(golden.join("records.sha256")).unwrap();
+    let expected: Vec<(u64, GameId, &str)> = lines
+        .lines()
+        .map(|line| {
+            let mut words = line.split(' ');
+            let mut word = || words.next().unwrap();
+            (word().parse().unwrap(), word().parse().unwrap(), word())
+        })
+        .collect();
+    let sent = Arc::new(std::sync::Mutex::new(Vec::new()));
+    for start in 0..2 {
+        let options = Options { retention_days: 0, ..Options::default() };
+        let metrics = Arc::new(Metrics::new("test", "test", false));
+        let (archive, report) = Archive::open(&path, &options, metrics).unwrap();
+        assert!(!report.is_damaged(), "{report}");
+        assert_eq!(report.taken_over.is_some(), start == 0);
+        assert_eq!((report.records, archive.status().store.records), (41, 41));
+        for &(seq, id, hash) in &expected {
+            let stored = archive.store().get(id).unwrap().unwrap();
+            assert_eq!(hex::encode(sha2::Sha256::digest(&stored)), *hash);
+            assert_eq!(archive.store().number(id), Some(seq));
+            assert!(archive.get(id).unwrap().is_some());
+        }
+        let receiving = Arc::clone(&sent);
+        deliver_to(&archive, &options, move |games| {
+            receiving.lock().unwrap().extend(games.iter().map(|game| game.id));
+            Ok(Vec::new())
+        });
+        let began = std::time::Instant::now();
+        while archive.status().sinks[0].pending > 0 {
+            assert!(began.elapsed() < PATIENCE, "{:?}", archive.status().sinks);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(archive.close(PATIENCE));
+        let owed: Vec<GameId> = expected.iter().skip(25).map(|(_, id, _)| *id).collect();
+        assert_eq!(*sent.lock().unwrap(), owed, "start {start}: what was owed, once");
+    }
 }
 
 fn now_ms() -> u64 {

@@ -140,12 +140,7 @@ fn what_was_altered_or_damaged_is_told() {
     assert!(fails(path, &["--data-dir", "three", "archive", "restore", "backup"]).contains("cannot be restored"));
     assert!(!path.join("three").exists(), "nothing was begun");
 
-    let segments = path.join("one/archive/segments");
-    let segment = std::fs::read_dir(segments).unwrap().next().unwrap().unwrap().path();
-    let mut bytes = std::fs::read(&segment).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    std::fs::write(&segment, bytes).unwrap();
+    crate::store::spoil_a_game(&path.join("one/archive"));
     let said = fails(path, &["--data-dir", "one", "archive", "verify"]);
     assert!(said.contains("the archive is damaged: 1 games are missing") && said.contains("29 games read"), "{said}");
 }

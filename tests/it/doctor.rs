@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 
 use crate::process::{Server, room};
+use crate::store::spoil_a_game;
 
 /// Runs `liap doctor` in a folder, with these settings and nobody else's.
 fn doctor(folder: &Path, arguments: &[&str], settings: &[(&str, &str)]) -> Output {
@@ -264,11 +265,7 @@ async fn damage_is_found_before_a_server_starts() {
     let days = |days| [("ARCHIVE_RETENTION_DAYS", days)];
     finds(path, &days("90"), "retention", "warning", "20 of 20 games are older than 90 days");
     finds(path, &days("36500"), "retention", "ok", "0 of 20 now");
-    let segment = fs::read_dir(path.join("data/archive/segments")).unwrap().next().unwrap().unwrap().path();
-    let mut bytes = fs::read(&segment).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs::write(&segment, bytes).unwrap();
+    spoil_a_game(&path.join("data/archive"));
     finds(path, &[], "archive", "wrong", "1 games are missing");
 
     let journal = path.join("data/journal");

@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
     BTreeMap::from([
         ("game", &[] as &[_]),
+        ("disk", &[]),
         ("observe", &[]),
         ("insecure_tls", &[]),
         ("protocol", &["game"]),
         ("redis", &["observe"]),
         ("limit", &["observe", "redis"]),
-        ("archive", &["game", "observe", "insecure_tls"]),
-        ("room", &["game", "protocol", "archive", "observe"]),
+        ("archive", &["game", "observe", "disk", "insecure_tls"]),
+        ("room", &["game", "protocol", "archive", "observe", "disk"]),
         ("directory", &["game", "protocol", "room", "redis", "observe"]),
         ("load", &[]),
         ("services", &["room", "limit", "archive", "observe", "redis", "directory"]),

@@ -29,7 +29,7 @@ fn mistakes(result: Result<Loaded, ConfigError>) -> Vec<String> {
         .mistakes
         .into_iter()
         .map(|mut mistake| {
-            if let Some(Layer::File(path)) = &mut mistake.layer {
+            if let Layer::File(path) = &mut mistake.layer {
                 *path = PathBuf::from("FILE");
             }
             mistake.to_string()

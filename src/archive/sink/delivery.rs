@@ -19,8 +19,7 @@ use super::outbox::Outbox;
 use super::status::{Failing, Figures, State};
 use super::{Delivery, Installation, Origin, Refusal, RemovalPass, Sink, SinkError, SinkKind};
 use crate::archive::archive::{Shared, now_ms};
-use crate::archive::store::Unreadable;
-use crate::archive::{GameId, Options, StoreError};
+use crate::archive::{GameId, Options, StoreError, Unreadable};
 use crate::observe::{Metrics, lower_priority};
 
 /// Games of one group at most, whatever the settings say: all their forms are in memory.

@@ -1,7 +1,7 @@
 //! A group of games on its way to a sink.
 
 use super::{Delivery, Refusal};
-use crate::archive::store::{Kept, Numbered};
+use crate::archive::{Kept, Numbered};
 
 /// Games that are sent together.
 #[derive(Debug, Default)]

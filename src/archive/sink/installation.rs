@@ -11,7 +11,7 @@ use std::io;
 use std::path::Path;
 use std::str::FromStr;
 
-use crate::archive::tip;
+use crate::disk::{sync_folder, write_atomic};
 
 /// The file's name inside the store.
 const NAME: &str = "installation";
@@ -66,7 +66,7 @@ impl Installation {
         getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
         let made = Self(bytes);
         let draft = store.join(format!("{NAME}-{made}"));
-        tip::write_whole(&draft, format!("{made}\n").as_bytes())?;
+        write_atomic(&draft, format!("{made}\n").as_bytes())?;
         // A link, unlike a renamed file, takes the place of no other. Not every file system has links.
         let placed = match std::fs::hard_link(&draft, &path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !is_damaged => Ok(()),
@@ -76,7 +76,7 @@ impl Installation {
         // A draft that was renamed is gone already.
         std::fs::remove_file(&draft).ok();
         placed?;
-        tip::sync_folder(store)?;
+        sync_folder(store)?;
         let found = Self::look(store)?.ok_or_else(|| io::Error::other("the number of the installation is gone"))?;
         Ok((found, if found == made { Origin::Made } else { Origin::Found }))
     }

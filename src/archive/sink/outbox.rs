@@ -1,8 +1,8 @@
 //! What a sink is owed, kept over restarts.
 //!
 //! The archive numbers its records without gaps. So an outbox needs no queue: it keeps the number up to which everything was
-//! delivered, and cannot disagree with the archive. It is written as the
-//! archive's own tip is, in two slots, after each group; a crash in between costs a group sent twice, which does no harm.
+//! delivered, and cannot disagree with the archive. It is written as the archive's own high-water mark is, in two slots, after
+//! each group; a crash in between costs a group sent twice, which does no harm.
 //!
 //! Games that the sink refuses for good are listed in a small file, which is replaced whole. They are written there before the
 //! number passes them.
@@ -19,8 +19,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Refusal, SinkKind};
 use crate::archive::GameId;
-use crate::archive::tip::{self, Tip, TipFound};
+use crate::disk::{DurableNumber, NumberFound, sync_folder, write_atomic};
 
+/// Version of the file with the number.
+const VERSION: u32 = 1;
 /// Games that may be set aside. If there are more, the sink is at fault, and gets nothing until that is repaired.
 const MAX_SET_ASIDE: usize = 10_000;
 /// Longest reason kept, in characters.
@@ -29,7 +31,7 @@ const MAX_REASON: usize = 300;
 /// What one sink is owed.
 #[derive(Debug)]
 pub(super) struct Outbox {
-    delivered: Tip,
+    delivered: DurableNumber,
     aside_path: PathBuf,
     aside: BTreeMap<GameId, String>,
 }
@@ -57,11 +59,11 @@ impl Outbox {
         let folder = store.join(FOLDER);
         if !folder.is_dir() {
             std::fs::create_dir_all(&folder)?;
-            tip::sync_folder(store)?;
+            sync_folder(store)?;
         }
-        let delivered = match Tip::look_at(&cursor_path)? {
-            TipFound::Whole { last: number, .. } | TipFound::Half { last: number } if number <= last => number,
-            TipFound::Absent => 0,
+        let delivered = match DurableNumber::look(&cursor_path, VERSION)? {
+            NumberFound::Whole { number, .. } | NumberFound::Half(number) if number <= last => number,
+            NumberFound::Absent => 0,
             // Sending a game twice does no harm, leaving one out does.
             _ => {
                 log::warn!(sink = kind.name(); "it cannot be told what the sink has; everything is sent again");
@@ -69,17 +71,17 @@ impl Outbox {
             }
         };
         let aside = read_aside(&aside_path)?;
-        Ok(Self { delivered: Tip::open_at(&cursor_path, delivered)?, aside_path, aside })
+        Ok(Self { delivered: DurableNumber::open(&cursor_path, VERSION, delivered)?, aside_path, aside })
     }
 
     /// The number up to which everything was delivered or set aside.
     pub(super) fn delivered(&self) -> u64 {
-        self.delivered.last()
+        self.delivered.get()
     }
 
     /// Everything up to this number is delivered or set aside.
     pub(super) fn advance(&mut self, number: u64) -> io::Result<()> {
-        self.delivered.advance(number)
+        self.delivered.write(number)
     }
 
     /// The games set aside.
@@ -116,7 +118,7 @@ impl Outbox {
             serde_json::to_writer(&mut text, &Line { game, reason: reason.clone() })?;
             text.push(b'\n');
         }
-        tip::write_whole(&self.aside_path, &text).inspect_err(|_| self.aside = before)
+        write_atomic(&self.aside_path, &text).inspect_err(|_| self.aside = before)
     }
 }
 
@@ -127,9 +129,9 @@ impl Progress {
     /// The disk refuses.
     pub(super) fn look(store: &Path, kind: SinkKind, place: &str) -> io::Result<Self> {
         let [cursor_path, aside_path] = paths(store, kind, place);
-        let delivered = match Tip::look_at(&cursor_path)? {
-            TipFound::Whole { last, .. } | TipFound::Half { last } => last,
-            TipFound::Absent | TipFound::Damaged | TipFound::Later { .. } => 0,
+        let delivered = match DurableNumber::look(&cursor_path, VERSION)? {
+            NumberFound::Whole { number, .. } | NumberFound::Half(number) => number,
+            NumberFound::Absent | NumberFound::Damaged | NumberFound::OtherVersion(_) => 0,
         };
         Ok(Self { delivered, set_aside: read_aside(&aside_path)? })
     }

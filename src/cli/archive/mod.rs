@@ -272,10 +272,9 @@ fn snapshot(folder: &Path) -> anyhow::Result<Snapshot> {
     let damage = snapshot.damage();
     if damage.is_any() {
         super::complain(&format!(
-            "liap: the archive is damaged: {} games are missing, {} bytes belong to no game{}",
+            "liap: the archive is damaged: {} games are missing{}",
             damage.missing,
-            damage.garbage_bytes,
-            if damage.tip_damaged { ", and the number of games that there must be is lost" } else { "" },
+            if damage.numbers_damaged { ", and the number of games that there must be is lost" } else { "" },
         ));
     }
     Ok(snapshot)

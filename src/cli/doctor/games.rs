@@ -66,7 +66,7 @@ fn look_at_archive(report: &mut Report, folder: &Path, retention: Option<Duratio
     } else if damage.is_any() {
         report.wrong(
             "archive",
-            format!("{} games are missing, {} bytes belong to none", damage.missing, damage.garbage_bytes),
+            format!("{} games are missing", damage.missing),
             "the next start mends what can be mended and sets the rest aside; a backup has the rest",
         )
     } else if read < snapshot.len() {

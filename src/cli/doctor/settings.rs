@@ -15,7 +15,7 @@ const HOW_TO_MAKE_A_TOKEN: &str =
 /// All mistakes, all warnings, and what is unwise.
 pub(super) fn look(report: &mut Report, sources: &Sources, loaded: &Loaded, mistakes: &[Mistake]) {
     for mistake in mistakes {
-        let from = mistake.layer.as_ref().map(|layer| format!(" in {layer}")).unwrap_or_default();
+        let from = format!(" in {}", mistake.layer);
         let value = mistake.value.as_ref().map(|value| format!(" = {value:?}")).unwrap_or_default();
         report.wrong("settings", format!("{}{value}{from}", mistake.setting), mistake.problem.clone());
     }

@@ -98,7 +98,7 @@ pub(super) async fn archive(context: &RequestContext) -> Result<Response, HttpEr
         "record_bytes": store.record_bytes,
         "waiting_bytes": store.waiting_bytes,
         "damaged_reads": store.damaged_reads,
-        "catalog_in_memory": store.catalog_in_memory,
+        "unchecked": store.unchecked_records,
         "failing": failing,
         "stored_total": metrics.archive_stored.get(),
         "failures_total": metrics.archive_failures.get(),
