@@ -31,6 +31,7 @@ RUN mkdir -p src benches \
  && rm -r src benches
 COPY benches benches
 COPY src src
+COPY scripts/init-archive.sql scripts/init-archive.sql
 RUN cargo build --locked --release --features "$FEATURES"
 
 # The root folder: the program, what it is linked to, and whom to trust when a service has a certificate. What the

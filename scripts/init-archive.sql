@@ -1,6 +1,6 @@
--- The schema of the archive in PostgreSQL. Liap makes it by itself where its user may; this file is for whoever makes it
--- beforehand, so that Liap's user need not: `psql --file scripts/init-archive.sql`, then scripts/init-archive-role.
--- Only completed games are here, never live ones. May be run again and again.
+-- The schema of the archive in PostgreSQL. Liap runs this file itself if its user may create tables. Otherwise run it
+-- beforehand: `psql --file scripts/init-archive.sql`, then scripts/init-archive-role. It holds completed games only, never
+-- live ones. Every statement can be repeated, also on the tables of an earlier version.
 
 -- Ids sort by time, in byte order, whatever the language of the database.
 CREATE SCHEMA IF NOT EXISTS archive;

@@ -11,13 +11,11 @@ pub(super) fn time_text(unix_ms: u64) -> String {
 
 /// The start of a time given as a day (`2026-11-23`, in UTC) or a moment (`2026-11-23T10:15:02Z`), in milliseconds of
 /// Unix time. What lies before 1970 counts as its beginning: no game is older.
-#[must_use]
 pub fn time_from(text: &str) -> Option<u64> {
     day_ms(text).or_else(|| moment_ms(text))
 }
 
 /// The end of a time given as a day, which is the start of the next one, or a moment, in milliseconds of Unix time.
-#[must_use]
 pub fn time_until(text: &str) -> Option<u64> {
     day_ms(text).map(|ms| ms.saturating_add(86_400_000)).or_else(|| moment_ms(text))
 }

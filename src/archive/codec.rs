@@ -17,14 +17,15 @@ use std::cell::RefCell;
 use std::io;
 use std::sync::LazyLock;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
+use serde_bytes::Bytes;
 use zstd::bulk::{Compressor, Decompressor};
 use zstd::dict::{DecoderDictionary, EncoderDictionary};
 
 use super::record::{Ended, GameRecord, GameTime, Player, PlayerKind, Takeover};
-use super::replay::{Outcome, RULES_VERSION, ReplayError};
+use super::replay::ReplayError;
 use super::{GameId, moves, times};
-use crate::game::{BySeat, DealProof, Entropy, Level, Seat, SeatSet, ServerSeed, winners};
+use crate::game::{BySeat, DealProof, Entropy, Level, Outcome, RULES_VERSION, Seat, SeatSet, ServerSeed, winners};
 
 /// The form that is written.
 const SCHEMA_VERSION: u8 = 1;
@@ -38,7 +39,7 @@ const ZSTD_MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
 const NOT_COMPRESSED: u8 = 0;
 /// The dictionaries, oldest first; their ids count from 1. One that was ever used must stay for ever.
 const DICTIONARIES: [&[u8]; 1] = [include_bytes!("dictionaries/1.zdict")];
-/// How deep MessagePack may be nested; ours is three deep.
+/// How deep MessagePack may be nested. Ours is three deep.
 const MAX_DEPTH: usize = 8;
 /// At most, around what is compressed.
 const FRAME_BYTES: usize = 10;
@@ -82,7 +83,7 @@ pub enum DecodeError {
         /// The latest that is known.
         known: u8,
     },
-    /// The record claims to be longer than any can be.
+    /// The record claims to be longer than the longest one.
     #[error("the record claims {bytes} bytes, the most is {MAX_PLAIN_BYTES}")]
     TooLarge {
         /// How many it claims.
@@ -94,18 +95,15 @@ pub enum DecodeError {
     /// The MessagePack part cannot be read.
     #[error("the record cannot be read: {0}")]
     MessagePack(#[from] rmp_serde::decode::Error),
-    /// A field holds what it cannot.
-    #[error("the record's {0} cannot be")]
+    /// A field has a value that it cannot have.
+    #[error("the record's {0} is invalid")]
     Field(&'static str),
     /// The moves are no game.
     #[error(transparent)]
     Moves(#[from] moves::MovesError),
-    /// The times cannot be read.
-    #[error(transparent)]
-    Times(#[from] times::TimesError),
 }
 
-/// What is known of a stored game without playing it again.
+/// What a stored game shows without being played again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
     /// The game's name.
@@ -126,7 +124,6 @@ pub struct Summary {
 
 impl Summary {
     /// When the game ended, in milliseconds of Unix time.
-    #[must_use]
     pub const fn completed_at_ms(&self) -> u64 {
         self.started_at_ms.saturating_add(self.duration_ms)
     }
@@ -163,20 +160,19 @@ pub fn encode_plain(record: &GameRecord) -> Result<Vec<u8>, EncodeError> {
     let (moves, outcome) = moves::pack(record)?;
     let times = times::pack(&record.moves);
     let entropy = record.proof.entropy.as_array().each_ref().map(|one| one.as_ref().map(pack_entropy));
+    let game_id = record.game_id.to_bytes();
     let number = |seat: Seat| (seat, &record.players[seat]);
     let stored = Stored1 {
         kinds: Seat::ALL.into_iter().map(number).fold(0, |kinds, (seat, player)| {
             let kind = match player.kind {
                 PlayerKind::Human => 0,
-                PlayerKind::Bot(Level::Easy) => 1,
-                PlayerKind::Bot(Level::Normal) => 2,
-                PlayerKind::Bot(Level::Hard) => 3,
+                PlayerKind::Bot(level) => level as u8 + 1,
             };
             kinds | kind << (2 * seat.index())
         }),
         names: Seat::ALL.map(number).map(|(seat, player)| (player.name != bot_name(seat)).then_some(&*player.name)),
         room_id: &record.room_id,
-        entropy: entropy.each_ref().map(|one| one.as_deref().map(Bin)),
+        entropy: entropy.each_ref().map(|one| one.as_deref().map(Bytes::new)),
         takeovers: record
             .takeovers
             .iter()
@@ -189,17 +185,17 @@ pub fn encode_plain(record: &GameRecord) -> Result<Vec<u8>, EncodeError> {
         rounds: outcome.rounds,
         totals: outcome.totals.into_array(),
         met: outcome.met.into_array(),
-        game_id: Bin(&record.game_id.to_bytes()),
+        game_id: Bytes::new(&game_id),
         start_delay_ms: record.started_at_ms.wrapping_sub(record.game_id.unix_ms()).cast_signed(),
         duration_ms: record.duration_ms,
-        server_seed: Bin(record.proof.server_seed.reveal()),
-        moves: Bin(&moves),
-        times: times.as_deref().map(Bin),
+        server_seed: Bytes::new(record.proof.server_seed.reveal()),
+        moves: Bytes::new(&moves),
+        times: times.as_deref().map(Bytes::new),
     };
     Ok(rmp_serde::to_vec(&stored)?)
 }
 
-/// The record behind its stored form, played by the rules once more.
+/// The record in its stored form, played by the rules once more.
 ///
 /// # Errors
 /// [`DecodeError`] for all bytes that [`encode`] did not write.
@@ -207,15 +203,15 @@ pub fn decode(bytes: &[u8]) -> Result<GameRecord, DecodeError> {
     plain(bytes, |plain| read::<Stored1<'_>>(plain)?.record())
 }
 
-/// What is known of a stored record without playing it again: much quicker than [`decode`].
+/// The summary of a stored record, without playing it again: much quicker than [`decode`].
 ///
 /// # Errors
-/// [`DecodeError`] for bytes that are no record. That its moves are a game is not looked at.
+/// [`DecodeError`] for bytes that are no record. The moves are not checked.
 pub fn decode_summary(bytes: &[u8]) -> Result<Summary, DecodeError> {
     plain(bytes, |plain| read::<Stored1<'_>>(plain)?.summary())
 }
 
-/// Checks the frame around a record and gives what is in it to `read`.
+/// Checks the frame around a record and passes its content to `read`.
 fn plain<T>(bytes: &[u8], read: impl FnOnce(&[u8]) -> Result<T, DecodeError>) -> Result<T, DecodeError> {
     let (framed, checksum) = bytes.split_last_chunk::<4>().ok_or(DecodeError::Short)?;
     if crc32fast::hash(framed) != u32::from_le_bytes(*checksum) {
@@ -237,7 +233,7 @@ fn plain<T>(bytes: &[u8], read: impl FnOnce(&[u8]) -> Result<T, DecodeError>) ->
         return if body.len() == length { read(body) } else { Err(DecodeError::Field("length")) };
     }
     up_to("dictionary", *dictionary, u8::try_from(DICTIONARIES.len()).unwrap_or(u8::MAX))?;
-    DECOMPRESS.with_borrow_mut(|decompress| read(decompress.run(usize::from(*dictionary) - 1, body, length)?))
+    DECOMPRESS.with_borrow_mut(|decompress| read(decompress.run(*dictionary, body, length)?))
 }
 
 fn read<'a, T: Deserialize<'a>>(plain: &'a [u8]) -> Result<T, DecodeError> {
@@ -281,88 +277,56 @@ static DECODERS: LazyLock<Vec<io::Result<DecoderDictionary<'static>>>> =
 
 thread_local! {
     // Setting up zstd costs more than compressing one record.
-    static COMPRESS: RefCell<Compress> = const { RefCell::new(Compress { compressor: None, frame: Vec::new() }) };
-    static DECOMPRESS: RefCell<Decompress> = const { RefCell::new(Decompress::new()) };
-}
-
-/// One compressor, and the room to work in.
-struct Compress {
-    compressor: Option<Compressor<'static>>,
-    frame: Vec<u8>,
-}
-
-impl Compress {
-    /// `plain` compressed, or `None` if that is not shorter.
-    fn run(&mut self, plain: &[u8]) -> io::Result<Option<&[u8]>> {
-        let compressor = match &mut self.compressor {
-            Some(compressor) => compressor,
-            none @ None => none.insert(new_compressor()?),
-        };
-        self.frame.clear();
-        self.frame.reserve(zstd::zstd_safe::compress_bound(plain.len()));
-        compressor.compress_to_buffer(plain, &mut self.frame)?;
-        Ok(self.frame.strip_prefix(&ZSTD_MAGIC).filter(|body| body.len() < plain.len()))
-    }
-}
-
-fn new_compressor() -> io::Result<Compressor<'static>> {
-    let mut compressor = Compressor::with_prepared_dictionary(prepared(&ENCODER)?)?;
-    // The frame of the record says all this already.
-    compressor.include_checksum(false)?;
-    compressor.include_dictid(false)?;
-    compressor.include_contentsize(false)?;
-    Ok(compressor)
+    static COMPRESS: RefCell<Compress> = RefCell::default();
+    static DECOMPRESS: RefCell<Decompress> = RefCell::default();
 }
 
 fn prepared<T>(dictionary: &'static io::Result<T>) -> io::Result<&'static T> {
     dictionary.as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()))
 }
 
-/// One decompressor for each dictionary, and the room to work in.
+/// A compressor and its buffer.
+#[derive(Default)]
+struct Compress {
+    compressor: Compressor<'static>,
+    frame: Vec<u8>,
+}
+
+impl Compress {
+    /// `plain` compressed, or `None` if that is not shorter.
+    fn run(&mut self, plain: &[u8]) -> io::Result<Option<&[u8]>> {
+        self.compressor.set_prepared_dictionary(prepared(&ENCODER)?)?;
+        // The frame of the record holds all this already.
+        self.compressor.include_checksum(false)?;
+        self.compressor.include_dictid(false)?;
+        self.compressor.include_contentsize(false)?;
+        self.frame.clear();
+        self.frame.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+        self.compressor.compress_to_buffer(plain, &mut self.frame)?;
+        Ok(self.frame.strip_prefix(&ZSTD_MAGIC).filter(|body| body.len() < plain.len()))
+    }
+}
+
+/// A decompressor and its buffers.
+#[derive(Default)]
 struct Decompress {
-    by_dictionary: [Option<Decompressor<'static>>; DICTIONARIES.len()],
+    decompressor: Decompressor<'static>,
     frame: Vec<u8>,
     plain: Vec<u8>,
 }
 
 impl Decompress {
-    const fn new() -> Self {
-        Self { by_dictionary: [const { None }; DICTIONARIES.len()], frame: Vec::new(), plain: Vec::new() }
-    }
-
     /// Decompresses `body` to exactly `length` bytes, which the caller has bounded.
-    fn run(&mut self, dictionary: usize, body: &[u8], length: usize) -> Result<&[u8], DecodeError> {
-        let unknown = DecodeError::Field("dictionary");
-        let Some(slot) = self.by_dictionary.get_mut(dictionary) else { return Err(unknown) };
-        let decompressor = match slot {
-            Some(decompressor) => decompressor,
-            None => {
-                let Some(prepared_dictionary) = DECODERS.get(dictionary) else { return Err(unknown) };
-                slot.insert(Decompressor::with_prepared_dictionary(prepared(prepared_dictionary)?)?)
-            }
-        };
+    fn run(&mut self, dictionary: u8, body: &[u8], length: usize) -> Result<&[u8], DecodeError> {
+        let dictionary = DECODERS.get(usize::from(dictionary) - 1).ok_or(DecodeError::Field("dictionary"))?;
+        self.decompressor.set_prepared_dictionary(prepared(dictionary)?)?;
         self.frame.clear();
         self.frame.extend_from_slice(&ZSTD_MAGIC);
         self.frame.extend_from_slice(body);
         self.plain.clear();
         self.plain.reserve_exact(length);
-        decompressor.decompress_to_buffer(&self.frame, &mut self.plain)?;
+        self.decompressor.decompress_to_buffer(&self.frame, &mut self.plain)?;
         if self.plain.len() == length { Ok(&self.plain) } else { Err(DecodeError::Field("length")) }
-    }
-}
-
-/// Bytes as MessagePack's `bin`, borrowed when read.
-struct Bin<'a>(&'a [u8]);
-
-impl Serialize for Bin<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.0)
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Bin<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        <&[u8]>::deserialize(deserializer).map(Self)
     }
 }
 
@@ -371,13 +335,13 @@ impl<'de: 'a, 'a> Deserialize<'de> for Bin<'a> {
 struct Stored1<'a> {
     /// One of four digits of base 4 for each seat, seat 1 the lowest: human, easy, normal, hard.
     kinds: u8,
-    /// `nil` for what a bot of this seat is always called.
+    /// `nil` for the usual name of a bot at this seat.
     #[serde(borrow)]
     names: [Option<&'a str>; 4],
     room_id: &'a str,
     /// Players' entropy: a digit 1, then the digits, packed into bytes with a 0 in front if need be.
     #[serde(borrow)]
-    entropy: [Option<Bin<'a>>; 4],
+    entropy: [Option<&'a Bytes>; 4],
     /// Seat from 1, from, to, in hundredths of a second.
     takeovers: Vec<(u8, u32, Option<u32>)>,
     /// `nil` if the game was won, else how many moves it has.
@@ -386,30 +350,30 @@ struct Stored1<'a> {
     totals: [i32; 4],
     met: [u32; 4],
     #[serde(borrow)]
-    game_id: Bin<'a>,
+    game_id: &'a Bytes,
     /// Milliseconds from the time in the game's name to its start.
     start_delay_ms: i64,
     duration_ms: u64,
     #[serde(borrow)]
-    server_seed: Bin<'a>,
+    server_seed: &'a Bytes,
     /// As `moves.rs` describes.
     #[serde(borrow)]
-    moves: Bin<'a>,
+    moves: &'a Bytes,
     /// As `times.rs` describes; `nil` if all are the start of the game.
     #[serde(borrow)]
-    times: Option<Bin<'a>>,
+    times: Option<&'a Bytes>,
 }
 
 impl<'a> Stored1<'a> {
     fn record(&self) -> Result<GameRecord, DecodeError> {
         let Summary { game_id, room_id, started_at_ms, duration_ms, players, ended, outcome } = self.summary()?;
         let proof = DealProof {
-            server_seed: ServerSeed::new(self.server_seed.0.try_into().map_err(|_| DecodeError::Field("seed"))?),
+            server_seed: ServerSeed::new(self.server_seed[..].try_into().map_err(|_| DecodeError::Field("seed"))?),
             entropy: self.entropy()?,
         };
-        let (mut moves, replayed) = moves::unpack(self.moves.0, &proof, self.abandoned_after)?;
-        if let Some(Bin(times)) = self.times {
-            times::unpack(times, &mut moves)?;
+        let (mut moves, replayed) = moves::unpack(self.moves, &proof, self.abandoned_after)?;
+        if let Some(times) = self.times {
+            times::unpack(times, &mut moves).ok_or(DecodeError::Field("times"))?;
         }
         if replayed != outcome {
             return Err(DecodeError::Field("result"));
@@ -424,7 +388,7 @@ impl<'a> Stored1<'a> {
     }
 
     fn summary(&self) -> Result<Summary, DecodeError> {
-        let game_id = GameId::from_bytes(self.game_id.0.try_into().map_err(|_| DecodeError::Field("id"))?);
+        let game_id = GameId::from_bytes(self.game_id[..].try_into().map_err(|_| DecodeError::Field("id"))?);
         let started_at_ms =
             game_id.unix_ms().checked_add_signed(self.start_delay_ms).ok_or(DecodeError::Field("start"))?;
         let ended = if self.abandoned_after.is_some() { Ended::Abandoned } else { Ended::Won };
@@ -461,18 +425,18 @@ impl<'a> Stored1<'a> {
     fn entropy(&self) -> Result<BySeat<Option<Entropy>>, DecodeError> {
         let mut entropy = BySeat::default();
         for (seat, packed) in Seat::ALL.into_iter().zip(&self.entropy) {
-            entropy[seat] = packed.as_ref().map(|Bin(packed)| unpack_entropy(packed)).transpose()?;
+            entropy[seat] = packed.map(|packed| unpack_entropy(packed)).transpose()?;
         }
         Ok(entropy)
     }
 }
 
-/// What a bot of this seat is called if nobody calls it otherwise.
+/// The usual name of a bot at this seat.
 fn bot_name(seat: Seat) -> String {
     format!("Bot {seat}")
 }
 
-/// The digits behind a 1 in front, which says how many zeros are digits.
+/// The digits after a leading 1, which keeps leading zeros.
 fn pack_entropy(entropy: &Entropy) -> Vec<u8> {
     let digits = format!("1{entropy}");
     let padded = if digits.len().is_multiple_of(2) { digits } else { format!("0{digits}") };

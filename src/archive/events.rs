@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::calendar::unix_ms;
-use super::json::{GameJson, Seconds};
+use super::json::GameJson;
+use super::record::GameTime;
 
 /// Something that happened in a game.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,88 +12,76 @@ pub struct GameEvent {
     /// What: `game_started`, `dealt`, `redeal_answered`, `round_started`, `declared`, `played`, `turn_won`, `round_scored`,
     /// `taken_over` or `game_ended`.
     pub kind: &'static str,
-    /// When, in milliseconds after the start of the game. What follows from something else happens with it.
+    /// When, in milliseconds after the start of the game. What follows from a move has the time of the move.
     pub at_ms: u64,
-    /// All of it: `type`, and what belongs to that; `at` where it is something that a player did.
+    /// The whole event: `type`, its fields, and `at` if it is something that a player did.
     pub json: Value,
 }
 
-/// Everything that happened in a game, in order; where bots stood in comes behind the rounds.
-#[must_use]
+/// Everything that happened in a game, in order; the stretches in which bots played come after the rounds.
 pub fn tell(game: &GameJson) -> Vec<GameEvent> {
-    let mut told = Telling { events: Vec::with_capacity(256), at_ms: 0 };
-    told.that("game_started", json!({ "at": 0.0, "players": game.players }));
+    let mut events = Events { list: Vec::with_capacity(256), at_ms: 0 };
+    events.push("game_started", json!({ "at": 0.0, "players": game.players }));
     for round in &game.rounds {
-        let number = round.round;
+        let number = json!({ "round": round.round });
         for (deal, dealt) in (1..).zip(&round.deals) {
-            told.that("dealt", json!({ "round": number, "deal": deal, "hands": dealt.hands, "weak": dealt.weak }));
+            let hands = json!({ "deal": deal, "hands": dealt.hands, "weak": dealt.weak });
+            events.push("dealt", merged(&number, hands));
             for answer in &dealt.answers {
-                told.at(answer.at).that("redeal_answered", within(number, json!(answer)));
+                events.push_at(answer.at, "redeal_answered", merged(&number, json!(answer)));
             }
         }
-        told.that(
-            "round_started",
-            json!({
-                "round": number, "starter": round.starter, "starter_reason": round.starter_reason,
-                "multiplier": round.multiplier,
-            }),
-        );
+        let start = json!({
+            "starter": round.starter, "starter_reason": round.starter_reason, "multiplier": round.multiplier,
+        });
+        events.push("round_started", merged(&number, start));
         for declaration in &round.declarations {
-            told.at(declaration.at).that("declared", within(number, json!(declaration)));
+            events.push_at(declaration.at, "declared", merged(&number, json!(declaration)));
         }
         for turn in &round.turns {
             for play in &turn.plays {
-                let mut played = within(number, json!(play));
-                if let Some(played) = played.as_object_mut() {
-                    played.insert("turn".to_owned(), json!(turn.turn));
-                }
-                told.at(play.at).that("played", played);
+                let played = merged(&merged(&number, json!(play)), json!({ "turn": turn.turn }));
+                events.push_at(play.at, "played", played);
             }
-            told.that(
-                "turn_won",
-                json!({ "round": number, "turn": turn.turn, "winner": turn.winner, "piles": turn.piles }),
-            );
+            let won = json!({ "turn": turn.turn, "winner": turn.winner, "piles": turn.piles });
+            events.push("turn_won", merged(&number, won));
         }
-        told.that(
-            "round_scored",
-            json!({ "round": number, "captured": round.captured, "scores": round.scores, "totals": round.totals }),
-        );
+        let scored = json!({ "captured": round.captured, "scores": round.scores, "totals": round.totals });
+        events.push("round_scored", merged(&number, scored));
     }
     for takeover in &game.takeovers {
-        told.at(takeover.from).that("taken_over", json!(takeover));
+        events.push_at(takeover.from, "taken_over", json!(takeover));
     }
     let duration = || unix_ms(&game.completed_at)?.checked_sub(unix_ms(&game.started_at)?);
-    told.at_ms = duration().unwrap_or(told.at_ms);
-    told.that("game_ended", json!({ "ended": game.ended, "winners": game.winners, "final_scores": game.final_scores }));
-    told.events
+    events.at_ms = duration().unwrap_or(events.at_ms);
+    let end = json!({ "ended": game.ended, "winners": game.winners, "final_scores": game.final_scores });
+    events.push("game_ended", end);
+    events.list
 }
 
-struct Telling {
-    events: Vec<GameEvent>,
+struct Events {
+    list: Vec<GameEvent>,
     at_ms: u64,
 }
 
-impl Telling {
-    /// From now on it is this time.
-    fn at(&mut self, time: Seconds) -> &mut Self {
-        self.at_ms = u64::from(time.0.hundredths()) * 10;
-        self
+impl Events {
+    fn push_at(&mut self, time: GameTime, kind: &'static str, fields: Value) {
+        self.at_ms = u64::from(time.hundredths()) * 10;
+        self.push(kind, fields);
     }
 
-    fn that(&mut self, kind: &'static str, what: Value) {
-        let mut json = json!({ "type": kind });
-        if let (Some(json), Value::Object(what)) = (json.as_object_mut(), what) {
-            json.extend(what);
-        }
-        self.events.push(GameEvent { kind, at_ms: self.at_ms, json });
+    /// Adds an event at the time of the last one.
+    fn push(&mut self, kind: &'static str, fields: Value) {
+        let json = merged(&json!({ "type": kind }), fields);
+        self.list.push(GameEvent { kind, at_ms: self.at_ms, json });
     }
 }
 
-/// Something of a round.
-fn within(round: u32, what: Value) -> Value {
-    let mut within = json!({ "round": round });
-    if let (Some(within), Value::Object(what)) = (within.as_object_mut(), what) {
-        within.extend(what);
+/// The fields of two objects in one.
+fn merged(first: &Value, second: Value) -> Value {
+    let mut merged = first.clone();
+    if let (Some(fields), Value::Object(second)) = (merged.as_object_mut(), second) {
+        fields.extend(second);
     }
-    within
+    merged
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// Crockford's base 32: no I, L, O or U, so that nothing reads like something else.
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 
-/// Identifies one game, for ever: 48 bits of Unix time in milliseconds, then 80 bits that tell apart what one millisecond brought.
+/// Identifies one game: 48 bits of Unix time in milliseconds, then 80 bits that differ within one millisecond.
 ///
 /// Ids compare as their games began, and so do their bytes ([`GameId::to_bytes`]) and their text: 26 characters of
 /// Crockford's base 32, the form known as ULID.
@@ -24,14 +24,15 @@ impl GameId {
 
     /// Bits of time that fit into an id: enough until the year 10889.
     const TIME_BITS: u32 = 48;
-    /// Bits behind the time.
+    /// Bits after the time.
     const TAIL_BITS: u32 = u128::BITS - Self::TIME_BITS;
     const TAIL_MASK: u128 = (1 << Self::TAIL_BITS) - 1;
+    /// Characters of the text form.
+    const DIGITS: usize = 26;
 
     /// The smallest id of a millisecond: the border to ask for games "from" or "before" a time.
     ///
     /// Times beyond 48 bits count as the last millisecond that fits.
-    #[must_use]
     pub const fn first_at(unix_ms: u64) -> Self {
         const LAST_MS: u64 = (1 << GameId::TIME_BITS) - 1;
         let unix_ms = if unix_ms > LAST_MS { LAST_MS } else { unix_ms };
@@ -39,19 +40,16 @@ impl GameId {
     }
 
     /// When the game got its id, in milliseconds of Unix time.
-    #[must_use]
     pub const fn unix_ms(self) -> u64 {
         (self.0 >> Self::TAIL_BITS) as u64
     }
 
     /// The id as stored: big-endian, so bytes sort like ids.
-    #[must_use]
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()
     }
 
     /// The id whose stored form is `bytes`.
-    #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(u128::from_be_bytes(bytes))
     }
@@ -75,12 +73,10 @@ impl GameIds {
     /// The next id, from the time in milliseconds and ten random bytes, both the caller's.
     pub fn next(&mut self, unix_ms: u64, random: [u8; 10]) -> GameId {
         let mut tail = [0; 16];
-        for (to, from) in tail.iter_mut().skip(6).zip(random) {
-            *to = from;
-        }
+        tail.iter_mut().skip(6).zip(random).for_each(|(to, from)| *to = from);
         let fresh = GameId(GameId::first_at(unix_ms).0 | (u128::from_be_bytes(tail) & GameId::TAIL_MASK));
         let id = match self.last {
-            // Within one millisecond, or behind a clock that went back, count on. 2^80 ids of one millisecond never run out.
+            // Within one millisecond, or after a clock went back, count on. 2^80 ids of one millisecond never run out.
             Some(last) if last.unix_ms() >= fresh.unix_ms() => GameId(last.0.saturating_add(1)),
             _ => fresh,
         };
@@ -91,8 +87,8 @@ impl GameIds {
 
 impl fmt::Display for GameId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(ParseGameIdError::LENGTH);
-        for digit in (0..ParseGameIdError::LENGTH).rev() {
+        let mut text = String::with_capacity(Self::DIGITS);
+        for digit in (0..Self::DIGITS).rev() {
             let value = usize::try_from((self.0 >> (digit * 5)) & 31).unwrap_or_default();
             text.push(char::from(ALPHABET.get(value).copied().unwrap_or_default()));
         }
@@ -106,45 +102,25 @@ impl fmt::Debug for GameId {
     }
 }
 
-/// Why a text is no game id.
+/// The text is no game id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ParseGameIdError {
-    /// Not 26 characters.
-    #[error("a game id has 26 characters")]
-    Length,
-    /// A character outside the alphabet.
-    #[error("a game id is written in digits and letters without I, L, O and U")]
-    Character,
-    /// More than 128 bits: the first character is above 7.
-    #[error("a game id begins with a digit up to 7")]
-    TooLarge,
-}
-
-impl ParseGameIdError {
-    const LENGTH: usize = 26;
-}
+#[error("a game id has 26 digits and letters, none of them I, L, O or U, and begins with a digit up to 7")]
+pub struct ParseGameIdError;
 
 impl FromStr for GameId {
     type Err = ParseGameIdError;
 
-    /// Reads the text form; small letters are taken too.
+    /// Reads the text form, in capital or small letters.
     fn from_str(text: &str) -> Result<Self, ParseGameIdError> {
-        if text.len() != ParseGameIdError::LENGTH {
-            return Err(ParseGameIdError::Length);
+        if text.len() != GameId::DIGITS {
+            return Err(ParseGameIdError);
         }
-        let mut value: u128 = 0;
-        for byte in text.bytes() {
-            let digit = ALPHABET
-                .iter()
-                .position(|letter| *letter == byte.to_ascii_uppercase())
-                .ok_or(ParseGameIdError::Character)?;
+        let value = text.bytes().try_fold(0_u128, |value, byte| {
+            let digit = ALPHABET.iter().position(|letter| *letter == byte.to_ascii_uppercase())?;
             // 26 characters carry 130 bits: the two too many must be zero, else two texts would name one game.
-            if value >> (u128::BITS - 5) != 0 {
-                return Err(ParseGameIdError::TooLarge);
-            }
-            value = (value << 5) | digit as u128;
-        }
-        Ok(Self(value))
+            Some((value.leading_zeros() >= 5).then_some(value << 5)? | digit as u128)
+        });
+        value.map(Self).ok_or(ParseGameIdError)
     }
 }
 
@@ -179,12 +155,11 @@ mod tests {
 
     #[test]
     fn other_text_is_refused() {
-        let parse = |text: &str| text.parse::<GameId>().unwrap_err();
-        assert_eq!(parse(""), ParseGameIdError::Length);
-        assert_eq!(parse("01ARZ3NDEKTSV4RRFFQ69G5FA"), ParseGameIdError::Length);
-        assert_eq!(parse("01ARZ3NDEKTSV4RRFFQ69G5FAU"), ParseGameIdError::Character);
-        assert_eq!(parse("8ZZZZZZZZZZZZZZZZZZZZZZZZZ"), ParseGameIdError::TooLarge);
-        assert_eq!(parse("ÄÄÄÄÄÄÄÄÄÄÄÄÄ"), ParseGameIdError::Character);
+        let too_short = ["", "01ARZ3NDEKTSV4RRFFQ69G5FA"];
+        let no_digit = ["01ARZ3NDEKTSV4RRFFQ69G5FAU", "ÄÄÄÄÄÄÄÄÄÄÄÄÄ"];
+        for text in too_short.into_iter().chain(no_digit).chain(["8ZZZZZZZZZZZZZZZZZZZZZZZZZ"]) {
+            assert_eq!(text.parse::<GameId>(), Err(ParseGameIdError), "{text}");
+        }
     }
 
     proptest! {

@@ -19,14 +19,14 @@ use super::codec::Summary;
 use super::record::{Ended, PlayerKind};
 use crate::game::{BySeat, Seat};
 
-/// Which games are asked for. What is `None` does not matter.
+/// A question for games. A condition that is `None` always holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Query {
-    /// Somebody of this name played.
+    /// A player of this name took part.
     pub player: Option<String>,
     /// It was played in this room.
     pub room: Option<String>,
-    /// Somebody of this name won.
+    /// A player of this name won.
     pub winner: Option<String>,
     /// It began at this time or later, in milliseconds of Unix time.
     pub from_ms: Option<u64>,
@@ -57,14 +57,26 @@ pub struct Totals {
 
 impl Totals {
     /// The mean score of the finished games, if there are any.
-    #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "no player comes near 2^52 points")]
     pub fn mean_score(&self) -> Option<f64> {
         (self.finished > 0).then(|| self.score as f64 / self.finished as f64)
     }
+
+    /// Adds a game that was played at `seat` (`sign` 1), or subtracts it (-1). The rating stays as it is.
+    fn change(&mut self, sign: i64, game: &Summary, seat: Seat) {
+        let change = |total: &mut u64, by: u32| *total = total.saturating_add_signed(sign * i64::from(by));
+        change(&mut self.games, 1);
+        change(&mut self.wins, game.outcome.winners.contains(seat).into());
+        change(&mut self.declarations, game.outcome.rounds);
+        change(&mut self.met, game.outcome.met[seat]);
+        if game.ended == Ended::Won {
+            change(&mut self.finished, 1);
+            self.score += sign * i64::from(game.outcome.totals[seat]);
+        }
+    }
 }
 
-/// How well somebody plays: 1500 on average. A difference of 500 is about what luck decides in one game.
+/// How well a player plays: 1500 on average. A difference of 500 is about what luck decides in one game.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rating {
     /// The best guess.
@@ -74,9 +86,8 @@ pub struct Rating {
 }
 
 impl Rating {
-    /// What the player is rated at least, almost surely. The leaderboard goes by this, so that one lucky game leads
-    /// nobody to its top.
-    #[must_use]
+    /// A lower bound of the rating that is almost certain. The leaderboard sorts by it, so that one lucky game takes nobody
+    /// to its top.
     pub fn surely(self) -> f64 {
         self.mean - 3.0 * self.deviation
     }
@@ -105,8 +116,7 @@ struct Player {
 }
 
 impl Query {
-    /// Whether a game is one of those asked for.
-    #[must_use]
+    /// Whether a game satisfies all conditions.
     pub fn matches(&self, game: &Summary) -> bool {
         let id = game.game_id;
         let named = |name: &str, won: bool| {
@@ -123,7 +133,7 @@ impl Query {
 }
 
 impl Index {
-    /// Takes a game in. Returns whether it was new.
+    /// Adds a game. Returns whether it was new.
     pub fn insert(&mut self, summary: &Summary) -> bool {
         let id = summary.game_id;
         let Ok(number) = u32::try_from(self.ids.len()) else { return false };
@@ -140,19 +150,11 @@ impl Index {
                 None => self.players.entry(player.name.as_str().into()).or_default(),
             };
             entry.games.insert(number, &self.ids);
-            let won = summary.outcome.winners.contains(seat);
-            if won {
+            if summary.outcome.winners.contains(seat) {
                 entry.won.insert(number, &self.ids);
             }
             let totals = &mut entry.totals;
-            totals.games += 1;
-            totals.wins += u64::from(won);
-            totals.declarations += u64::from(summary.outcome.rounds);
-            totals.met += u64::from(summary.outcome.met[seat]);
-            if summary.ended == Ended::Won {
-                totals.finished += 1;
-                totals.score += i64::from(summary.outcome.totals[seat]);
-            }
+            totals.change(1, summary, seat);
             if let (PlayerKind::Human, Some(ratings)) = (player.kind, &ratings) {
                 let WengLinRating { rating, uncertainty } = ratings[seat];
                 totals.rating = Some(Rating { mean: rating, deviation: uncertainty });
@@ -205,21 +207,14 @@ impl Index {
         Some(after)
     }
 
-    /// Takes games out again. What they added to totals is taken off, as far as their summaries are known; ratings stay
-    /// as they are.
+    /// Removes games. Subtracts them from totals, as far as their summaries are known. Ratings stay as they are.
     pub(super) fn remove(&mut self, ids: &[GameId], summaries: &[Summary]) {
         let mut gone = ids.to_vec();
         gone.sort_unstable();
         for summary in summaries.iter().filter(|summary| self.all.holds(summary.game_id, &self.ids)) {
             for (seat, player) in summary.players.pairs() {
-                let Some(Player { totals, .. }) = self.players.get_mut(&*player.name) else { continue };
-                totals.games = totals.games.saturating_sub(1);
-                totals.wins = totals.wins.saturating_sub(u64::from(summary.outcome.winners.contains(seat)));
-                totals.declarations = totals.declarations.saturating_sub(u64::from(summary.outcome.rounds));
-                totals.met = totals.met.saturating_sub(u64::from(summary.outcome.met[seat]));
-                if summary.ended == Ended::Won {
-                    totals.finished = totals.finished.saturating_sub(1);
-                    totals.score -= i64::from(summary.outcome.totals[seat]);
+                if let Some(Player { totals, .. }) = self.players.get_mut(&*player.name) {
+                    totals.change(-1, summary, seat);
                 }
             }
         }
@@ -236,11 +231,13 @@ impl Index {
             })
             .collect();
         self.ids.retain(|id| gone.binary_search(id).is_err());
-        self.all.renumber(&numbers);
-        self.rooms.renumber(&numbers);
+        renumber(&mut self.all.0, &numbers, |number| number);
+        for list in [&mut self.rooms.sorted, &mut self.rooms.newest] {
+            renumber(list, &numbers, |(_, number)| number);
+        }
         for player in self.players.values_mut() {
-            player.games.renumber(&numbers);
-            player.won.renumber(&numbers);
+            renumber(&mut player.games.0, &numbers, |number| number);
+            renumber(&mut player.won.0, &numbers, |number| number);
         }
         self.players.retain(|_, player| !player.games.0.is_empty());
         self.players.shrink_to_fit();
@@ -278,14 +275,12 @@ impl Index {
             .collect()
     }
 
-    /// What the players of this name have done.
-    #[must_use]
+    /// The totals of the players of this name.
     pub fn totals(&self, name: &str) -> Option<Totals> {
         self.players.get(name).map(|player| player.totals)
     }
 
-    /// The players who are rated highest, almost surely, best first.
-    #[must_use]
+    /// The players with the highest [`Rating::surely`], best first.
     pub fn leaders(&self, limit: usize) -> Vec<(String, Totals)> {
         let mut rated: Vec<(f64, &str, Totals)> = self
             .players
@@ -303,7 +298,6 @@ impl Index {
     }
 
     /// How many different names have played.
-    #[must_use]
     pub fn players(&self) -> usize {
         self.players.len()
     }
@@ -352,17 +346,17 @@ impl List {
             _ => self.0.push(number),
         }
     }
+}
 
-    fn renumber(&mut self, numbers: &[Option<u32>]) {
-        self.0.retain_mut(|number| match numbers.get(*number as usize).copied().flatten() {
-            Some(now) => {
-                *number = now;
-                true
-            }
-            None => false,
-        });
-        self.0.shrink_to_fit();
-    }
+/// Gives the games in a list their new numbers, and drops those that have none.
+fn renumber<T>(list: &mut Vec<T>, numbers: &[Option<u32>], number: impl Fn(&mut T) -> &mut u32) {
+    list.retain_mut(|entry| {
+        let number = number(entry);
+        let new = numbers.get(*number as usize).copied().flatten();
+        *number = new.unwrap_or_default();
+        new.is_some()
+    });
+    list.shrink_to_fit();
 }
 
 /// Hashes of rooms and numbers of games.
@@ -393,19 +387,6 @@ impl Rooms {
         numbers.sort_unstable_by_key(|&number| id_of(number, ids));
         List(numbers)
     }
-
-    fn renumber(&mut self, numbers: &[Option<u32>]) {
-        for list in [&mut self.sorted, &mut self.newest] {
-            list.retain_mut(|(_, number)| match numbers.get(*number as usize).copied().flatten() {
-                Some(now) => {
-                    *number = now;
-                    true
-                }
-                None => false,
-            });
-        }
-        self.sorted.shrink_to_fit();
-    }
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "any 32 bits of the hash will do")]
@@ -420,9 +401,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::record::Player as Seated;
-    use super::super::replay::Outcome;
     use super::*;
-    use crate::game::{Level, SeatSet};
+    use crate::game::{Level, Outcome, SeatSet};
 
     fn name(number: u8) -> String {
         format!("player {number}")

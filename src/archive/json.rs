@@ -1,19 +1,17 @@
 //! A completed game as JSON: the one public form, for the archive's commands, its HTTP answers and its exports.
 //!
-//! The way here from a record is [`replay`], so showing a game proves it; the way back is [`GameRecord::from_json`], which
-//! takes only what showing the game again gives word for word.
+//! `replay` makes it from a record, so every game that is shown has been played by the rules. `json_reader` makes a record
+//! from it again.
+#![expect(missing_docs, reason = "most fields say what they are")]
 
 use std::borrow::Cow;
 use std::fmt;
-use std::str::FromStr;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use super::calendar::time_text;
 use super::record::{GameRecord, GameTime, Player, PlayerKind, Takeover};
-use super::replay::{Outcome, RULES_VERSION};
-use crate::game::{BySeat, DealProof, EntropyError, Kind, LevelError, Piece, Seat, ServerSeed};
+use crate::game::{BySeat, DealProof, Kind, Outcome, Piece, RULES_VERSION, Seat, ServerSeed};
 
 /// The version of this form.
 pub const FORMAT_VERSION: u32 = 1;
@@ -42,7 +40,7 @@ pub struct GameJson {
     pub deal_proof: ProofJson,
     /// The rounds.
     pub rounds: Vec<RoundJson>,
-    /// When bots stood in for absent players.
+    /// When bots played for absent players.
     pub takeovers: Vec<TakeoverJson>,
     /// The seats with the highest total, at least 50; none if the game was abandoned.
     pub winners: Vec<SeatNumber>,
@@ -57,7 +55,6 @@ pub struct GameJson {
 /// A player.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the fields say what they are")]
 pub struct PlayerJson {
     pub seat: SeatNumber,
     pub name: String,
@@ -70,7 +67,6 @@ pub struct PlayerJson {
 /// The proof of all deals (`docs/fair-deals.md`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the fields say what they are")]
 pub struct ProofJson {
     pub algorithm: Cow<'static, str>,
     /// 64 hexadecimal digits.
@@ -82,7 +78,7 @@ pub struct ProofJson {
 }
 
 /// One round.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoundJson {
     /// Counted from 1.
@@ -122,21 +118,19 @@ pub struct DealJson {
 /// An answer to the question of a weak hand.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the fields say what they are")]
 pub struct AnswerJson {
     pub seat: SeatNumber,
     pub accept: bool,
-    pub at: Seconds,
+    pub at: GameTime,
 }
 
 /// A declaration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the fields say what they are")]
 pub struct DeclarationJson {
     pub seat: SeatNumber,
     pub value: u8,
-    pub at: Seconds,
+    pub at: GameTime,
 }
 
 /// One turn.
@@ -158,24 +152,22 @@ pub struct TurnJson {
 /// One play.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the fields say what they are")]
 pub struct PlayJson {
     pub seat: SeatNumber,
     pub pieces: Vec<PieceName>,
     /// One of the nine types, or `INVALID`.
     pub play_type: Cow<'static, str>,
-    pub at: Seconds,
+    pub at: GameTime,
 }
 
-/// A bot stood in for an absent player.
+/// A bot played for an absent player.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(missing_docs, reason = "the fields say what they are")]
 pub struct TakeoverJson {
     pub seat: SeatNumber,
-    pub from: Seconds,
-    /// `None` if he did not come back.
-    pub to: Option<Seconds>,
+    pub from: GameTime,
+    /// `None` if the player did not come back.
+    pub to: Option<GameTime>,
 }
 
 /// A seat by its number, 1 to 4.
@@ -202,43 +194,9 @@ impl TryFrom<u64> for SeatNumber {
     }
 }
 
-/// Seconds since the start of the game, with at most two decimals.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(into = "f64", try_from = "f64")]
-pub struct Seconds(pub GameTime);
-
-impl From<GameTime> for Seconds {
-    fn from(time: GameTime) -> Self {
-        Self(time)
-    }
-}
-
-impl From<Seconds> for f64 {
-    fn from(seconds: Seconds) -> Self {
-        seconds.0.seconds()
-    }
-}
-
-impl TryFrom<f64> for Seconds {
-    type Error = &'static str;
-    fn try_from(seconds: f64) -> Result<Self, Self::Error> {
-        let hundredths = (seconds * 100.0).round();
-        if !(0.0..=f64::from(u32::MAX)).contains(&hundredths) {
-            return Err("a time of a game is 0 or more seconds, less than 497 days");
-        }
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "within the range of u32, and whole"
-        )]
-        let time = GameTime::from_hundredths(hundredths as u32);
-        // Exactly what we would write ourselves, so that nothing is lost without a word.
-        if time.seconds() == seconds { Ok(Self(time)) } else { Err("a time of a game has at most two decimals") }
-    }
-}
-
 /// What is engraved on a piece, spelled `NAME_COLOR`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "&'static str", try_from = "String")]
 pub struct PieceName(pub Kind);
 
 impl From<Piece> for PieceName {
@@ -253,45 +211,17 @@ impl fmt::Display for PieceName {
     }
 }
 
-impl FromStr for PieceName {
-    type Err = &'static str;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+impl From<PieceName> for &'static str {
+    fn from(name: PieceName) -> Self {
+        name.0.as_str()
+    }
+}
+
+impl TryFrom<String> for PieceName {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
         let kind = Piece::all().map(Piece::kind).find(|kind| kind.as_str() == text);
         kind.map(Self).ok_or("a piece is spelled NAME_COLOR, for example ELEPHANT_RED")
-    }
-}
-
-impl Serialize for PieceName {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.0.as_str())
-    }
-}
-
-impl<'de> Deserialize<'de> for PieceName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Cow::<str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
-}
-
-impl RoundJson {
-    pub(super) fn new(round: u32, deal: DealJson) -> Self {
-        Self {
-            round,
-            deals: vec![deal],
-            multiplier: 1,
-            starter: None,
-            starter_reason: None,
-            declarations: Vec::new(),
-            turns: Vec::new(),
-            captured: [0; 4],
-            scores: None,
-            totals: None,
-        }
-    }
-
-    /// Whether anybody has done anything in it.
-    pub(super) fn is_begun(&self) -> bool {
-        !self.declarations.is_empty() || self.deals.iter().any(|deal| !deal.answers.is_empty())
     }
 }
 
@@ -313,12 +243,11 @@ impl GameJson {
             winners: outcome.winners.iter().map(Into::into).collect(),
             final_scores: outcome.totals.into_array(),
             winner_name: winner.map(|seat| record.players[seat].name.clone()),
-            ended: record.ended.as_str().into(),
+            ended: Cow::Borrowed(record.ended.into()),
         }
     }
 
     /// The game on one line, as it is exported.
-    #[must_use]
     #[expect(
         clippy::expect_used,
         reason = "strings, numbers, arrays and objects with fixed keys always have a JSON form"
@@ -332,20 +261,22 @@ impl PlayerJson {
     pub(super) fn new(seat: Seat, player: &Player) -> Self {
         let level = match player.kind {
             PlayerKind::Human => None,
-            PlayerKind::Bot(level) => Some(level.as_str().into()),
+            PlayerKind::Bot(level) => Some(Cow::Borrowed(level.into())),
         };
         Self { seat: seat.into(), name: player.name.clone(), is_bot: level.is_some(), level }
     }
 
-    pub(super) fn to_player(&self) -> Result<Player, LevelError> {
-        let kind = self.level.as_ref().map_or(Ok(PlayerKind::Human), |level| level.parse().map(PlayerKind::Bot))?;
+    pub(super) fn to_player(&self) -> Result<Player, FieldError> {
+        let kind = match &self.level {
+            None => PlayerKind::Human,
+            Some(level) => PlayerKind::Bot(level.parse().map_err(|error| FieldError(format!("players: {error}")))?),
+        };
         Ok(Player { name: self.name.clone(), kind })
     }
 }
 
 impl ProofJson {
     /// The public form of a proof.
-    #[must_use]
     pub fn new(proof: &DealProof) -> Self {
         Self {
             algorithm: DealProof::ALGORITHM.into(),
@@ -355,58 +286,34 @@ impl ProofJson {
         }
     }
 
-    /// The proof, if it is one: the commitment is not looked at.
+    /// The proof. The commitment is not checked.
     ///
     /// # Errors
-    /// [`ProofError`] if the algorithm, the seed or a player's entropy cannot be read.
-    pub fn to_proof(&self) -> Result<DealProof, ProofError> {
+    /// [`FieldError`] if the algorithm, the seed or a player's entropy cannot be read.
+    pub fn to_proof(&self) -> Result<DealProof, FieldError> {
         if self.algorithm != DealProof::ALGORITHM {
-            return Err(ProofError::Algorithm(self.algorithm.chars().take(40).collect()));
+            let (found, must) = (self.algorithm.chars().take(40).collect::<String>(), DealProof::ALGORITHM);
+            return Err(FieldError(format!("deal_proof.algorithm is {found:?}, must be {must:?}")));
         }
         let mut seed = [0; 32];
-        hex::decode_to_slice(&self.server_seed, &mut seed).map_err(|_| ProofError::Seed)?;
+        hex::decode_to_slice(&self.server_seed, &mut seed)
+            .map_err(|_| FieldError("deal_proof.server_seed must be 64 hexadecimal digits".to_owned()))?;
         let mut entropy = BySeat::default();
         for (seat, text) in Seat::ALL.into_iter().zip(&self.entropy) {
-            entropy[seat] = text.as_ref().map(|text| text.parse()).transpose()?;
+            let parsed = text.as_ref().map(|text| text.parse()).transpose();
+            entropy[seat] = parsed.map_err(|error| FieldError(format!("deal_proof.entropy: {error}")))?;
         }
         Ok(DealProof { server_seed: ServerSeed::new(seed), entropy })
     }
 }
 
-/// Why a text is no proof of deals.
+/// A field of the public form has a value that it cannot have. The text names the field.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ProofError {
-    /// An algorithm we do not know.
-    #[error("deal_proof.algorithm is {0:?}, must be {known:?}", known = DealProof::ALGORITHM)]
-    Algorithm(String),
-    /// The seed cannot be read.
-    #[error("deal_proof.server_seed must be 64 hexadecimal digits")]
-    Seed,
-    /// A player's entropy cannot be read.
-    #[error("deal_proof.entropy: {0}")]
-    Entropy(#[from] EntropyError),
-}
+#[error("{0}")]
+pub struct FieldError(pub(super) String);
 
 impl TakeoverJson {
     fn new(takeover: &Takeover) -> Self {
-        Self { seat: takeover.seat.into(), from: takeover.from.into(), to: takeover.to.map(Into::into) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_of_a_game_keeps_its_two_decimals() {
-        for hundredths in [0, 1, 10, 29, 57, 100, 115, 12_345, 1_000_001, u32::MAX] {
-            let seconds = Seconds(GameTime::from_hundredths(hundredths));
-            assert_eq!(Seconds::try_from(f64::from(seconds)), Ok(seconds));
-            let text = serde_json::to_string(&seconds).unwrap();
-            assert_eq!(serde_json::from_str::<Seconds>(&text).unwrap(), seconds);
-        }
-        for wrong in [0.001, -1.0, f64::NAN, f64::INFINITY, 5e7] {
-            assert!(Seconds::try_from(wrong).is_err(), "{wrong}");
-        }
+        Self { seat: takeover.seat.into(), from: takeover.from, to: takeover.to }
     }
 }

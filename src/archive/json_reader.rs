@@ -1,147 +1,92 @@
-//! From the public form of a game back to its record: every word of the text is held against the game that it tells of.
+//! From the public form of a game back to its record. Every value of the text is compared with the game it describes.
 
-use serde::Deserialize;
 use serde_json::Value;
 
-use super::ParseGameIdError;
 use super::calendar::unix_ms;
-use super::json::{FORMAT_VERSION, GameJson, PieceName, ProofError, SeatNumber, Seconds};
+use super::json::{FORMAT_VERSION, FieldError, GameJson, PieceName};
 use super::record::{Ended, GameRecord, GameTime, Move, Takeover};
-use super::replay::{Course, RULES_VERSION, ReplayError, replay};
-use crate::game::{Action, BySeat, DealProof, Declaration, LevelError, PieceSet, Seat};
+use super::replay::{ReplayError, Replayer, replay};
+use crate::game::{Action, BySeat, DealProof, Declaration, PieceSet, RULES_VERSION};
 
 /// Why a text is no completed game.
 #[derive(Debug, thiserror::Error)]
 pub enum JsonError {
-    /// It is not JSON, or lacks something, or has something else in its place.
+    /// It is not JSON, or a field is missing, unknown or of another type.
     #[error("{0}")]
     Form(#[from] serde_json::Error),
-    /// Another version of the form or of the rules.
-    #[error("{what} is {found}, this program knows {known}")]
-    Version {
-        /// Which version.
-        what: &'static str,
-        /// What it is.
-        found: u32,
-        /// What it should be.
-        known: u32,
-    },
-    /// The name of the game cannot be read.
-    #[error("game_id: {0}")]
-    GameId(#[from] ParseGameIdError),
-    /// A time cannot be read.
-    #[error("{what} must be a time like 2026-11-23T10:15:02.120Z, after 1970")]
-    Time {
-        /// Which time.
-        what: &'static str,
-    },
-    /// The end is before the start.
-    #[error("completed_at is before started_at")]
-    EndsBeforeStart,
-    /// A move or takeover is after the end of the game.
-    #[error("something happened at {at} s, after the end of the game")]
-    AfterTheEnd {
-        /// The time in question.
-        at: GameTime,
-    },
-    /// The bot's level is none of ours.
-    #[error("players: {0}")]
-    Level(#[from] LevelError),
-    /// The proof cannot be read.
-    #[error(transparent)]
-    Proof(#[from] ProofError),
-    /// A declaration out of range.
-    #[error("rounds[{round}]: a declaration is a number from 0 to 8")]
-    Declaration {
-        /// Place of the round, from 0.
-        round: usize,
-    },
-    /// Somebody plays pieces that he does not hold.
-    #[error("rounds[{round}].turns[{turn}]: seat {seat} does not hold {piece}")]
-    NotHeld {
-        /// Place of the round, from 0.
-        round: usize,
-        /// Place of the turn, from 0.
-        turn: usize,
-        /// Who plays.
-        seat: Seat,
-        /// What he does not hold.
-        piece: PieceName,
-    },
-    /// The game is not one by the rules.
+    /// A field has a value that it cannot have, or not in this game.
+    #[error("{0}")]
+    Field(#[from] FieldError),
+    /// The game breaks the rules.
     #[error(transparent)]
     Replay(#[from] ReplayError),
-    /// The text says something else than the game itself.
-    #[error("{0}")]
-    Differs(#[from] Difference),
-}
-
-/// The first place where a text and the game it tells of differ.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{path} is {found}, must be {must}")]
-pub struct Difference {
-    /// Where, for example `rounds[2].turns[0].winner`.
-    pub path: String,
-    /// What stands there, cut if long.
-    pub found: String,
-    /// What the game has there, cut if long.
-    pub must: String,
 }
 
 impl GameRecord {
-    /// Reads the public form of a game, plays the game again and holds every word of the text against it.
+    /// Reads the public form of a game, plays the game again and compares every value of the text with it.
     ///
-    /// Key order, spacing and the spelling of numbers are free; any other difference is refused, unknown keys included,
-    /// for they would be lost.
+    /// Key order, spacing and the spelling of numbers are free. Any other difference is refused, even an unknown key,
+    /// because it would be lost.
     ///
     /// # Errors
     /// [`JsonError`] names the first thing that is wrong.
     pub fn from_json(text: &str) -> Result<Self, JsonError> {
-        // Nearly always it is our own text, to the letter: then there is nothing to compare piece by piece.
-        if let Ok(json) = serde_json::from_str::<GameJson>(text)
-            && let Ok(record) = json.to_record()
-            && replay(&record).is_ok_and(|game| game.to_line() == text.trim())
-        {
+        let record = serde_json::from_str::<GameJson>(text)?.to_record()?;
+        let game = replay(&record)?;
+        // Nearly every text is our own, to the letter.
+        if game.to_line() == text.trim() {
             return Ok(record);
         }
-        let found: Value = serde_json::from_str(text)?;
-        let json = GameJson::deserialize(&found)?;
-        let record = json.to_record()?;
-        let must = serde_json::to_value(replay(&record)?)?;
-        match first_difference(&found, &must, &mut String::new()) {
+        let (found, must) = (serde_json::from_str(text)?, serde_json::to_value(game)?);
+        match first_difference(Some(&found), Some(&must)) {
             None => Ok(record),
-            Some(difference) => Err(difference.into()),
+            Some((path, difference)) => {
+                let path = if path.is_empty() { "the game" } else { path.trim_start_matches('.') };
+                Err(wrong(format!("{path} {difference}")))
+            }
         }
     }
 }
 
+fn wrong(text: impl Into<String>) -> JsonError {
+    FieldError(text.into()).into()
+}
+
 impl GameJson {
-    /// The record behind the text. What follows from it is not looked at.
+    /// The record behind the text. What follows from it is not compared.
     fn to_record(&self) -> Result<GameRecord, JsonError> {
-        let version =
-            |what, found, known| if found == known { Ok(()) } else { Err(JsonError::Version { what, found, known }) };
-        version("format", self.format, FORMAT_VERSION)?;
-        version("rules", self.rules.into(), RULES_VERSION.into())?;
-        let started_at_ms = unix_ms(&self.started_at).ok_or(JsonError::Time { what: "started_at" })?;
-        let completed_at_ms = unix_ms(&self.completed_at).ok_or(JsonError::Time { what: "completed_at" })?;
-        let duration_ms = completed_at_ms.checked_sub(started_at_ms).ok_or(JsonError::EndsBeforeStart)?;
+        for (what, found, known) in
+            [("format", self.format, FORMAT_VERSION), ("rules", self.rules.into(), RULES_VERSION.into())]
+        {
+            if found != known {
+                return Err(wrong(format!("{what} is {found}, this program knows {known}")));
+            }
+        }
+        let time = |what, text: &str| {
+            let example = "2026-11-23T10:15:02.120Z";
+            unix_ms(text).ok_or_else(|| wrong(format!("{what} must be a time like {example}, after 1970")))
+        };
+        let started_at_ms = time("started_at", &self.started_at)?;
+        let duration_ms = time("completed_at", &self.completed_at)?.checked_sub(started_at_ms);
+        let duration_ms = duration_ms.ok_or_else(|| wrong("completed_at is before started_at"))?;
+        let game_id = self.game_id.parse().map_err(|error| wrong(format!("game_id: {error}")))?;
         let [one, two, three, four] = &self.players;
         let proof = self.deal_proof.to_proof()?;
         let takeovers: Vec<_> = self
             .takeovers
             .iter()
-            .map(|takeover| Takeover { seat: takeover.seat.0, from: takeover.from.0, to: takeover.to.map(|to| to.0) })
+            .map(|takeover| Takeover { seat: takeover.seat.0, from: takeover.from, to: takeover.to })
             .collect();
         let moves = self.moves(&proof)?;
         // The last hundredth may be cut off from the end of the game, but not from a move.
         let end = GameTime::from_ms(duration_ms.saturating_add(10));
-        let times =
+        let mut times =
             moves.iter().map(|one| one.at).chain(takeovers.iter().flat_map(|one| [Some(one.from), one.to]).flatten());
-        if let Some(at) = times.into_iter().find(|&at| at > end) {
-            return Err(JsonError::AfterTheEnd { at });
+        if let Some(at) = times.find(|&at| at > end) {
+            return Err(wrong(format!("something happened at {at} s, after the end of the game")));
         }
         Ok(GameRecord {
-            game_id: self.game_id.parse()?,
+            game_id,
             room_id: self.room_id.clone(),
             started_at_ms,
             duration_ms,
@@ -153,33 +98,32 @@ impl GameJson {
         })
     }
 
-    /// What was done, in order. Copies of a piece look alike in the text; the first one in hand stands for them.
+    /// The moves, in order. The text does not tell copies of a piece apart; the first one in hand stands for them.
     fn moves(&self, proof: &DealProof) -> Result<Vec<Move>, JsonError> {
-        let mut course = Course::new(proof);
+        let mut replayer = Replayer::new(proof);
         let mut moves = Vec::new();
-        let mut act = |course: &mut Course, seat: SeatNumber, action, at: Seconds| {
-            let next = Move { seat: seat.0, action, at: at.0 };
+        let mut apply = |replayer: &mut Replayer, seat, action, at| {
+            let next = Move { seat, action, at };
             moves.push(next);
-            course.apply(next, |_| ())
+            replayer.apply(next, |_| ())
         };
         for (round_index, round) in self.rounds.iter().enumerate() {
             for answer in round.deals.iter().flat_map(|deal| &deal.answers) {
-                act(&mut course, answer.seat, Action::AnswerRedeal(answer.accept), answer.at)?;
+                apply(&mut replayer, answer.seat.0, Action::AnswerRedeal(answer.accept), answer.at)?;
             }
             for one in &round.declarations {
-                let declaration = Declaration::new(one.value).ok_or(JsonError::Declaration { round: round_index })?;
-                act(&mut course, one.seat, Action::Declare(declaration), one.at)?;
+                let declaration = Declaration::new(one.value)
+                    .ok_or_else(|| wrong(format!("rounds[{round_index}]: a declaration is a number from 0 to 8")))?;
+                apply(&mut replayer, one.seat.0, Action::Declare(declaration), one.at)?;
             }
             for (turn_index, turn) in round.turns.iter().enumerate() {
                 for play in &turn.plays {
-                    let held = course.game().hand(play.seat.0).set();
-                    let pieces = pick(held, &play.pieces).map_err(|piece| JsonError::NotHeld {
-                        round: round_index,
-                        turn: turn_index,
-                        seat: play.seat.0,
-                        piece,
+                    let seat = play.seat.0;
+                    let pieces = pick(replayer.game().hand(seat).set(), &play.pieces).map_err(|piece| {
+                        let path = format!("rounds[{round_index}].turns[{turn_index}]");
+                        wrong(format!("{path}: seat {seat} does not hold {piece}"))
                     })?;
-                    act(&mut course, play.seat, Action::Play(pieces), play.at)?;
+                    apply(&mut replayer, seat, Action::Play(pieces), play.at)?;
                 }
             }
         }
@@ -198,57 +142,40 @@ fn pick(mut held: PieceSet, names: &[PieceName]) -> Result<PieceSet, PieceName> 
     Ok(picked)
 }
 
-fn first_difference(found: &Value, must: &Value, path: &mut String) -> Option<Difference> {
-    let differ = |path: &str, found: &str, must: &str| {
-        let path = if path.is_empty() { "the game".to_owned() } else { path.to_owned() };
-        Some(Difference { path, found: cut(found), must: cut(must) })
-    };
-    let length = path.len();
+/// The path to the first place where a text and the game it describes differ, and how they differ there.
+fn first_difference(found: Option<&Value>, must: Option<&Value>) -> Option<(String, String)> {
+    let differ =
+        |found: String, must: String| Some((String::new(), format!("is {}, must be {}", cut(found), cut(must))));
     match (found, must) {
-        (Value::Object(found), Value::Object(must)) => {
-            let keys = must.keys().chain(found.keys().filter(|key| !must.contains_key(*key)));
-            for key in keys {
-                if !path.is_empty() {
-                    path.push('.');
-                }
-                path.push_str(key);
-                let difference = match (found.get(key), must.get(key)) {
-                    (Some(found), Some(must)) => first_difference(found, must, path),
-                    (None, Some(must)) => differ(path, "missing", &must.to_string()),
-                    (found, None) => differ(path, &found.map(Value::to_string).unwrap_or_default(), "absent"),
-                };
-                if difference.is_some() {
-                    return difference;
-                }
-                path.truncate(length);
-            }
-            None
+        (Some(Value::Object(found)), Some(Value::Object(must))) => {
+            let mut keys = must.keys().chain(found.keys().filter(|key| !must.contains_key(*key)));
+            keys.find_map(|key| {
+                let (path, difference) = first_difference(found.get(key), must.get(key))?;
+                Some((format!(".{key}{path}"), difference))
+            })
         }
-        (Value::Array(found), Value::Array(must)) => {
-            for (index, (found, must)) in found.iter().zip(must).enumerate() {
-                path.push_str(&format!("[{index}]"));
-                let difference = first_difference(found, must, path);
-                if difference.is_some() {
-                    return difference;
-                }
-                path.truncate(length);
-            }
-            if found.len() == must.len() {
-                return None;
-            }
-            differ(path, &format!("{} entries long", found.len()), &format!("{} entries long", must.len()))
+        (Some(Value::Array(found)), Some(Value::Array(must))) => {
+            let within = found.iter().zip(must).enumerate().find_map(|(index, (found, must))| {
+                let (path, difference) = first_difference(Some(found), Some(must))?;
+                Some((format!("[{index}]{path}"), difference))
+            });
+            let length = |list: &[Value]| format!("{} entries long", list.len());
+            within.or_else(|| if found.len() == must.len() { None } else { differ(length(found), length(must)) })
         }
         // Other writers of JSON write 14.0 as 14.
-        (Value::Number(a), Value::Number(b)) if a.as_f64() == b.as_f64() => None,
+        (Some(Value::Number(a)), Some(Value::Number(b))) if a.as_f64() == b.as_f64() => None,
         (a, b) if a == b => None,
-        (a, b) => differ(path, &a.to_string(), &b.to_string()),
+        (found, must) => {
+            let text = |value: Option<&Value>, none: &str| value.map_or_else(|| none.to_owned(), Value::to_string);
+            differ(text(found, "missing"), text(must, "absent"))
+        }
     }
 }
 
-fn cut(text: &str) -> String {
-    const LONGEST: usize = 80;
-    if text.chars().count() <= LONGEST {
-        return text.to_owned();
+/// At most 80 characters of a text.
+fn cut(text: String) -> String {
+    match text.char_indices().nth(80) {
+        None => text,
+        Some((end, _)) => format!("{}…", text.split_at(end).0),
     }
-    text.chars().take(LONGEST).chain(['…']).collect()
 }

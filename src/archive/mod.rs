@@ -49,16 +49,15 @@ pub use frame::MAX_RECORD_BYTES;
 pub use game_id::{GameId, GameIds, ParseGameIdError};
 pub use index::{Index, Query, Rating, Totals};
 pub use json::{
-    AnswerJson, DealJson, DeclarationJson, FORMAT_VERSION, GameJson, PieceName, PlayJson, PlayerJson, ProofError,
-    ProofJson, RoundJson, SeatNumber, Seconds, TakeoverJson, TurnJson,
+    AnswerJson, DealJson, DeclarationJson, FORMAT_VERSION, FieldError, GameJson, PieceName, PlayJson, PlayerJson,
+    ProofJson, RoundJson, SeatNumber, TakeoverJson, TurnJson,
 };
-pub use json_reader::{Difference, JsonError};
+pub use json_reader::JsonError;
 pub use moves::MovesError;
 pub use options::{Backend, Options};
 pub use record::{Ended, GameRecord, GameTime, Move, Player, PlayerKind, Takeover};
-pub use replay::{Outcome, RULES_VERSION, ReplayError, outcome, replay};
+pub use replay::{ReplayError, outcome, replay};
 pub use report::{Health, OpenReport, StoreError, StoreStatus};
 pub use store::{Kept, Numbered, Page, ScanReport, Store, StoreOptions, Unreadable};
 pub use summary::SummaryJson;
-pub use times::TimesError;
 pub use writer::{AppendError, Receipt, Stored, WriteError};

@@ -1,9 +1,9 @@
 //! The moves of a game as one number.
 //!
-//! At each move the rules leave so and so many choices; a move is the number of the choice taken. Numbers of choices
-//! are digits in a mixed radix: `digit + choices * (the digits that follow)`. A turn of singles from full hands takes
-//! 8·8·8·8 of these, twelve bits, where the pieces themselves would take sixteen bytes. What is no choice, like the
-//! last piece in hand, takes nothing; who is to move, what he holds and when the game ends follows from the rules.
+//! At each move the rules leave a number of choices, and a move is stored as the number of its choice. These numbers are
+//! the digits of a mixed radix: `digit + choices * (the digits that follow)`. A turn of singles from full hands has
+//! 8·8·8·8 choices, twelve bits, where the pieces themselves would take sixteen bytes. A move without a choice, like the
+//! last piece in hand, takes nothing. The seat to move, its hand and the end of the game follow from the rules.
 //!
 //! | move | digits |
 //! |---|---|
@@ -16,17 +16,17 @@
 //! the last one is as short as its number of choices allows.
 
 use super::record::{Ended, GameRecord, GameTime, Move};
-use super::replay::{Course, Outcome, ReplayError};
-use crate::game::{Action, DealProof, Declaration, Game, Phase, PieceSet, Seat, SeatSet};
+use super::replay::{ReplayError, Replayer};
+use crate::game::{Action, DealProof, Declaration, Game, Outcome, Phase, PieceSet, Seat};
 
 /// Why bytes are not the moves of a game.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum MovesError {
-    /// More moves are needed than there are.
+    /// The bytes end before the last move.
     #[error("the moves break off")]
     Short,
-    /// There is something behind the last move.
-    #[error("there is something behind the last move")]
+    /// There are bytes after the last move.
+    #[error("there are bytes after the last move")]
     Leftover,
     /// A number beyond its choices, or a declaration against the rules.
     #[error(transparent)]
@@ -35,14 +35,14 @@ pub enum MovesError {
 
 /// The moves of a record as bytes, and what they lead to.
 pub(super) fn pack(record: &GameRecord) -> Result<(Vec<u8>, Outcome), ReplayError> {
-    let mut course = Course::new(&record.proof);
+    let mut replayer = Replayer::new(&record.proof);
     let mut digits = Writer::default();
     for &next in &record.moves {
-        write(&mut digits, course.game(), next);
-        // A forbidden move may have written nonsense; here it ends everything.
-        course.apply(next, |_| ())?;
+        write(&mut digits, replayer.game(), next);
+        // A forbidden move may have written nonsense, but it ends the packing here.
+        replayer.apply(next, |_| ())?;
     }
-    Ok((digits.finish(), course.finish(record.ended)?))
+    Ok((digits.finish(), replayer.finish(record.ended)?))
 }
 
 /// The moves of a game, all at its start, and what they lead to. An abandoned game has `abandoned_after` moves; any
@@ -52,21 +52,21 @@ pub(super) fn unpack(
     proof: &DealProof,
     abandoned_after: Option<u32>,
 ) -> Result<(Vec<Move>, Outcome), MovesError> {
-    let mut course = Course::new(proof);
+    let mut replayer = Replayer::new(proof);
     let mut digits = Reader::new(bytes);
     let mut moves = Vec::with_capacity(bytes.len().saturating_mul(3));
     let ended = if abandoned_after.is_some() { Ended::Abandoned } else { Ended::Won };
     while match abandoned_after {
         Some(count) => moves.len() < count as usize,
-        None => course.game().winners().is_none(),
+        None => replayer.game().winners().is_none(),
     } {
-        let (seat, action) = read(&mut digits, course.game())?;
+        let (seat, action) = read(&mut digits, replayer.game())?;
         let next = Move { seat, action, at: GameTime::START };
-        course.apply(next, |_| ())?;
+        replayer.apply(next, |_| ())?;
         moves.push(next);
     }
     digits.finish()?;
-    Ok((moves, course.finish(ended)?))
+    Ok((moves, replayer.finish(ended)?))
 }
 
 fn write(digits: &mut Writer, game: &Game, next: Move) {
@@ -99,13 +99,12 @@ fn write(digits: &mut Writer, game: &Game, next: Move) {
 }
 
 fn read(digits: &mut Reader<'_>, game: &Game) -> Result<(Seat, Action), MovesError> {
-    let to_move = game.to_move();
-    let first = |seats: SeatSet| seats.iter().next().ok_or(MovesError::Leftover);
     Ok(match game.phase() {
         Phase::Redeal { .. } => {
-            let place = digits.pull(to_move.len() as u64)?;
-            let seat = to_move.iter().nth(usize::try_from(place).unwrap_or(0));
-            (seat.map_or_else(|| first(to_move), Ok)?, Action::AnswerRedeal(digits.pull(2)? == 1))
+            let waiting = game.to_move();
+            let place = digits.pull(waiting.len() as u64)?;
+            let seat = waiting.iter().nth(usize::try_from(place).unwrap_or(0)).ok_or(MovesError::Leftover)?;
+            (seat, Action::AnswerRedeal(digits.pull(2)? == 1))
         }
         &Phase::Declare { next } => {
             let piles = digits.pull(u64::from(Declaration::MAX) + 1)?;
@@ -254,9 +253,7 @@ impl<'a> Reader<'a> {
     fn load(&mut self) {
         let (part, rest) = self.rest.split_at(self.rest.len().min(8));
         let mut bytes = [0; 8];
-        for (to, from) in bytes.iter_mut().zip(part) {
-            *to = *from;
-        }
+        bytes.iter_mut().zip(part).for_each(|(to, from)| *to = *from);
         (self.part, self.choices, self.length, self.rest) = (u64::from_le_bytes(bytes), 1, part.len(), rest);
     }
 

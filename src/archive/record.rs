@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::{GameId, GameIds};
 use crate::game::{Action, BySeat, DealProof, Level, Outcome, Seat, Series, Step};
 
-/// A completed game: who sat where, the seed of its deals, and what was done.
+/// A completed game: its players, the seed of its deals, and the moves.
 ///
 /// Hands, turns, scores and winners are not in it; they follow from it by the rules ([`replay`](super::replay)).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +20,7 @@ pub struct GameRecord {
     pub started_at_ms: u64,
     /// How long it took, in milliseconds.
     pub duration_ms: u64,
-    /// Who played. A player stands here under his name even where a bot stood in for him.
+    /// Who played. A player that a bot stood in for is listed under the own name.
     pub players: BySeat<Player>,
     /// What all deals follow from.
     pub proof: DealProof,
@@ -32,15 +34,13 @@ pub struct GameRecord {
 
 impl GameRecord {
     /// When the game ended, in milliseconds of Unix time.
-    #[must_use]
     pub const fn completed_at_ms(&self) -> u64 {
         self.started_at_ms.saturating_add(self.duration_ms)
     }
 
-    /// Plays game `number` of a series and records it, with all that a series does not have following from it too: the
-    /// first game began with the year 2026, each one a second after the one before it, and took no time at all.
+    /// Plays game `number` of a series and records it. What a series does not have is made up: the first game begins with
+    /// the year 2026, each one a second after the one before it, and takes no time.
     /// Players are called `Bot 1` to `Bot 4`, by their seat in the first game.
-    #[must_use]
     pub fn simulate(series: &Series, number: u64) -> (Self, Outcome) {
         const FIRST_START_MS: u64 = 1_767_225_600_000;
         let mut moves = Vec::with_capacity(512);
@@ -96,7 +96,7 @@ pub enum PlayerKind {
 pub struct Move {
     /// Who did it.
     pub seat: Seat,
-    /// What he did.
+    /// What the player did.
     pub action: Action,
     /// When.
     pub at: GameTime,
@@ -113,30 +113,21 @@ pub struct Takeover {
     pub to: Option<GameTime>,
 }
 
-/// How a game ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a game ended. As `&str` it is spelled as in the public form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum Ended {
-    /// Somebody reached the winning score.
+    /// A player reached the winning score.
     Won,
     /// The room was closed before.
     Abandoned,
 }
 
-impl Ended {
-    /// The spelling in the public form.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Won => "won",
-            Self::Abandoned => "abandoned",
-        }
-    }
-}
-
-/// A moment of a game: hundredths of a second since its start, up to 497 days.
+/// A moment of a game: hundredths of a second since its start, up to 497 days. In JSON it is a number of seconds.
 ///
-/// Coarser than a clock on purpose: two decimals are what the public form shows, and finer ones only cost space.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+/// The public form shows two decimals; finer times would only cost space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(into = "f64", try_from = "f64")]
 pub struct GameTime(u32);
 
 impl GameTime {
@@ -144,27 +135,38 @@ impl GameTime {
     pub const START: Self = Self(0);
 
     /// So many hundredths of a second after the start.
-    #[must_use]
     pub const fn from_hundredths(hundredths: u32) -> Self {
         Self(hundredths)
     }
 
     /// So many milliseconds after the start, rounded down; what is beyond the last moment counts as the last.
-    #[must_use]
     pub fn from_ms(ms: u64) -> Self {
         Self(u32::try_from(ms / 10).unwrap_or(u32::MAX))
     }
 
     /// Hundredths of a second since the start.
-    #[must_use]
     pub const fn hundredths(self) -> u32 {
         self.0
     }
+}
 
-    /// Seconds since the start.
-    #[must_use]
-    pub fn seconds(self) -> f64 {
-        f64::from(self.0) / 100.0
+impl From<GameTime> for f64 {
+    fn from(time: GameTime) -> Self {
+        Self::from(time.0) / 100.0
+    }
+}
+
+impl TryFrom<f64> for GameTime {
+    type Error = &'static str;
+    fn try_from(seconds: f64) -> Result<Self, Self::Error> {
+        let hundredths = (seconds * 100.0).round();
+        if !(0.0..=f64::from(u32::MAX)).contains(&hundredths) {
+            return Err("a time of a game is 0 or more seconds, less than 497 days");
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in the range of u32, and whole")]
+        let time = Self(hundredths as u32);
+        // A third decimal would be lost.
+        if f64::from(time) == seconds { Ok(time) } else { Err("a time of a game has at most two decimals") }
     }
 }
 
@@ -172,5 +174,23 @@ impl GameTime {
 impl fmt::Display for GameTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{:02}", self.0 / 100, self.0 % 100)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_of_a_game_keeps_its_two_decimals() {
+        for hundredths in [0, 1, 10, 29, 57, 100, 115, 12_345, 1_000_001, u32::MAX] {
+            let time = GameTime::from_hundredths(hundredths);
+            assert_eq!(GameTime::try_from(f64::from(time)), Ok(time));
+            let text = serde_json::to_string(&time).unwrap();
+            assert_eq!(serde_json::from_str::<GameTime>(&text).unwrap(), time);
+        }
+        for wrong in [0.001, -1.0, f64::NAN, f64::INFINITY, 5e7] {
+            assert!(GameTime::try_from(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -1,11 +1,8 @@
-//! Plays a record again by the rules, and writes down everything that follows from it.
+//! Plays a record again by the rules, and writes the public form of the game.
 
 use super::json::{AnswerJson, DealJson, DeclarationJson, GameJson, PieceName, PlayJson, RoundJson, TurnJson};
 use super::record::{Ended, GameRecord, GameTime, Move};
-use crate::game::{Action, ActionError, BySeat, DealProof, Game, Phase, Play, RoundScore, Seat, SeatSet};
-
-/// The version of the rules a game was played by. Goes up when a rule changes the outcome of the same actions.
-pub const RULES_VERSION: u8 = 1;
+use crate::game::{Action, ActionError, DealProof, Game, Outcome, Phase, Play, RoundScore, Seat};
 
 /// Why a record is not a game. Moves are counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -17,16 +14,16 @@ pub enum ReplayError {
         number: usize,
         /// Whose move.
         seat: Seat,
-        /// What it offends.
+        /// The rule it breaks.
         rule: ActionError,
     },
-    /// Moves after the game was over.
+    /// There are moves after the end of the game.
     #[error("the game is over before move {number}")]
     AfterTheEnd {
         /// The first move too many.
         number: usize,
     },
-    /// A move before the one before it.
+    /// A move has an earlier time than the one before it.
     #[error("move {number} happened before the move before it")]
     TimeGoesBack {
         /// Which move.
@@ -43,28 +40,15 @@ pub enum ReplayError {
     NotAbandoned,
 }
 
-/// What a game led to, in few numbers: what lists and statistics need without playing it again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Outcome {
-    /// Rounds played to their end.
-    pub rounds: u32,
-    /// Points over all scored rounds.
-    pub totals: BySeat<i32>,
-    /// Declarations of scored rounds that were met exactly, zeros included.
-    pub met: BySeat<u32>,
-    /// Who won; nobody if the game was abandoned.
-    pub winners: SeatSet,
-}
-
-/// A game in the course of being played again. Who feeds it moves learns what they led to.
-pub(super) struct Course {
+/// A game that is being played again, one move at a time.
+pub(super) struct Replayer {
     game: Game,
     outcome: Outcome,
     moves: usize,
     last: GameTime,
 }
 
-impl Course {
+impl Replayer {
     /// The game as its first hands are dealt.
     pub(super) fn new(proof: &DealProof) -> Self {
         let game = Game::new(proof.deal_seed());
@@ -76,7 +60,7 @@ impl Course {
         &self.game
     }
 
-    /// Carries out the next move and all that follows without a player; `seen` is shown every phase on the way.
+    /// Carries out the next move and all that follows without a player. Calls `seen` after each step.
     pub(super) fn apply(&mut self, next: Move, mut seen: impl FnMut(&Game)) -> Result<(), ReplayError> {
         let Move { seat, action, at } = next;
         self.moves += 1;
@@ -108,17 +92,7 @@ impl Course {
             (Ended::Won, Some(winners)) => self.outcome.winners = winners,
             (Ended::Abandoned, None) => {}
         }
-        Ok(Outcome { totals: self.game.public().totals, ..self.outcome })
-    }
-}
-
-impl Outcome {
-    fn count(&mut self, scores: &BySeat<RoundScore>) {
-        self.rounds += 1;
-        for (seat, score) in scores.pairs() {
-            // Only a met declaration earns a bonus, and each does.
-            self.met[seat] += u32::from(score.bonus > 0);
-        }
+        Ok(self.outcome)
     }
 }
 
@@ -127,17 +101,19 @@ impl Outcome {
 /// # Errors
 /// [`ReplayError`] if the record is no game by the rules: a forbidden move, one too many, or not the end it claims.
 pub fn replay(record: &GameRecord) -> Result<GameJson, ReplayError> {
-    let mut course = Course::new(&record.proof);
-    let mut script = Script::default();
-    script.see(course.game());
+    let mut replayer = Replayer::new(&record.proof);
+    let mut transcript = Transcript::default();
+    transcript.write_state(replayer.game());
     for &next in &record.moves {
-        script.note(next);
-        course.apply(next, |game| script.see(game))?;
+        transcript.write_move(next);
+        replayer.apply(next, |game| transcript.write_state(game))?;
     }
-    let outcome = course.finish(record.ended)?;
-    // Where a game was abandoned between two rounds, the next one was dealt for nobody.
-    script.rounds.pop_if(|round| !round.is_begun());
-    Ok(GameJson::new(record, script.rounds, &outcome))
+    let outcome = replayer.finish(record.ended)?;
+    // Of a game that was abandoned between two rounds, the next deal saw no action and is left out.
+    transcript
+        .rounds
+        .pop_if(|round| round.declarations.is_empty() && round.deals.iter().all(|deal| deal.answers.is_empty()));
+    Ok(GameJson::new(record, transcript.rounds, &outcome))
 }
 
 /// Plays a record again and gives only what it led to.
@@ -145,33 +121,33 @@ pub fn replay(record: &GameRecord) -> Result<GameJson, ReplayError> {
 /// # Errors
 /// As [`replay`].
 pub fn outcome(record: &GameRecord) -> Result<Outcome, ReplayError> {
-    let mut course = Course::new(&record.proof);
+    let mut replayer = Replayer::new(&record.proof);
     for &next in &record.moves {
-        course.apply(next, |_| ())?;
+        replayer.apply(next, |_| ())?;
     }
-    course.finish(record.ended)
+    replayer.finish(record.ended)
 }
 
-/// The rounds of a game, written down while it is played again.
+/// The rounds of a game in the public form, written while it is played again.
 #[derive(Default)]
-struct Script {
+struct Transcript {
     rounds: Vec<RoundJson>,
 }
 
-impl Script {
-    /// Writes down what a player does. A move that then proves to be forbidden ends the replay, and the script with it.
-    fn note(&mut self, next: Move) {
+impl Transcript {
+    /// Writes a move. If the rules then forbid it, the replay ends and the transcript is dropped.
+    fn write_move(&mut self, next: Move) {
         let Some(round) = self.rounds.last_mut() else { return };
         let Move { seat, action, at } = next;
         match action {
             Action::AnswerRedeal(accept) => {
                 if let Some(deal) = round.deals.last_mut() {
-                    deal.answers.push(AnswerJson { seat: seat.into(), accept, at: at.into() });
+                    deal.answers.push(AnswerJson { seat: seat.into(), accept, at });
                 }
             }
             Action::Declare(declaration) => {
                 let value = declaration.piles();
-                round.declarations.push(DeclarationJson { seat: seat.into(), value, at: at.into() });
+                round.declarations.push(DeclarationJson { seat: seat.into(), value, at });
             }
             Action::Play(pieces) => {
                 if round.turns.last().is_none_or(|turn| turn.plays.len() == 4) {
@@ -188,16 +164,16 @@ impl Script {
                     turn.plays.push(PlayJson {
                         seat: seat.into(),
                         pieces: pieces.iter().map(PieceName::from).collect(),
-                        play_type: Play::classify(pieces).map_or("INVALID", |play| play.kind().as_str()).into(),
-                        at: at.into(),
+                        play_type: Play::classify(pieces).map_or("INVALID", |play| play.kind().into()).into(),
+                        at,
                     });
                 }
             }
         }
     }
 
-    /// Writes down what the rules made of it.
-    fn see(&mut self, game: &Game) {
+    /// Writes what followed from the last move.
+    fn write_state(&mut self, game: &Game) {
         let public = game.public();
         let deal = || DealJson {
             hands: Seat::ALL.map(|seat| game.dealt(seat).iter().copied().map(PieceName::from).collect()),
@@ -205,7 +181,8 @@ impl Script {
             answers: Vec::new(),
         };
         if self.rounds.last().is_none_or(|round| round.round < public.round) {
-            self.rounds.push(RoundJson::new(public.round, deal()));
+            let deals = vec![deal()];
+            self.rounds.push(RoundJson { round: public.round, deals, multiplier: 1, ..RoundJson::default() });
         }
         let Some(round) = self.rounds.last_mut() else { return };
         if round.multiplier < public.multiplier {
@@ -214,7 +191,7 @@ impl Script {
         }
         if let Some((starter, reason)) = public.starter {
             round.starter = Some(starter.into());
-            round.starter_reason = Some(reason.as_str().into());
+            round.starter_reason = Some(<&str>::from(reason).into());
         }
         round.captured = public.captured.into_array();
         match game.phase() {

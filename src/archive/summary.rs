@@ -39,7 +39,7 @@ impl From<&Summary> for SummaryJson {
             winners: winners.iter().map(Into::into).collect(),
             final_scores: summary.outcome.totals.into_array(),
             winner_name: winners.iter().next().map(|seat| summary.players[seat].name.clone()),
-            ended: summary.ended.as_str(),
+            ended: summary.ended.into(),
         }
     }
 }

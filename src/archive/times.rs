@@ -1,52 +1,38 @@
 //! The times of a game's moves, as bits.
 //!
-//! What is kept is how long after the move before each one came, in hundredths of a second. Such waits scatter around
-//! what is usual: for the player, a second for a bot and several for a person, and for the occasion, since who opens a
-//! turn or is the first to declare comes after all that the table shows in between. So each seat has two scales, each
-//! with the shortest of its waits and a number of low bits. A wait is what it is above the shortest one; its low bits
-//! are kept as they are, what is above them is counted out in ones (Rice's code).
+//! Each time is stored as the wait since the move before, in hundredths of a second. Waits are alike for a player: about a
+//! second for a bot, several for a person. They are longer for openings, which are the first declaration of a round and
+//! the first play of a turn, because the table shows something before. So each seat has two scales. A scale is the
+//! shortest of its waits and a number of low bits. A wait is stored as its excess over the shortest one: the low bits as
+//! they are, the rest as a count of ones (Rice's code).
 //!
-//! First the scales, by seat, the usual one before that of openings: 16 bits for the shortest wait, four for the number
-//! of low bits. Then for each move ones and a closing zero, and the low bits. Sixteen ones close by themselves, and the
-//! wait above the shortest follows whole, in 32 bits. Bits fill bytes from the lowest.
+//! First come the scales, by seat, the usual one before that of openings: 16 bits for the shortest wait, four for the number
+//! of low bits. Then each move has its ones, a closing zero and its low bits. Sixteen ones have no closing zero; after them
+//! the whole excess follows in 32 bits. Bits fill bytes from the lowest.
 
 use super::record::{GameTime, Move};
 use crate::game::{Action, BySeat, Seat};
 
-/// This many ones stand for "too long, here it is whole".
+/// This many ones mean that the whole excess follows.
 const ESCAPE: u32 = 16;
 /// Bits for the shortest wait of a scale; one that is even longer counts as so long.
 const SHORTEST_BITS: u32 = 16;
 /// Bits for a number of low bits.
 const LOW_BITS: u32 = 4;
 
-/// Why bytes are not the times of a game.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum TimesError {
-    /// More times are needed than there are.
-    #[error("the times break off")]
-    Short,
-    /// There is something behind the last time.
-    #[error("there is something behind the last time")]
-    Leftover,
-    /// A time beyond the last moment.
-    #[error("a time is beyond the last moment of a game")]
-    TooLong,
-}
-
 /// The times of `moves`, which never go back; `None` if all of them are the start of the game.
 pub(super) fn pack(moves: &[Move]) -> Option<Vec<u8>> {
     if moves.iter().all(|one| one.at == GameTime::START) {
         return None;
     }
-    let scales = scales(moves);
+    let mut scales = scales(moves);
     let mut bits = Writer::with_capacity(moves.len() * 5 / 4 + 24);
     for scale in scales.iter().flatten() {
         bits.push(scale.shortest, SHORTEST_BITS);
         bits.push(scale.low_bits, LOW_BITS);
     }
-    for (seat, occasion, wait) in waits(moves) {
-        let Scale { shortest, low_bits } = *occasion.of(&scales[seat]);
+    for (seat, is_opening, wait) in waits(moves) {
+        let Scale { shortest, low_bits } = *of(&mut scales[seat], is_opening);
         let above = wait.saturating_sub(shortest);
         let ones = above >> low_bits;
         if ones < ESCAPE {
@@ -60,8 +46,8 @@ pub(super) fn pack(moves: &[Move]) -> Option<Vec<u8>> {
     Some(bits.finish())
 }
 
-/// Gives `moves` the times they had.
-pub(super) fn unpack(bytes: &[u8], moves: &mut [Move]) -> Result<(), TimesError> {
+/// Gives `moves` the times they had; `None` if the bytes are too few, too many or beyond the last moment of a game.
+pub(super) fn unpack(bytes: &[u8], moves: &mut [Move]) -> Option<()> {
     let mut bits = Reader::new(bytes);
     let mut scales = BySeat::<[Scale; 2]>::default();
     for seat in Seat::ALL {
@@ -70,76 +56,52 @@ pub(super) fn unpack(bytes: &[u8], moves: &mut [Move]) -> Result<(), TimesError>
         }
     }
     let mut time = 0_u32;
-    let mut occasions = Occasions::default();
+    let mut openings = Openings::default();
     for one in moves {
-        let Scale { shortest, low_bits } = *occasions.next(one).of(&scales[one.seat]);
+        let Scale { shortest, low_bits } = *of(&mut scales[one.seat], openings.is_next(one));
         let ones = bits.pull_ones()?;
         let above = if ones < ESCAPE { ones << low_bits | bits.pull(low_bits)? } else { bits.pull(u32::BITS)? };
-        let wait = shortest.checked_add(above).ok_or(TimesError::TooLong)?;
-        time = time.checked_add(wait).ok_or(TimesError::TooLong)?;
+        time = time.checked_add(shortest.checked_add(above)?)?;
         one.at = GameTime::from_hundredths(time);
     }
     bits.finish()
 }
 
-/// What a move comes after.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Occasion {
-    /// Another move of the same kind.
-    Usual,
-    /// What the table shows before the first declaration, or before a turn is opened.
-    Opening,
+/// The scale of openings, or the usual one.
+const fn of<T>([usual, opening]: &mut [T; 2], is_opening: bool) -> &mut T {
+    if is_opening { opening } else { usual }
 }
 
-impl Occasion {
-    const fn of<T>(self, both: &[T; 2]) -> &T {
-        let [usual, opening] = both;
-        match self {
-            Self::Usual => usual,
-            Self::Opening => opening,
-        }
-    }
-
-    const fn of_mut<T>(self, both: &mut [T; 2]) -> &mut T {
-        let [usual, opening] = both;
-        match self {
-            Self::Usual => usual,
-            Self::Opening => opening,
-        }
-    }
-}
-
-/// Tells the occasion of each move of a game: of four declarations and of four plays, the first is an opening.
+/// Finds the openings among the moves of a game: of four declarations and of four plays, the first is one.
 #[derive(Debug, Default)]
-struct Occasions {
+struct Openings {
     declarations: u32,
     plays: u32,
 }
 
-impl Occasions {
-    fn next(&mut self, one: &Move) -> Occasion {
+impl Openings {
+    fn is_next(&mut self, one: &Move) -> bool {
         let count = match one.action {
-            Action::AnswerRedeal(_) => return Occasion::Usual,
+            Action::AnswerRedeal(_) => return false,
             Action::Declare(_) => &mut self.declarations,
             Action::Play(_) => &mut self.plays,
         };
-        let occasion = if *count % 4 == 0 { Occasion::Opening } else { Occasion::Usual };
         *count = count.wrapping_add(1);
-        occasion
+        *count % 4 == 1
     }
 }
 
-/// The seat and the occasion of each move, and how long after the move before it came.
-fn waits(moves: &[Move]) -> impl Iterator<Item = (Seat, Occasion, u32)> {
+/// The seat of each move, whether it is an opening, and its time since the move before it.
+fn waits(moves: &[Move]) -> impl Iterator<Item = (Seat, bool, u32)> {
     let mut before = 0;
-    let mut occasions = Occasions::default();
+    let mut openings = Openings::default();
     moves.iter().map(move |one| {
         let now = one.at.hundredths();
-        (one.seat, occasions.next(one), now.saturating_sub(std::mem::replace(&mut before, now)))
+        (one.seat, openings.is_next(one), now.saturating_sub(std::mem::replace(&mut before, now)))
     })
 }
 
-/// What is usual for a seat on an occasion.
+/// How the waits of a seat are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Scale {
     shortest: u32,
@@ -155,20 +117,18 @@ fn scales(moves: &[Move]) -> BySeat<[Scale; 2]> {
     }
     let none = Seen { shortest: u32::MAX, sum: 0, count: 0 };
     let mut seen = BySeat::new([[none; 2]; 4]);
-    for (seat, occasion, wait) in waits(moves) {
-        let Seen { shortest, sum, count } = occasion.of_mut(&mut seen[seat]);
+    for (seat, is_opening, wait) in waits(moves) {
+        let Seen { shortest, sum, count } = of(&mut seen[seat], is_opening);
         *shortest = wait.min(*shortest);
-        // Who falls asleep for once does not change what is usual.
+        // One wait of more than a minute does not change what is usual.
         *sum += u64::from(wait.min(6000));
         *count += 1;
     }
     seen.map(|both| {
         both.map(|Seen { shortest, sum, count }| {
-            if count == 0 {
-                return Scale::default();
-            }
+            let Some(mean) = sum.checked_div(count) else { return Scale::default() };
             let shortest = shortest.min((1 << SHORTEST_BITS) - 1);
-            let above = (sum / count).saturating_sub(shortest.into());
+            let above = mean.saturating_sub(shortest.into());
             // About the shortest code: as many low bits as two thirds of the mean have.
             let low_bits = (above * 2 / 3).checked_ilog2().unwrap_or(0);
             Scale { shortest, low_bits }
@@ -233,28 +193,27 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn pull(&mut self, count: u32) -> Result<u32, TimesError> {
+    fn pull(&mut self, count: u32) -> Option<u32> {
         self.fill();
         if self.count < count {
-            return Err(TimesError::Short);
+            return None;
         }
         let value = self.bits & ((1 << count) - 1);
         self.bits >>= count;
         self.count -= count;
-        u32::try_from(value).map_err(|_| TimesError::TooLong)
+        u32::try_from(value).ok()
     }
 
     /// Counts ones up to a zero, or up to [`ESCAPE`].
-    fn pull_ones(&mut self) -> Result<u32, TimesError> {
+    fn pull_ones(&mut self) -> Option<u32> {
         self.fill();
         let ones = self.bits.trailing_ones().min(ESCAPE);
         self.pull(if ones < ESCAPE { ones + 1 } else { ones })?;
-        Ok(ones)
+        Some(ones)
     }
 
-    fn finish(self) -> Result<(), TimesError> {
-        let all_read = self.rest.is_empty() && self.count < 8 && self.bits == 0;
-        if all_read { Ok(()) } else { Err(TimesError::Leftover) }
+    fn finish(self) -> Option<()> {
+        (self.rest.is_empty() && self.count < 8 && self.bits == 0).then_some(())
     }
 }
 
@@ -305,7 +264,7 @@ mod tests {
             let moves = moves(&waits);
             if let Some(bytes) = pack(&moves) {
                 let mut unpacked = timeless(&moves);
-                prop_assert_eq!(unpack(&bytes, &mut unpacked), Ok(()));
+                prop_assert_eq!(unpack(&bytes, &mut unpacked), Some(()));
                 prop_assert_eq!(unpacked, moves);
             }
         }
@@ -313,7 +272,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..60), count in 0_usize..60) {
             let mut moves = moves(&vec![(1, 0); count]);
-            if unpack(&bytes, &mut moves).is_ok() {
+            if unpack(&bytes, &mut moves).is_some() {
                 prop_assert!(moves.is_sorted_by_key(|one| one.at));
             }
         }

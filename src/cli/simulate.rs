@@ -12,7 +12,7 @@ use clap::Args;
 
 use super::{parallel, progress, write_file};
 use crate::archive::{GameRecord, replay};
-use crate::game::{BySeat, Level, Results, Seat, Seating, Series, Tally};
+use crate::game::{BySeat, Level, Results, Seat, Seating, Series, Step, Tally};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -117,16 +117,18 @@ fn play(series: &Series, games: u64, jobs: usize, mut out: Option<&mut dyn Write
 fn play_part(series: &Series, games: Range<u64>, written: bool) -> anyhow::Result<Part> {
     let mut part = Part::default();
     for game in games {
+        let mut actions = 0;
         let outcome = if written {
             let (record, outcome) = GameRecord::simulate(series, game);
             let json = replay(&record).with_context(|| format!("game {game} of seed {}", series.seed))?;
             part.lines.push_str(&json.to_line());
             part.lines.push('\n');
+            actions = record.moves.len() as u64;
             outcome
         } else {
-            series.play(game, |_, _| ())
+            series.play(game, |_, step| actions += u64::from(matches!(step, Step::Acted(..))))
         };
-        part.tally.count(&series.players_at(game), &outcome);
+        part.tally.count(&series.players_at(game), &outcome, actions);
     }
     Ok(part)
 }

@@ -84,7 +84,7 @@ impl From<&RoomSummary> for Listed {
                 name: player.name.clone(),
                 is_host: player.is_host,
                 color: player.avatar_color.map(str::to_owned),
-                level: player.level.map(|level| level.as_str().to_owned()),
+                level: player.level.map(|level| level.to_string()),
                 is_away: !player.is_connected,
             })
         };

@@ -14,19 +14,16 @@ pub struct ServerSeed([u8; 32]);
 
 impl ServerSeed {
     /// Wraps 256 bits from the operating system's generator, or from a proof.
-    #[must_use]
     pub const fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
     /// The secret itself: for the record and the proof, after the game.
-    #[must_use]
     pub const fn reveal(&self) -> &[u8; 32] {
         &self.0
     }
 
     /// SHA-256 of the secret: shown before anybody sits down.
-    #[must_use]
     pub fn commitment(&self) -> [u8; 32] {
         Sha256::digest(self.0).into()
     }
@@ -75,7 +72,6 @@ impl DealProof {
     pub const ALGORITHM: &'static str = "liap-deal-1";
 
     /// The seed of all deals of the game.
-    #[must_use]
     pub fn deal_seed(&self) -> DealSeed {
         let mut mac = keyed(self.server_seed.reveal());
         mac.update(Self::ALGORITHM.as_bytes());
@@ -93,13 +89,11 @@ pub struct DealSeed([u8; 32]);
 
 impl DealSeed {
     /// A seed that follows from no proof: for simulations and tests that never show one.
-    #[must_use]
     pub const fn unproven(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
     /// Deal number `number` of the game, counted from 0 over all rounds and redeals.
-    #[must_use]
     pub fn deal(&self, number: u32) -> BySeat<[Piece; 8]> {
         let mut stream = Stream::new(self, number);
         let mut pieces: [Piece; Piece::COUNT] = {

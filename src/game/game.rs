@@ -1,55 +1,12 @@
 //! A whole game: what may be done, and what then follows.
 
 use super::{
-    BySeat, DealSeed, Declaration, Hand, Name, Piece, PieceSet, Play, RoundScore, Seat, SeatSet, Starter, Table,
-    TurnResult, allowed_declarations, declare, first_accepter, round_score, starter, winners,
+    Action, ActionError, AllowedDeclarations, BySeat, Color, DealSeed, Declaration, Hand, Name, Piece, PieceSet, Play,
+    RoundScore, Seat, SeatSet, Starter, Table, TurnResult, declare, first_accepter, round_score, starter, winners,
 };
 
-/// What a player can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Action {
-    /// Answers the question of a weak hand: `true` asks for a redeal.
-    AnswerRedeal(bool),
-    /// Says how many piles he aims to win.
-    Declare(Declaration),
-    /// Lays pieces down, opening a turn or following.
-    Play(PieceSet),
-}
-
-/// Why an action is refused. A refused action changes nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ActionError {
-    /// Nobody can do such a thing now.
-    #[error("This cannot be done now")]
-    WrongPhase,
-    /// Somebody else is to move.
-    #[error("It is not your turn")]
-    NotYourTurn,
-    /// Only players with a weak hand are asked about a redeal.
-    #[error("You are not asked about a redeal")]
-    NotAsked,
-    /// The question of a redeal is answered once.
-    #[error("You have already answered")]
-    AlreadyAnswered,
-    /// The four declarations must not add up to 8.
-    #[error("The last declaration must not bring the sum to 8")]
-    SumOfEight,
-    /// Who declared 0 twice in a row must declare at least 1.
-    #[error("After two zeros in a row you must declare at least 1")]
-    ThirdZero,
-    /// The pieces are not in the player's hand.
-    #[error("You do not hold these pieces")]
-    NotHeld,
-    /// The opening play of a turn must form one of the nine types.
-    #[error("These pieces form no valid play")]
-    InvalidPlay,
-    /// Everybody plays as many pieces as the starter did.
-    #[error("You must play exactly {required} piece(s)")]
-    WrongCount {
-        /// How many must be played.
-        required: u8,
-    },
-}
+/// The version of the rules. It goes up when the same actions lead to another outcome than before.
+pub const RULES_VERSION: u8 = 1;
 
 /// What an accepted action led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +15,7 @@ pub enum Event {
     Answered,
     /// All weak players have answered and the hands stay.
     HandsKept,
-    /// Somebody accepted: all four have new hands.
+    /// A player accepted: all four have new hands.
     Redealt,
     /// A declaration was made.
     Declared,
@@ -92,11 +49,11 @@ pub enum Phase {
     },
     /// A turn is open and others follow.
     Follow(Table),
-    /// Four plays lie open; the winner takes his piles with [`Game::advance`].
+    /// Four plays lie open; the winner takes the piles with [`Game::advance`].
     Revealed(TurnResult),
     /// All hands are empty and all piles taken; [`Game::advance`] scores the round.
     Played,
-    /// The round is scored; [`Game::advance`] deals the next one, or ends the game if somebody has won.
+    /// The round is scored; [`Game::advance`] deals the next one, or ends the game if it is won.
     Scored {
         /// What each player gets for the round.
         scores: BySeat<RoundScore>,
@@ -108,9 +65,9 @@ pub enum Phase {
     },
 }
 
-/// What everybody at and around the table may know, whatever the phase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Public {
+/// What everybody at the table and every spectator may know, whatever the phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PublicState {
     /// Number of the round, from 1.
     pub round: u32,
     /// What the round's scores are multiplied by: 1 and one more for each redeal.
@@ -145,7 +102,7 @@ pub struct Game {
     seed: DealSeed,
     /// Deals made so far, redeals included.
     deals: u32,
-    public: Public,
+    public: PublicState,
     phase: Phase,
     dealt: BySeat<[Piece; 8]>,
     held: BySeat<PieceSet>,
@@ -157,25 +114,10 @@ pub struct Game {
 
 impl Game {
     /// Begins a game: the first hands are dealt.
-    #[must_use]
     pub fn new(seed: DealSeed) -> Self {
         let mut game = Self {
             deals: 0,
-            public: Public {
-                round: 0,
-                multiplier: 1,
-                weak: SeatSet::EMPTY,
-                starter: None,
-                turn: 0,
-                totals: BySeat::default(),
-                zero_streaks: BySeat::default(),
-                declared: BySeat::default(),
-                captured: BySeat::default(),
-                hand_sizes: BySeat::default(),
-                shown: BySeat::default(),
-                turns_won: BySeat::default(),
-                perfect_rounds: BySeat::default(),
-            },
+            public: PublicState::default(),
             phase: Phase::Played,
             dealt: BySeat::new([[Piece::wrapping(0); 8]; 4]),
             held: BySeat::default(),
@@ -188,36 +130,29 @@ impl Game {
     }
 
     /// What everybody may know.
-    #[must_use]
-    pub const fn public(&self) -> &Public {
+    pub const fn public(&self) -> &PublicState {
         &self.public
     }
 
-    /// Where the game stands, hidden plays included: what goes to a player is taken from a [`View`](super::View).
-    #[must_use]
+    /// Where the game stands, hidden plays included. What goes to a player comes from a [`View`](super::View).
     pub const fn phase(&self) -> &Phase {
         &self.phase
     }
 
     /// The pieces `seat` holds, in dealt order.
-    #[must_use]
     pub fn hand(&self, seat: Seat) -> Hand {
         Hand::new(self.dealt[seat], self.held[seat])
     }
 
     /// The eight pieces `seat` was dealt last, in dealt order.
-    #[must_use]
     pub fn dealt(&self, seat: Seat) -> &[Piece; 8] {
         &self.dealt[seat]
     }
 
-    /// Whom the game waits for: several while weak hands are asked, otherwise at most one.
-    #[must_use]
+    /// The seats the game waits for: several while weak hands are asked, otherwise at most one.
     pub fn to_move(&self) -> SeatSet {
         match self.phase {
-            Phase::Redeal { asked, accepted, declined } => {
-                asked.iter().filter(|&seat| !accepted.contains(seat) && !declined.contains(seat)).collect()
-            }
+            Phase::Redeal { asked, accepted, declined } => asked.difference(accepted.union(declined)),
             Phase::Declare { next: seat } | Phase::Lead { starter: seat } => SeatSet::EMPTY.with(seat),
             Phase::Follow(table) => SeatSet::EMPTY.with(table.next()),
             Phase::Revealed(_) | Phase::Played | Phase::Scored { .. } | Phase::Over { .. } => SeatSet::EMPTY,
@@ -225,7 +160,6 @@ impl Game {
     }
 
     /// The winners, once the game is over.
-    #[must_use]
     pub const fn winners(&self) -> Option<SeatSet> {
         match self.phase {
             Phase::Over { winners } => Some(winners),
@@ -276,9 +210,7 @@ impl Game {
                 if !self.held[seat].is_superset(pieces) {
                     return Err(ActionError::NotHeld);
                 }
-                let result = table
-                    .follow(pieces)
-                    .map_err(|super::FollowError::WrongCount { required, .. }| ActionError::WrongCount { required })?;
+                let result = table.follow(pieces)?;
                 self.lay_down(seat, pieces);
                 self.phase = result.map_or(Phase::Follow(table), Phase::Revealed);
                 Ok(if result.is_some() { Event::Revealed } else { Event::Played })
@@ -311,7 +243,6 @@ impl Game {
     }
 
     /// Everything `seat` may do now. [`apply`](Self::apply) succeeds for exactly these.
-    #[must_use]
     pub fn legal_actions(&self, seat: Seat) -> Vec<Action> {
         if !self.to_move().contains(seat) {
             return Vec::new();
@@ -319,7 +250,7 @@ impl Game {
         let hand = self.held[seat];
         match &self.phase {
             Phase::Redeal { .. } => vec![Action::AnswerRedeal(true), Action::AnswerRedeal(false)],
-            Phase::Declare { .. } => self.allowed_declarations(seat).iter().map(Action::Declare).collect(),
+            Phase::Declare { .. } => self.public.allowed_declarations(seat).into_iter().map(Action::Declare).collect(),
             Phase::Lead { .. } => {
                 subsets(hand).filter(|&pieces| Play::classify(pieces).is_some()).map(Action::Play).collect()
             }
@@ -375,22 +306,17 @@ impl Game {
 
     /// The hands are final: fixes who starts (rules, section 5) and opens the declarations.
     fn settle(&mut self) {
-        let red_general = PieceSet::of_kind(Name::General, super::Color::Red);
-        // Somebody holds it: all 32 pieces are dealt.
+        let red_general = PieceSet::of_kind(Name::General, Color::Red);
+        // One seat holds it: all 32 pieces are dealt.
         let holder = Seat::ALL.into_iter().find(|&seat| self.held[seat].is_superset(red_general)).unwrap_or(Seat::One);
         let (starter, reason) = starter(self.accepter, self.last_winner, holder);
         self.public.starter = Some((starter, reason));
         self.phase = Phase::Declare { next: starter };
     }
 
-    /// Which declarations `seat` could make now, if it were his move.
-    pub(super) fn allowed_declarations(&self, seat: Seat) -> declare::AllowedDeclarations {
-        self.public.allowed_declarations(seat)
-    }
-
     fn declare(&mut self, seat: Seat, declaration: Declaration) -> Result<Event, ActionError> {
-        if !self.allowed_declarations(seat).contains(declaration) {
-            // A zero can break both rules at once; its streak is what the player can see for himself.
+        if !self.public.allowed_declarations(seat).contains(&declaration) {
+            // A zero can break both rules at once; the streak is the reason that the player can see.
             return Err(if declaration.piles() == 0 && self.public.zero_streaks[seat] >= declare::MAX_ZERO_STREAK {
                 ActionError::ThirdZero
             } else {
@@ -404,7 +330,7 @@ impl Game {
         self.phase = if self.public.declared[next].is_none() {
             Phase::Declare { next }
         } else {
-            // All have declared, so the next in order is who began.
+            // All have declared, so the next in order is the starter.
             Phase::Lead { starter: next }
         };
         Ok(Event::Declared)
@@ -440,13 +366,10 @@ impl Game {
     }
 }
 
-impl Public {
-    /// Which declarations `seat` could make now, if it were his move.
-    #[must_use]
-    pub fn allowed_declarations(&self, seat: Seat) -> declare::AllowedDeclarations {
-        let made = self.declared.iter().flatten();
-        let (count, sum) = made.fold((0, 0), |(count, sum), declaration| (count + 1, sum + declaration.piles()));
-        allowed_declarations(sum, count == 3, self.zero_streaks[seat])
+impl PublicState {
+    /// Which declarations `seat` could make if it were to declare now.
+    pub fn allowed_declarations(&self, seat: Seat) -> AllowedDeclarations {
+        declare::allowed_after(&self.declared, self.zero_streaks[seat])
     }
 }
 
@@ -513,11 +436,11 @@ mod tests {
     fn assert_views_hide(game: &Game) {
         for seat in Seat::ALL {
             let view = View::of(game, seat);
-            assert_eq!(view.hand().set(), game.hand(seat).set());
+            assert_eq!(view.hand.set(), game.hand(seat).set());
             assert_eq!(view.is_to_move(), game.to_move().contains(seat));
         }
-        assert!(View::watching(game).hand().set().is_empty());
-        assert!(View::watching(game).own_play().is_none());
+        assert!(View::watching(game).hand.set().is_empty());
+        assert!(View::watching(game).own_play.is_none());
     }
 
     proptest! {

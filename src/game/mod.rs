@@ -1,15 +1,17 @@
 //! The rules of Liap Tui: pure and synchronous.
 //!
 //! A [`Game`] is a [`DealSeed`] and a list of [`Action`]s; nothing else flows in. There is no clock, no logging, no
-//! serialisation and no thread here: who calls decides when something happens, these files decide what. The order to
-//! read them in is the order below.
+//! serialisation and no thread here: the caller decides when something happens, these files decide what. Read them in
+//! the order below.
 
 mod piece;
 mod piece_set;
 mod seat;
 
+mod action;
 mod deal;
 mod declare;
+mod hand;
 mod play;
 mod score;
 mod starter;
@@ -22,16 +24,18 @@ mod view;
 mod bot;
 mod simulate;
 
+pub use action::{Action, ActionError};
 pub use bot::{Level, LevelError, choose};
 pub use deal::{DealProof, DealSeed, Entropy, EntropyError, ServerSeed};
 pub use declare::{AllowedDeclarations, Declaration, allowed_declarations};
-pub use game::{Action, ActionError, Event, Game, Phase, Public, subsets};
+pub use game::{Event, Game, Phase, PublicState, RULES_VERSION, subsets};
+pub use hand::Hand;
 pub use piece::{Color, Kind, Name, Piece};
 pub use piece_set::PieceSet;
 pub use play::{Play, PlayKind};
-pub use score::{RoundScore, WINNING_SCORE, round_score, winners};
+pub use score::{Outcome, RoundScore, WINNING_SCORE, round_score, winners};
 pub use seat::{BySeat, Seat, SeatSet};
-pub use simulate::{Outcome, Results, Seating, Series, Step, Tally, play_out};
+pub use simulate::{Results, Seating, Series, Step, Tally, play_out};
 pub use starter::{Starter, StarterReason, first_accepter, starter};
-pub use turn::{FollowError, Table, TurnResult};
-pub use view::{Hand, View, ViewPhase};
+pub use turn::{Table, TurnResult};
+pub use view::{View, ViewPhase};

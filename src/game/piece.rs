@@ -28,18 +28,6 @@ impl Name {
     /// All names, strongest first.
     pub const ALL: [Self; 7] =
         [Self::General, Self::Advisor, Self::Elephant, Self::Chariot, Self::Horse, Self::Cannon, Self::Soldier];
-
-    const fn red_points(self) -> u8 {
-        match self {
-            Self::General => 14,
-            Self::Advisor => 12,
-            Self::Elephant => 10,
-            Self::Chariot => 8,
-            Self::Horse => 6,
-            Self::Cannon => 4,
-            Self::Soldier => 2,
-        }
-    }
 }
 
 /// A name and a colour. Pieces of one kind are interchangeable.
@@ -53,33 +41,35 @@ pub struct Kind {
 
 impl Kind {
     /// Value in points, 1 to 14 (rules, section 1).
-    #[must_use]
     pub const fn points(self) -> u8 {
-        match self.color {
-            Color::Red => self.name.red_points(),
-            Color::Black => self.name.red_points() - 1,
+        14 - 2 * self.name as u8 - self.color as u8
+    }
+
+    /// `NAME_COLOR(points)`, for example `ELEPHANT_RED(10)`.
+    pub const fn with_points(self) -> &'static str {
+        match self.points() {
+            14 => "GENERAL_RED(14)",
+            13 => "GENERAL_BLACK(13)",
+            12 => "ADVISOR_RED(12)",
+            11 => "ADVISOR_BLACK(11)",
+            10 => "ELEPHANT_RED(10)",
+            9 => "ELEPHANT_BLACK(9)",
+            8 => "CHARIOT_RED(8)",
+            7 => "CHARIOT_BLACK(7)",
+            6 => "HORSE_RED(6)",
+            5 => "HORSE_BLACK(5)",
+            4 => "CANNON_RED(4)",
+            3 => "CANNON_BLACK(3)",
+            2 => "SOLDIER_RED(2)",
+            _ => "SOLDIER_BLACK(1)",
         }
     }
 
     /// `NAME_COLOR`, for example `ELEPHANT_RED`.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
-        match (self.name, self.color) {
-            (Name::General, Color::Red) => "GENERAL_RED",
-            (Name::General, Color::Black) => "GENERAL_BLACK",
-            (Name::Advisor, Color::Red) => "ADVISOR_RED",
-            (Name::Advisor, Color::Black) => "ADVISOR_BLACK",
-            (Name::Elephant, Color::Red) => "ELEPHANT_RED",
-            (Name::Elephant, Color::Black) => "ELEPHANT_BLACK",
-            (Name::Chariot, Color::Red) => "CHARIOT_RED",
-            (Name::Chariot, Color::Black) => "CHARIOT_BLACK",
-            (Name::Horse, Color::Red) => "HORSE_RED",
-            (Name::Horse, Color::Black) => "HORSE_BLACK",
-            (Name::Cannon, Color::Red) => "CANNON_RED",
-            (Name::Cannon, Color::Black) => "CANNON_BLACK",
-            (Name::Soldier, Color::Red) => "SOLDIER_RED",
-            (Name::Soldier, Color::Black) => "SOLDIER_BLACK",
-        }
+        let text = self.with_points();
+        let suffix = if self.points() > 9 { "(14)".len() } else { "(1)".len() };
+        text.split_at(text.len() - suffix).0
     }
 }
 
@@ -99,7 +89,6 @@ impl Piece {
     pub const COUNT: usize = 32;
 
     /// The piece with this number, if there is one.
-    #[must_use]
     pub const fn new(number: u8) -> Option<Self> {
         if number < 32 { Some(Self(number)) } else { None }
     }
@@ -115,13 +104,11 @@ impl Piece {
     }
 
     /// The number, 0 to 31.
-    #[must_use]
     pub const fn number(self) -> u8 {
         self.0
     }
 
     /// What kind of piece it is.
-    #[must_use]
     pub const fn kind(self) -> Kind {
         let color = if self.0 < 16 { Color::Red } else { Color::Black };
         let name = match self.0 & 15 {
@@ -137,7 +124,6 @@ impl Piece {
     }
 
     /// Value in points, 1 to 14.
-    #[must_use]
     pub const fn points(self) -> u8 {
         self.kind().points()
     }
@@ -173,8 +159,14 @@ mod tests {
     #[test]
     fn a_piece_is_spelled_as_on_the_wire() {
         assert_eq!(Piece(3).to_string(), "ELEPHANT_RED");
+        assert_eq!(Piece(3).kind().with_points(), "ELEPHANT_RED(10)");
         assert_eq!(Piece(3).points(), 10);
         assert_eq!(Piece(31).to_string(), "SOLDIER_BLACK");
+        for kind in Piece::all().map(Piece::kind) {
+            let (name, color) = (format!("{:?}", kind.name), format!("{:?}", kind.color));
+            assert_eq!(kind.as_str(), format!("{name}_{color}").to_uppercase());
+            assert_eq!(kind.with_points(), format!("{kind}({})", kind.points()));
+        }
         assert_eq!(Piece(31).points(), 1);
     }
 }

@@ -6,6 +6,7 @@ use super::{Color, Name, Piece};
 
 /// A set of pieces, one bit each.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[must_use]
 pub struct PieceSet(u32);
 
 const _: () = assert!(Piece::COUNT == u32::BITS as usize);
@@ -19,68 +20,57 @@ impl PieceSet {
     pub const SAVING: Self = Self(0b1_1111 | (0b111 << 16));
 
     /// The set with these bits; bit `n` is the piece with number `n`.
-    #[must_use]
     pub const fn from_bits(bits: u32) -> Self {
         Self(bits)
     }
 
     /// The bits; bit `n` is the piece with number `n`.
-    #[must_use]
     pub const fn bits(self) -> u32 {
         self.0
     }
 
     /// How many pieces, 0 to 32.
-    #[must_use]
     #[expect(clippy::cast_possible_truncation, reason = "a set has at most 32 pieces")]
     pub const fn len(self) -> u8 {
         self.0.count_ones() as u8
     }
 
     /// Whether there is no piece.
-    #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
     /// Whether `piece` is in the set.
-    #[must_use]
     pub const fn contains(self, piece: Piece) -> bool {
         self.0 >> piece.number() & 1 == 1
     }
 
     /// Whether all of `other` is in this set.
-    #[must_use]
     pub const fn is_superset(self, other: Self) -> bool {
         other.0 & !self.0 == 0
     }
 
     /// All pieces of both.
-    #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
     /// The pieces in both.
-    #[must_use]
     pub const fn intersection(self, other: Self) -> Self {
         Self(self.0 & other.0)
     }
 
     /// The pieces of this set that are not in `other`.
-    #[must_use]
     pub const fn difference(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 
     /// This set with `piece` in it.
-    #[must_use]
     pub const fn with(self, piece: Piece) -> Self {
         Self(self.0 | 1 << piece.number())
     }
 
     /// Sum of the points of all pieces, 0 to 192.
-    #[must_use]
     pub const fn points(self) -> u32 {
         let [ones, twos, fours, eights] = POINTS_BITS;
         (self.0 & ones).count_ones()
@@ -90,22 +80,17 @@ impl PieceSet {
     }
 
     /// The pieces of this set that are worth more than `points`.
-    #[must_use]
     pub fn above(self, points: u32) -> Self {
         Self(self.0 & ABOVE.get(points as usize).copied().unwrap_or(0))
     }
 
     /// All pieces of one name and colour.
-    #[must_use]
     pub const fn of_kind(name: Name, color: Color) -> Self {
         let red = match name {
             Name::General => 0b1,
-            Name::Advisor => 0b11 << 1,
-            Name::Elephant => 0b11 << 3,
-            Name::Chariot => 0b11 << 5,
-            Name::Horse => 0b11 << 7,
-            Name::Cannon => 0b11 << 9,
             Name::Soldier => 0b1_1111 << 11,
+            // Two copies each, in the order of the names.
+            pair => 0b11 << (2 * pair as u32 - 1),
         };
         match color {
             Color::Red => Self(red),
@@ -114,7 +99,6 @@ impl PieceSet {
     }
 
     /// Of each pair of one kind that is not of soldiers, the piece with the lower number. The other is the next one.
-    #[must_use]
     pub const fn twins(self) -> Self {
         /// Advisor, elephant, chariot, horse and cannon have two copies each.
         const FIRSTS: u32 = 0b010_1010_1010 | 0b010_1010_1010 << 16;

@@ -3,7 +3,10 @@
 use super::{Color, Name, PieceSet};
 
 /// The nine types of play (rules, section 7). There is no order of strength between them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+///
+/// As `&str` it is spelled as on the wire and in records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, strum::IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum PlayKind {
     /// Any one piece.
     Single,
@@ -20,30 +23,14 @@ pub enum PlayKind {
     /// Five soldiers of one colour.
     FiveOfAKind,
     /// A straight with two of its names twice.
+    #[strum(serialize = "EXTENDED_STRAIGHT_5")]
     ExtendedStraight5,
     /// Two chariots, two horses and two cannons of one colour.
     DoubleStraight,
 }
 
 impl PlayKind {
-    /// The spelling on the wire and in records.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Single => "SINGLE",
-            Self::Pair => "PAIR",
-            Self::ThreeOfAKind => "THREE_OF_A_KIND",
-            Self::Straight => "STRAIGHT",
-            Self::FourOfAKind => "FOUR_OF_A_KIND",
-            Self::ExtendedStraight => "EXTENDED_STRAIGHT",
-            Self::FiveOfAKind => "FIVE_OF_A_KIND",
-            Self::ExtendedStraight5 => "EXTENDED_STRAIGHT_5",
-            Self::DoubleStraight => "DOUBLE_STRAIGHT",
-        }
-    }
-
     /// How many pieces a play of this type has, 1 to 6.
-    #[must_use]
     pub const fn count(self) -> u8 {
         match self {
             Self::Single => 1,
@@ -58,6 +45,7 @@ impl PlayKind {
 
 /// Pieces that form one of the nine types. There is no `Play` that is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[must_use]
 pub struct Play {
     pieces: PieceSet,
     kind: PlayKind,
@@ -65,7 +53,6 @@ pub struct Play {
 
 impl Play {
     /// The play these pieces form, or `None` for what the rules call INVALID.
-    #[must_use]
     pub fn classify(pieces: PieceSet) -> Option<Self> {
         let kind = match pieces.len() {
             1 => PlayKind::Single,
@@ -85,20 +72,17 @@ impl Play {
     }
 
     /// The pieces played.
-    #[must_use]
     pub const fn pieces(self) -> PieceSet {
         self.pieces
     }
 
     /// The type of the play.
-    #[must_use]
     pub const fn kind(self) -> PlayKind {
         self.kind
     }
 
     /// What plays of one type are compared by: the points, but in extended straights each name counts once
     /// (rules, section 8.4).
-    #[must_use]
     pub fn strength(self) -> u32 {
         match self.kind {
             PlayKind::ExtendedStraight | PlayKind::ExtendedStraight5 => {
@@ -113,7 +97,6 @@ impl Play {
     }
 
     /// Whether this play takes the lead from `best`: same type and strictly stronger (rules, section 8.3).
-    #[must_use]
     pub fn beats(self, best: Self) -> bool {
         self.kind == best.kind && self.strength() > best.strength()
     }

@@ -1,8 +1,8 @@
-//! Points of a round, the end of the game, and who has won it.
+//! Points of a round, the end of the game, and the winners.
 
 use super::{BySeat, Declaration, Seat, SeatSet};
 
-/// The game ends after a round in which somebody's total reaches this (rules, section 9).
+/// The game ends after a round in which a total reaches this (rules, section 9).
 pub const WINNING_SCORE: i32 = 50;
 
 /// One player's score of one round, with the parts it is made of.
@@ -18,20 +18,17 @@ pub struct RoundScore {
 
 impl RoundScore {
     /// Before the multiplier.
-    #[must_use]
     pub const fn base(self) -> i32 {
         self.hit_value + self.bonus
     }
 
     /// What the total changes by.
-    #[must_use]
     pub const fn points(self) -> i32 {
         self.base().saturating_mul(self.multiplier.cast_signed())
     }
 }
 
 /// The score for `declared` and `captured` piles (rules, section 9).
-#[must_use]
 pub fn round_score(declared: Declaration, captured: u8, multiplier: u32) -> RoundScore {
     let (target, captured) = (i32::from(declared.piles()), i32::from(captured));
     let (hit_value, bonus) = match (target, captured) {
@@ -42,8 +39,33 @@ pub fn round_score(declared: Declaration, captured: u8, multiplier: u32) -> Roun
     RoundScore { hit_value, bonus, multiplier }
 }
 
-/// Who has won: all with the highest total, if that is at least [`WINNING_SCORE`]; nobody otherwise.
+/// What a game led to, in few numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[must_use]
+pub struct Outcome {
+    /// The winners; empty if the game was abandoned.
+    pub winners: SeatSet,
+    /// Rounds that were scored.
+    pub rounds: u32,
+    /// Points over all scored rounds.
+    pub totals: BySeat<i32>,
+    /// Declarations of scored rounds, zeros included, that were met exactly.
+    pub met: BySeat<u32>,
+}
+
+impl Outcome {
+    /// Adds a scored round.
+    pub fn count(&mut self, scores: &BySeat<RoundScore>) {
+        self.rounds += 1;
+        for (seat, score) in scores.pairs() {
+            self.totals[seat] = self.totals[seat].saturating_add(score.points());
+            // Only a met declaration earns a bonus, and each does.
+            self.met[seat] += u32::from(score.bonus > 0);
+        }
+    }
+}
+
+/// The winners: all seats with the highest total, if that is at least [`WINNING_SCORE`]; else none.
 pub fn winners(totals: &BySeat<i32>) -> SeatSet {
     let highest = totals.iter().copied().max().unwrap_or(0);
     if highest < WINNING_SCORE {

@@ -17,7 +17,6 @@ impl Seat {
     pub const ALL: [Self; 4] = [Self::One, Self::Two, Self::Three, Self::Four];
 
     /// The seat with this number, 1 to 4.
-    #[must_use]
     pub const fn from_number(number: u64) -> Option<Self> {
         match number {
             1 => Some(Self::One),
@@ -29,19 +28,16 @@ impl Seat {
     }
 
     /// The number, 1 to 4.
-    #[must_use]
     pub const fn number(self) -> u8 {
         self as u8 + 1
     }
 
     /// The place in an array of four, 0 to 3.
-    #[must_use]
     pub const fn index(self) -> usize {
         self as usize
     }
 
     /// Whose move it is after this seat's.
-    #[must_use]
     pub const fn next(self) -> Self {
         match self {
             Self::One => Self::Two,
@@ -52,7 +48,6 @@ impl Seat {
     }
 
     /// This seat and the following ones: "the order from X" of the rules, section 2.
-    #[must_use]
     pub const fn order(self) -> [Self; 4] {
         let second = self.next();
         let third = second.next();
@@ -72,7 +67,6 @@ pub struct BySeat<T>([T; 4]);
 
 impl<T> BySeat<T> {
     /// From the values of seats 1, 2, 3 and 4.
-    #[must_use]
     pub const fn new(values: [T; 4]) -> Self {
         Self(values)
     }
@@ -98,13 +92,11 @@ impl<T> BySeat<T> {
     }
 
     /// The values as an array in seat order.
-    #[must_use]
     pub const fn as_array(&self) -> &[T; 4] {
         &self.0
     }
 
     /// The values as an array in seat order.
-    #[must_use]
     pub fn into_array(self) -> [T; 4] {
         self.0
     }
@@ -127,6 +119,7 @@ impl<T> std::ops::IndexMut<Seat> for BySeat<T> {
 
 /// A set of seats, one bit each.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[must_use]
 pub struct SeatSet(u8);
 
 impl SeatSet {
@@ -134,37 +127,36 @@ impl SeatSet {
     pub const EMPTY: Self = Self(0);
 
     /// Whether there is no seat in it.
-    #[must_use]
     pub const fn is_empty(self) -> bool {
         self.0 == 0
     }
 
     /// How many seats, 0 to 4.
-    #[must_use]
     pub const fn len(self) -> usize {
         self.0.count_ones() as usize
     }
 
     /// Whether `seat` is in it.
-    #[must_use]
     pub const fn contains(self, seat: Seat) -> bool {
         self.0 >> seat.index() & 1 == 1
     }
 
     /// The set with `seat` in it.
-    #[must_use]
     pub const fn with(self, seat: Seat) -> Self {
         Self(self.0 | 1 << seat.index())
     }
 
-    /// The set without `seat`.
-    #[must_use]
-    pub const fn without(self, seat: Seat) -> Self {
-        Self(self.0 & !(1 << seat.index()))
+    /// All seats of both.
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// The seats of this set that are not in `other`.
+    pub const fn difference(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// The lowest seat, if there is one.
-    #[must_use]
     pub fn first(self) -> Option<Seat> {
         self.iter().next()
     }

@@ -1,4 +1,4 @@
-//! Whole games of bots without a room around them, and what comes out of many of them.
+//! Whole games of bots without a room around them, and the results of many of them.
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use sha2::{Digest, Sha256};
 
-use super::{Action, BySeat, DealProof, Game, Level, Phase, Seat, SeatSet, ServerSeed, View, choose};
+use super::{Action, BySeat, DealProof, Game, Level, Outcome, Phase, Seat, ServerSeed, View, choose};
 
 /// What happened in a game that plays itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,20 +17,7 @@ pub enum Step {
     Advanced,
 }
 
-/// What one game came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Outcome {
-    /// Who has won; nobody if the game was cut at its limit of rounds.
-    pub winners: SeatSet,
-    /// Rounds that were scored.
-    pub rounds: u32,
-    /// Actions of players.
-    pub actions: u64,
-    /// Declarations, zeros included, that were hit exactly; each player made one in each round.
-    pub met: BySeat<u32>,
-}
-
-/// Plays `game` until it is over or `max_rounds` rounds are scored, and shows `watch` each step after it was taken.
+/// Plays `game` until it is over or `max_rounds` rounds are scored, and calls `watch` after each step.
 ///
 /// Each player is a bot of its level and decides from its own [`View`].
 pub fn play_out(
@@ -48,14 +35,10 @@ pub fn play_out(
                 debug_assert!(false, "a bot's {action:?} was refused: {error}");
                 break;
             }
-            outcome.actions += 1;
             watch(game, Step::Acted(seat, action));
         } else if game.advance() {
             if let Phase::Scored { scores } = game.phase() {
-                outcome.rounds += 1;
-                for (seat, score) in scores.pairs() {
-                    outcome.met[seat] += u32::from(score.bonus > 0);
-                }
+                outcome.count(scores);
             }
             watch(game, Step::Advanced);
         } else {
@@ -82,7 +65,7 @@ pub struct Series {
 /// Whether players keep their seats from game to game.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Seating {
-    /// Everybody keeps his seat.
+    /// All players keep their seats.
     #[default]
     Fixed,
     /// Everybody moves on by one seat after each game, so that no seat favours anybody.
@@ -90,8 +73,7 @@ pub enum Seating {
 }
 
 impl Series {
-    /// Who plays at which seat in game `number`, counted from 0: the player's seat in the first game.
-    #[must_use]
+    /// The players at the four seats in game `number`, counted from 0. A player is named by its seat in the first game.
     pub fn players_at(&self, number: u64) -> BySeat<Seat> {
         let moved = match self.seating {
             Seating::Fixed => 0,
@@ -104,13 +86,11 @@ impl Series {
     }
 
     /// The bots at the four seats in game `number`.
-    #[must_use]
     pub fn levels_at(&self, number: u64) -> BySeat<Level> {
         self.players_at(number).map(|player| self.players[player])
     }
 
     /// What the deals of game `number` follow from.
-    #[must_use]
     pub fn proof(&self, number: u64) -> DealProof {
         DealProof { server_seed: ServerSeed::new(self.draw(number, b"deals")), entropy: BySeat::default() }
     }
@@ -126,11 +106,12 @@ impl Series {
     }
 
     /// Plays the games with these numbers and counts what they came to.
-    #[must_use]
     pub fn tally(&self, numbers: Range<u64>) -> Tally {
         let mut tally = Tally::default();
         for number in numbers {
-            tally.count(&self.players_at(number), &self.play(number, |_, _| {}));
+            let mut actions = 0;
+            let outcome = self.play(number, |_, step| actions += u64::from(matches!(step, Step::Acted(..))));
+            tally.count(&self.players_at(number), &outcome, actions);
         }
         tally
     }
@@ -153,9 +134,9 @@ pub struct Tally {
     pub rounds: u64,
     /// Actions of players.
     pub actions: u64,
-    /// Each player's results, by his seat in the first game.
+    /// Each player's results, by the player's seat in the first game.
     pub by_player: BySeat<Results>,
-    /// What was achieved from each seat, whoever sat there.
+    /// The results of each seat, whichever player sat there.
     pub by_seat: BySeat<Results>,
 }
 
@@ -174,7 +155,6 @@ pub struct Results {
 
 impl Results {
     /// Games won, where a win shared by `k` players counts 1/k.
-    #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "no series comes near 2^52 games")]
     pub fn win_share(&self) -> f64 {
         self.win_twelfths as f64 / 12.0
@@ -189,12 +169,12 @@ impl Results {
 }
 
 impl Tally {
-    /// Counts one game between the players at these seats ([`Series::players_at`]).
-    pub fn count(&mut self, players: &BySeat<Seat>, outcome: &Outcome) {
+    /// Counts one game of so many actions between the players at these seats ([`Series::players_at`]).
+    pub fn count(&mut self, players: &BySeat<Seat>, outcome: &Outcome, actions: u64) {
         self.games += 1;
         self.abandoned += u64::from(outcome.winners.is_empty());
         self.rounds += u64::from(outcome.rounds);
-        self.actions += outcome.actions;
+        self.actions += actions;
         for (seat, &player) in players.pairs() {
             let won = outcome.winners.contains(seat);
             let winners = outcome.winners.len() as u64;
@@ -224,6 +204,7 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
+    use super::super::SeatSet;
     use super::*;
 
     const SERIES: Series =
@@ -243,9 +224,10 @@ mod tests {
 
     #[test]
     fn a_game_is_cut_at_its_limit() {
-        let outcome = Series { max_rounds: 1, ..SERIES }.play(0, |_, _| {});
+        let mut steps = 0;
+        let outcome = Series { max_rounds: 1, ..SERIES }.play(0, |_, _| steps += 1);
         assert_eq!((outcome.rounds, outcome.winners), (1, SeatSet::EMPTY));
-        assert!(outcome.actions >= 4 + 4);
+        assert!(steps >= 4 + 4);
     }
 
     #[test]
@@ -264,9 +246,9 @@ mod tests {
         for number in 0..64 {
             // Nobody, one, two, three or four winners.
             let winners = Seat::ALL.into_iter().take(usize::try_from(number % 5).unwrap()).collect();
-            let outcome = Outcome { winners, rounds: 9, actions: 250, met: BySeat::new([1, 2, 3, 4]) };
+            let outcome = Outcome { winners, rounds: 9, totals: BySeat::default(), met: BySeat::new([1, 2, 3, 4]) };
             for tally in [&mut halves[usize::from(number < 20)], &mut whole] {
-                tally.count(&SERIES.players_at(number), &outcome);
+                tally.count(&SERIES.players_at(number), &outcome, 250);
             }
         }
         let [mut sum, second] = halves;

@@ -2,35 +2,23 @@
 
 use super::{Seat, SeatSet};
 
-/// Why a player starts the round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why a player starts the round. As `&str` it is spelled as on the wire and in records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum StarterReason {
-    /// He asked for the last redeal.
+    /// The player asked for the last redeal.
     AcceptedRedeal,
-    /// First round: he holds the red general.
+    /// First round: the player holds the red general.
     HasGeneralRed,
-    /// He won the last turn of the round before.
+    /// The player won the last turn of the round before.
     WonLastTurn,
-}
-
-impl StarterReason {
-    /// The spelling on the wire and in records.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::AcceptedRedeal => "accepted_redeal",
-            Self::HasGeneralRed => "has_general_red",
-            Self::WonLastTurn => "won_last_turn",
-        }
-    }
 }
 
 /// Who starts the round, and why.
 pub type Starter = (Seat, StarterReason);
 
-/// Who starts: the one who accepted the last redeal of the round; else the winner of the last turn of the round before;
+/// The seat that starts: the accepter of the last redeal of the round; else the winner of the last turn of the round before;
 /// else, in the first round, the holder of the red general in the final hands.
-#[must_use]
 pub const fn starter(accepter: Option<Seat>, last_winner: Option<Seat>, red_general: Seat) -> Starter {
     match (accepter, last_winner) {
         (Some(accepter), _) => (accepter, StarterReason::AcceptedRedeal),
@@ -39,9 +27,8 @@ pub const fn starter(accepter: Option<Seat>, last_winner: Option<Seat>, red_gene
     }
 }
 
-/// Which of several accepters becomes the starter: the first in the order from whoever is fixed to start so far, the
-/// earlier accepter or the winner of the last turn; with neither, from seat 1.
-#[must_use]
+/// Which of several accepters becomes the starter: the first in the order from the seat that would start otherwise. That is
+/// the accepter of an earlier redeal, else the winner of the last turn, else seat 1.
 pub fn first_accepter(accepter: Option<Seat>, last_winner: Option<Seat>, accepted: SeatSet) -> Option<Seat> {
     let from = accepter.or(last_winner).unwrap_or(Seat::One);
     from.order().into_iter().find(|&seat| accepted.contains(seat))

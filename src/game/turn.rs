@@ -1,8 +1,8 @@
-//! One turn: the plays on the table, who leads, who wins.
+//! One turn: the plays on the table, the lead, the winner.
 
-use super::{BySeat, PieceSet, Play, Seat};
+use super::{ActionError, BySeat, PieceSet, Play, Seat};
 
-/// The plays of a running turn, and who leads it. Exists from the starter's play on.
+/// The plays of a running turn, and the one in the lead. Exists from the starter's play on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Table {
     starter: Seat,
@@ -12,19 +12,6 @@ pub struct Table {
     next: Seat,
 }
 
-/// Why a player may not follow with these pieces.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum FollowError {
-    /// The starter fixed another number of pieces.
-    #[error("this turn is played with {required} pieces each, not {got}")]
-    WrongCount {
-        /// How many must be played.
-        required: u8,
-        /// How many were.
-        got: u8,
-    },
-}
-
 /// How a turn ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TurnResult {
@@ -32,7 +19,7 @@ pub struct TurnResult {
     pub starter: Seat,
     /// What each seat played.
     pub plays: BySeat<PieceSet>,
-    /// Who captured the piles and starts the next turn.
+    /// The seat that captured the piles and starts the next turn.
     pub winner: Seat,
     /// The play that won.
     pub winning_play: Play,
@@ -40,7 +27,6 @@ pub struct TurnResult {
 
 impl TurnResult {
     /// Piles captured: as many as the winner played pieces (rules, section 8.5).
-    #[must_use]
     pub const fn piles(&self) -> u8 {
         self.winning_play.kind().count()
     }
@@ -48,7 +34,6 @@ impl TurnResult {
 
 impl Table {
     /// The turn that `starter` opens with `lead`.
-    #[must_use]
     pub fn open(starter: Seat, lead: Play) -> Self {
         let mut plays = BySeat::default();
         plays[starter] = Some(lead.pieces());
@@ -56,37 +41,33 @@ impl Table {
     }
 
     /// Who opened the turn.
-    #[must_use]
     pub const fn starter(&self) -> Seat {
         self.starter
     }
 
     /// Whose move it is.
-    #[must_use]
     pub const fn next(&self) -> Seat {
         self.next
     }
 
     /// The play that fixed type and number of pieces.
-    #[must_use]
     pub const fn lead(&self) -> Play {
         self.lead
     }
 
-    /// What `seat` has laid down, if he has.
-    #[must_use]
+    /// What `seat` has played, if anything.
     pub fn play_of(&self, seat: Seat) -> Option<PieceSet> {
         self.plays[seat]
     }
 
-    /// Lays the next player's pieces down. Returns the result with the fourth play.
+    /// Takes the next player's play. Returns the result with the fourth one.
     ///
     /// # Errors
-    /// [`FollowError`] if the number of pieces is not the starter's.
-    pub fn follow(&mut self, pieces: PieceSet) -> Result<Option<TurnResult>, FollowError> {
+    /// [`ActionError::WrongCount`] if the number of pieces is not the starter's.
+    pub fn follow(&mut self, pieces: PieceSet) -> Result<Option<TurnResult>, ActionError> {
         let required = self.lead.kind().count();
         if pieces.len() != required {
-            return Err(FollowError::WrongCount { required, got: pieces.len() });
+            return Err(ActionError::WrongCount { required });
         }
         let seat = self.next;
         self.plays[seat] = Some(pieces);

@@ -261,7 +261,7 @@ impl Link {
         self.outgoing.drop_unwritten();
         self.write().await?;
         let code = CloseCode::from(reason.code());
-        self.stream.close(Some(CloseFrame { code, reason: Utf8Bytes::from_static(reason.as_str()) })).await?;
+        self.stream.close(Some(CloseFrame { code, reason: Utf8Bytes::from_static(reason.into()) })).await?;
         // Bytes that arrive at a closed socket would make the system reset it before the client reads the close frame.
         let stream = self.stream.get_mut();
         stream.shutdown().await?;

@@ -1,28 +1,30 @@
-//! Everything a client may say, and how it is read.
+//! Everything a client may send, and how it is read.
+
+use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
 use super::name::check_shape;
 use super::{NameError, PlayerName, RoomId};
-use crate::game::{Declaration, Entropy, Seat};
+use crate::game::{Declaration, Entropy, EntropyError, Level, Seat};
 
-/// A message that has been read and checked as far as that goes without knowing the room.
+/// A message that has been read and checked as far as possible without knowing the room.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ClientMessage {
-    /// The first message on every socket: says who it is.
+    /// The first message on every socket.
     ClientReady {
-        /// Whose seat it is; the lobby sends none.
+        /// The player whose seat it is; the lobby sends none.
         player_name: Option<PlayerName>,
-        /// The secret given out with the seat, from clients without cookies.
+        /// The secret handed out with the seat, from clients without cookies.
         seat_token: Option<Box<str>>,
         /// The player's own randomness for the deals of the next game.
         entropy: Option<Entropy>,
-        /// What becomes of the seat when this socket closes before the game.
+        /// What happens to the seat when this socket closes before the game.
         on_close: OnClose,
     },
     /// Asks for a `pong`.
     Ping {
-        /// Given back as it came: a number, or null.
+        /// Sent back as it came: a number, or null.
         timestamp: Value,
     },
     /// Asks for the rooms that can be joined.
@@ -31,87 +33,87 @@ pub enum ClientMessage {
     CreateRoom {
         /// The creator's name.
         player_name: PlayerName,
-        /// Who has the other three seats.
+        /// The occupants of the other three seats.
         other_seats: OtherSeats,
     },
     /// Takes a seat before the game.
     JoinRoom {
-        /// Which room; `None` is an id of a form that no room has.
+        /// The room; `None` for an id in a form that no room has.
         room_id: Option<RoomId>,
         /// The joiner's name.
         player_name: PlayerName,
-        /// Which seats will do.
+        /// Which seats are acceptable.
         choice: SeatChoice,
     },
     /// Asks for a `room_update`.
     GetRoomState,
-    /// Puts a bot on a free seat, or changes the level of the one that sits there.
+    /// Puts a bot on a free seat, or changes the level of the bot there.
     AddBot {
-        /// Which seat.
+        /// The seat.
         seat: Seat,
-        /// How it plays; the words are the bots' own affair.
-        level: Option<crate::game::Level>,
+        /// How well the bot plays.
+        level: Option<Level>,
     },
     /// Frees a seat.
     RemovePlayer {
-        /// Which seat.
+        /// The seat.
         seat: Seat,
     },
     /// Leaves the room before the game.
     LeaveRoom {
-        /// Must be the sender's own.
+        /// Must be the sender's name.
         player_name: PlayerName,
     },
     /// Starts the game.
     StartGame,
-    /// Answers the question of a weak hand.
+    /// Answers the redeal question of a weak hand.
     AnswerRedeal {
-        /// Whether new hands are wanted.
+        /// Whether the player wants new hands.
         accept: bool,
-        /// Must be the sender's own.
+        /// Must be the sender's name.
         player_name: PlayerName,
     },
     /// Declares.
     Declare {
-        /// How many piles.
+        /// The number of piles.
         value: Declaration,
-        /// Must be the sender's own.
+        /// Must be the sender's name.
         player_name: PlayerName,
     },
     /// Plays pieces.
     Play {
-        /// Places in the hand as last sent; 1 to 6, distinct.
+        /// Positions in the hand as last sent: 1 to 6 of them, all different.
         piece_indices: Vec<u8>,
-        /// Must be the sender's own.
+        /// Must be the sender's name.
         player_name: PlayerName,
     },
     /// Sent by the existing client during the scores; nothing depends on it.
     StartNextRound,
     /// Asks for the state of the table.
     RequestStateSync,
-    /// The same, and what happened at the table meanwhile.
+    /// Asks for the state of the table and for the events that the client missed.
     RequestRecovery {
-        /// The number of the first event that was missed; without it, the round that runs is meant.
+        /// The number of the first event; without it, the first one of the current round.
         from: Option<u64>,
-        /// The number of the last one; without it, all that follow.
+        /// The number of the last event; without it, the newest.
         to: Option<u64>,
     },
 }
 
-/// What becomes of a seat when its player's socket closes before the game.
+/// What happens to a seat when its player's socket closes before the game.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OnClose {
-    /// The player has left, as the existing client means it.
+    /// The player leaves, as the existing client expects.
     #[default]
     Leave,
     /// The seat waits for the player for a few minutes; only `leave_room` gives it up at once.
     KeepSeat,
 }
 
-/// Who has the seats of a new room beside the host's.
+/// The occupants of the seats of a new room, besides the host's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OtherSeats {
-    /// Bots, as the existing client expects it.
+    /// Bots, as the existing client expects.
     #[default]
     Bots,
     /// Nobody yet.
@@ -121,224 +123,178 @@ pub enum OtherSeats {
 /// Which seats a joiner may be given.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum SeatChoice {
-    /// A free one. A room full of bots is full, as the existing client shows it.
+    /// A free one. A room full of bots is full, as the existing client shows.
     #[default]
     Free,
     /// A free one, or that of a bot if none is free.
     FreeOrBot,
 }
 
-/// Why a message is refused. Its text is what the client is told.
+/// Why a message is refused. The client gets its text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("Invalid message: {0}")]
-pub struct DecodeError(std::borrow::Cow<'static, str>);
+pub struct DecodeError(Cow<'static, str>);
 
 const EVENT_MAX_CHARS: usize = 100;
 const PIECES_MAX: usize = 6;
 const PIECE_INDEX_MAX: i64 = 31;
 
-fn invalid<T>(reason: impl Into<std::borrow::Cow<'static, str>>) -> Result<T, DecodeError> {
-    Err(DecodeError(reason.into()))
+fn invalid(reason: impl Into<Cow<'static, str>>) -> DecodeError {
+    DecodeError(reason.into())
 }
 
-/// Reads one text frame. Its length is the socket's business.
+/// Reads one text frame. The socket has bounded its length.
 ///
 /// # Errors
 /// [`DecodeError`] says what is wrong in the words of the protocol, section 3.
 pub fn decode(text: &str) -> Result<ClientMessage, DecodeError> {
-    let Ok(message) = serde_json::from_str::<Value>(text) else {
-        return invalid("Message must be valid JSON");
-    };
+    let message = serde_json::from_str::<Value>(text).map_err(|_| invalid("Message must be valid JSON"))?;
     let Value::Object(mut message) = message else {
-        return invalid("Message must be a dictionary");
+        return Err(invalid("Message must be a dictionary"));
     };
     let event = match message.remove("event") {
-        None => return invalid("Message must contain 'event' field"),
+        None => return Err(invalid("Message must contain 'event' field")),
         Some(Value::String(event)) => event,
-        Some(_) => return invalid("Event name must be a string"),
+        Some(_) => return Err(invalid("Event name must be a string")),
     };
     if event.chars().count() > EVENT_MAX_CHARS {
-        return invalid("Event name too long");
+        return Err(invalid("Event name too long"));
     }
-    let data = match message.remove("data") {
+    let mut data = match message.remove("data") {
         None => Data(Map::new()),
         Some(Value::Object(data)) => Data(data),
-        Some(_) => return invalid("Event data must be a dictionary"),
+        Some(_) => return Err(invalid("Event data must be a dictionary")),
     };
-    data.message(&event)
+    Ok(match &*event {
+        "client_ready" => ClientMessage::ClientReady {
+            player_name: data.optional_name()?,
+            seat_token: data.text("seat_token", "Seat token")?.map(Into::into),
+            entropy: data.entropy()?,
+            on_close: data.switch("keep_seat", "Keep seat", OnClose::KeepSeat)?,
+        },
+        "ping" => ClientMessage::Ping { timestamp: data.timestamp() },
+        "get_rooms" | "request_room_list" => ClientMessage::GetRooms,
+        "create_room" => ClientMessage::CreateRoom {
+            player_name: data.name()?,
+            other_seats: data.switch("open_seats", "Open seats", OtherSeats::Open)?,
+        },
+        "join_room" => ClientMessage::JoinRoom {
+            room_id: data.room_id()?,
+            player_name: data.name()?,
+            choice: data.switch("take_bot_seat", "Take bot seat", SeatChoice::FreeOrBot)?,
+        },
+        "get_room_state" => ClientMessage::GetRoomState,
+        "add_bot" => ClientMessage::AddBot { seat: data.seat()?, level: data.level()? },
+        "remove_player" => ClientMessage::RemovePlayer { seat: data.seat()? },
+        "leave_room" => ClientMessage::LeaveRoom { player_name: data.name()? },
+        "start_game" => ClientMessage::StartGame,
+        "accept_redeal" => ClientMessage::AnswerRedeal { accept: true, player_name: data.name()? },
+        "decline_redeal" => ClientMessage::AnswerRedeal { accept: false, player_name: data.name()? },
+        "declare" => ClientMessage::Declare { value: data.declaration()?, player_name: data.name()? },
+        "play" => ClientMessage::Play { piece_indices: data.piece_indices()?, player_name: data.name()? },
+        "start_next_round" => ClientMessage::StartNextRound,
+        "request_state_sync" => ClientMessage::RequestStateSync,
+        "request_recovery" => {
+            ClientMessage::RequestRecovery { from: data.number("from_sequence"), to: data.number("to_sequence") }
+        }
+        unknown => return Err(invalid(format!("Unknown event type: {unknown}"))),
+    })
 }
 
-/// The `data` of a message.
+/// The `data` of a message. A field that is null counts as absent.
 struct Data(Map<String, Value>);
 
 impl Data {
-    fn message(mut self, event: &str) -> Result<ClientMessage, DecodeError> {
-        Ok(match event {
-            "client_ready" => ClientMessage::ClientReady {
-                player_name: self.optional_name()?,
-                seat_token: self.seat_token()?,
-                entropy: self.entropy()?,
-                on_close: self.switch("keep_seat", "Keep seat", OnClose::KeepSeat)?,
-            },
-            "ping" => ClientMessage::Ping { timestamp: self.timestamp() },
-            "get_rooms" | "request_room_list" => ClientMessage::GetRooms,
-            "create_room" => ClientMessage::CreateRoom {
-                player_name: self.name()?,
-                other_seats: self.switch("open_seats", "Open seats", OtherSeats::Open)?,
-            },
-            "join_room" => ClientMessage::JoinRoom {
-                room_id: self.room_id()?,
-                player_name: self.name()?,
-                choice: self.switch("take_bot_seat", "Take bot seat", SeatChoice::FreeOrBot)?,
-            },
-            "get_room_state" => ClientMessage::GetRoomState,
-            "add_bot" => ClientMessage::AddBot { seat: self.seat()?, level: self.level()? },
-            "remove_player" => ClientMessage::RemovePlayer { seat: self.seat()? },
-            "leave_room" => ClientMessage::LeaveRoom { player_name: self.name()? },
-            "start_game" => ClientMessage::StartGame,
-            "accept_redeal" => ClientMessage::AnswerRedeal { accept: true, player_name: self.name()? },
-            "decline_redeal" => ClientMessage::AnswerRedeal { accept: false, player_name: self.name()? },
-            "declare" => ClientMessage::Declare { value: self.declaration()?, player_name: self.name()? },
-            "play" => ClientMessage::Play { piece_indices: self.piece_indices()?, player_name: self.name()? },
-            "start_next_round" => ClientMessage::StartNextRound,
-            "request_state_sync" => ClientMessage::RequestStateSync,
-            "request_recovery" => {
-                ClientMessage::RequestRecovery { from: self.number("from_sequence"), to: self.number("to_sequence") }
-            }
-            unknown => return invalid(format!("Unknown event type: {unknown}")),
-        })
-    }
-
-    /// A number that may be left out; anything else is as good as that.
-    fn number(&self, field: &str) -> Option<u64> {
-        self.get(field).and_then(Value::as_u64)
-    }
-
-    /// A field that may be left out: `on` where it is true, the default otherwise.
-    fn switch<T: Default>(&self, field: &str, label: &str, on: T) -> Result<T, DecodeError> {
-        match self.get(field) {
-            None | Some(Value::Bool(false)) => Ok(T::default()),
-            Some(Value::Bool(true)) => Ok(on),
-            Some(_) => invalid(format!("{label} must be true or false")),
-        }
-    }
-
     fn get(&self, field: &str) -> Option<&Value> {
         self.0.get(field).filter(|value| !value.is_null())
     }
 
-    fn name(&self) -> Result<PlayerName, DecodeError> {
-        match self.optional_name()? {
-            Some(name) => Ok(name),
-            None => invalid("Player name is required"),
+    /// A number that may be absent; anything else counts as absent.
+    fn number(&self, field: &str) -> Option<u64> {
+        self.get(field).and_then(Value::as_u64)
+    }
+
+    /// A field that may be absent: `on` if it is true, the default otherwise. Errors call it `noun`.
+    fn switch<T: Default>(&self, field: &str, noun: &str, on: T) -> Result<T, DecodeError> {
+        match self.get(field) {
+            None | Some(Value::Bool(false)) => Ok(T::default()),
+            Some(Value::Bool(true)) => Ok(on),
+            Some(_) => Err(invalid(format!("{noun} must be true or false"))),
         }
+    }
+
+    /// A text that may be absent; errors call it `noun`.
+    fn text(&self, field: &str, noun: &str) -> Result<Option<&str>, DecodeError> {
+        let not_text = || invalid(format!("{noun} must be a string"));
+        self.get(field).map(|value| value.as_str().ok_or_else(not_text)).transpose()
+    }
+
+    fn name(&self) -> Result<PlayerName, DecodeError> {
+        self.optional_name()?.ok_or_else(|| invalid("Player name is required"))
     }
 
     fn optional_name(&self) -> Result<Option<PlayerName>, DecodeError> {
-        match self.get("player_name") {
-            None => Ok(None),
-            Some(Value::String(name)) => match name.parse() {
-                Ok(name) => Ok(Some(name)),
-                Err(error) => invalid(format!("Player name {error}")),
-            },
-            Some(_) => invalid("Player name must be a string"),
-        }
+        let name = self.text("player_name", "Player name")?.map(str::parse).transpose();
+        name.map_err(|error: NameError| invalid(format!("Player name {error}")))
     }
 
     fn room_id(&self) -> Result<Option<RoomId>, DecodeError> {
-        let error: NameError = match self.get("room_id") {
-            None => return invalid("Room ID is required"),
-            Some(Value::String(id)) => match check_shape(id) {
-                Ok(id) => return Ok(id.parse().ok()),
-                Err(error) => error,
-            },
-            Some(_) => return invalid("Room ID must be a string"),
-        };
-        invalid(format!("Room ID {error}"))
+        let id = self.text("room_id", "Room ID")?.ok_or_else(|| invalid("Room ID is required"))?;
+        let id = check_shape(id).map_err(|error| invalid(format!("Room ID {error}")))?;
+        Ok(id.parse().ok())
     }
 
     fn seat(&self) -> Result<Seat, DecodeError> {
-        let number = match self.get("slot_id") {
-            None => return invalid("Slot ID is required"),
-            Some(Value::Number(number)) => number.as_i64(),
-            Some(Value::String(text)) => text.trim().parse().ok(),
-            Some(_) => None,
+        let number = match self.get("slot_id").ok_or_else(|| invalid("Slot ID is required"))? {
+            Value::Number(number) => number.as_i64(),
+            Value::String(text) => text.trim().parse().ok(),
+            _ => None,
         };
-        let Some(number) = number else {
-            return invalid("Slot ID must be a number");
-        };
-        match u64::try_from(number).ok().and_then(Seat::from_number) {
-            Some(seat) => Ok(seat),
-            None => invalid("Slot ID must be between 1 and 4"),
-        }
+        let number = number.ok_or_else(|| invalid("Slot ID must be a number"))?;
+        let seat = u64::try_from(number).ok().and_then(Seat::from_number);
+        seat.ok_or_else(|| invalid("Slot ID must be between 1 and 4"))
     }
 
-    fn level(&self) -> Result<Option<crate::game::Level>, DecodeError> {
-        match self.get("level") {
-            None => Ok(None),
-            Some(Value::String(level)) if let Ok(level) = level.parse() => Ok(Some(level)),
-            Some(_) => invalid("Level must be easy, normal or hard"),
-        }
-    }
-
-    fn seat_token(&mut self) -> Result<Option<Box<str>>, DecodeError> {
-        match self.0.remove("seat_token") {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(token)) => Ok(Some(token.into())),
-            Some(_) => invalid("Seat token must be a string"),
-        }
+    fn level(&self) -> Result<Option<Level>, DecodeError> {
+        let level = |value: &Value| value.as_str()?.parse().ok();
+        let unknown = || invalid("Level must be easy, normal or hard");
+        self.get("level").map(|value| level(value).ok_or_else(unknown)).transpose()
     }
 
     fn entropy(&self) -> Result<Option<Entropy>, DecodeError> {
-        match self.get("entropy") {
-            None => Ok(None),
-            Some(Value::String(digits)) if digits.is_empty() => Ok(None),
-            Some(Value::String(digits)) => match digits.parse() {
-                Ok(entropy) => Ok(Some(entropy)),
-                Err(error) => invalid(format!("{error}")),
-            },
-            Some(_) => invalid("Entropy must be a string"),
-        }
+        let digits = self.text("entropy", "Entropy")?.filter(|digits| !digits.is_empty());
+        digits.map(str::parse).transpose().map_err(|error: EntropyError| invalid(error.to_string()))
     }
 
-    /// Anything but a number is not worth carrying back.
+    /// A timestamp that is no number is not sent back.
     fn timestamp(&mut self) -> Value {
         self.0.remove("timestamp").filter(Value::is_number).unwrap_or(Value::Null)
     }
 
     fn declaration(&self) -> Result<Declaration, DecodeError> {
-        let Some(value) = self.get("value") else {
-            return invalid("Declaration value is required");
-        };
-        let Some(value) = integer(value) else {
-            return invalid("Declaration value must be an integer");
-        };
-        match u8::try_from(value).ok().and_then(Declaration::new) {
-            Some(declaration) => Ok(declaration),
-            None => invalid("Declaration value must be between 0 and 8"),
-        }
+        let value = self.get("value").ok_or_else(|| invalid("Declaration value is required"))?;
+        let value = integer(value).ok_or_else(|| invalid("Declaration value must be an integer"))?;
+        let declaration = u8::try_from(value).ok().and_then(Declaration::new);
+        declaration.ok_or_else(|| invalid("Declaration value must be between 0 and 8"))
     }
 
     fn piece_indices(&self) -> Result<Vec<u8>, DecodeError> {
-        let indices = match self.get("piece_indices") {
-            None => return invalid("Piece indices are required"),
-            Some(Value::Array(indices)) => indices,
-            Some(_) => return invalid("Piece indices must be a list"),
-        };
+        let indices = self.get("piece_indices").ok_or_else(|| invalid("Piece indices are required"))?;
+        let indices = indices.as_array().ok_or_else(|| invalid("Piece indices must be a list"))?;
         if indices.is_empty() {
-            return invalid("Must select at least one piece");
+            return Err(invalid("Must select at least one piece"));
         }
         if indices.len() > PIECES_MAX {
-            return invalid("Cannot play more than 6 pieces at once");
+            return Err(invalid("Cannot play more than 6 pieces at once"));
         }
         let mut distinct = Vec::with_capacity(indices.len());
         for index in indices {
-            let Some(index) = integer(index) else {
-                return invalid("Piece index must be an integer");
-            };
+            let index = integer(index).ok_or_else(|| invalid("Piece index must be an integer"))?;
             match u8::try_from(index).ok().filter(|_| index <= PIECE_INDEX_MAX) {
-                None => return invalid(format!("Piece index {index} out of valid range")),
-                Some(small) if distinct.contains(&small) => return invalid(format!("Duplicate piece index: {index}")),
+                None => return Err(invalid(format!("Piece index {index} out of valid range"))),
+                Some(small) if distinct.contains(&small) => {
+                    return Err(invalid(format!("Duplicate piece index: {index}")));
+                }
                 Some(small) => distinct.push(small),
             }
         }
@@ -346,13 +302,10 @@ impl Data {
     }
 }
 
-/// The integer, if it is one: neither `true` nor `1.0` nor `"1"` is.
+/// The value of an integer: `true`, `1.0` and `"1"` are none.
 fn integer(value: &Value) -> Option<i64> {
-    match value {
-        // Beyond 64 bits it is out of every range of ours, so which number it is does not matter.
-        Value::Number(number) => number.as_i64().or_else(|| number.as_u64().map(|_| i64::MAX)),
-        _ => None,
-    }
+    // Numbers beyond 64 bits are out of every range of ours, so which one it is does not matter.
+    value.as_i64().or_else(|| value.as_u64().map(|_| i64::MAX))
 }
 
 #[cfg(test)]
@@ -367,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn every_rule_of_the_envelope_has_its_words() {
+    fn each_rule_of_the_envelope_has_its_error_text() {
         for (text, words) in [
             ("{", "Message must be valid JSON"),
             ("[]", "Message must be a dictionary"),
@@ -384,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn every_rule_of_the_fields_has_its_words() {
+    fn each_rule_of_the_fields_has_its_error_text() {
         for (event, data, words) in [
             ("create_room", r"{}", "Player name is required"),
             ("create_room", r#"{"player_name":5}"#, "Player name must be a string"),

@@ -1,4 +1,4 @@
-//! Encoded messages: once for all receivers, or once with what each of them alone may see.
+//! Encoded messages: one text for all receivers, or one text with parts that only one seat may see.
 
 use std::ops::Range;
 
@@ -9,11 +9,11 @@ use crate::game::Seat;
 
 /// One encoded message. Clones share its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
 pub struct Frame(Utf8Bytes);
 
 impl Frame {
     /// `{"event": …, "data": …}`.
-    #[must_use]
     pub fn event(event: &str, data: &impl Serialize) -> Self {
         let mut text = Vec::with_capacity(256);
         open_envelope(&mut text, event);
@@ -29,29 +29,28 @@ impl Frame {
     }
 
     /// The text, as it goes to the socket.
-    #[must_use]
     pub fn into_text(self) -> Utf8Bytes {
         self.0
     }
 
     /// The text.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 }
 
-/// One message for all around a table: what is the same for all is encoded once, what one seat alone may see stands
-/// aside and is put in for that seat only.
+/// One message for everybody at a table. What all receive is encoded once; what only one seat may see is kept apart and
+/// inserted for that seat alone.
 #[derive(Debug)]
+#[must_use]
 pub struct Broadcast {
     common: Vec<u8>,
-    /// The texts that differ, one behind the other.
-    asides: Vec<u8>,
+    /// The texts that differ, one after the other.
+    variants: Vec<u8>,
     secrets: Vec<Secret>,
 }
 
-/// A place in the common text that reads differently for one seat.
+/// A position in the common text where one seat reads something else than the others.
 #[derive(Debug)]
 struct Secret {
     at: usize,
@@ -61,58 +60,80 @@ struct Secret {
 }
 
 impl Broadcast {
-    /// Begins a message; [`close`](Self::close) ends it.
-    pub(super) fn open(event: &str) -> Self {
+    /// `{"event": …, "data": {…}}`, with the fields that `fields` adds.
+    pub(super) fn event(event: &str, fields: impl FnOnce(&mut Self)) -> Self {
         let mut common = Vec::with_capacity(3 * 1024);
         open_envelope(&mut common, event);
-        Self { common, asides: Vec::with_capacity(1024), secrets: Vec::with_capacity(8) }
+        let mut message = Self { common, variants: Vec::with_capacity(1024), secrets: Vec::with_capacity(8) };
+        message.object(fields);
+        message.common.push(b'}');
+        message
     }
 
-    /// Ends the message's envelope.
-    pub(super) fn close(mut self) -> Self {
-        self.common.push(b'}');
-        self
-    }
-
-    /// Adds text that is JSON already.
-    pub(super) fn push(&mut self, json: &str) {
-        self.common.extend_from_slice(json.as_bytes());
-    }
-
-    /// Adds a value.
-    pub(super) fn push_json(&mut self, value: &impl Serialize) {
+    /// Adds a field to the open object.
+    pub(super) fn field(&mut self, key: &str, value: &impl Serialize) {
+        self.key(key);
         push_json(&mut self.common, value);
     }
 
-    /// Adds the fields of a value that is an object, without its braces.
-    pub(super) fn push_fields(&mut self, object: &impl Serialize) {
-        let open = self.common.len();
-        push_json(&mut self.common, object);
-        debug_assert_eq!(self.common.get(open), Some(&b'{'), "only objects have fields");
-        self.common.remove(open);
-        self.common.pop();
-    }
-
-    /// Adds a value that `seat` gets as `own` and everybody else as `others`.
-    pub(super) fn push_secret(&mut self, seat: Seat, own: &impl Serialize, others: &impl Serialize) {
-        let start = self.asides.len();
-        push_json(&mut self.asides, own);
-        let middle = self.asides.len();
-        push_json(&mut self.asides, others);
-        let end = self.asides.len();
+    /// Adds a field that `seat` gets as `own` and everybody else as `others`.
+    pub(super) fn secret_field(&mut self, key: &str, seat: Seat, own: &impl Serialize, others: &impl Serialize) {
+        self.key(key);
+        let start = self.variants.len();
+        push_json(&mut self.variants, own);
+        let middle = self.variants.len();
+        push_json(&mut self.variants, others);
+        let end = self.variants.len();
         self.secrets.push(Secret { at: self.common.len(), seat, own: start..middle, others: middle..end });
     }
 
-    /// The message as one receiver gets it: the player at a seat, or (`None`) somebody watching.
-    #[must_use]
+    /// Adds a field that is an object, with the fields that `fields` adds.
+    pub(super) fn object_field(&mut self, key: &str, fields: impl FnOnce(&mut Self)) {
+        self.key(key);
+        self.object(fields);
+    }
+
+    /// Adds a field that is a list of objects, one for each item.
+    pub(super) fn list_field<T>(
+        &mut self,
+        key: &str,
+        items: impl IntoIterator<Item = T>,
+        mut fields: impl FnMut(&mut Self, T),
+    ) {
+        self.key(key);
+        self.common.push(b'[');
+        for item in items {
+            if self.common.last() == Some(&b'}') {
+                self.common.push(b',');
+            }
+            self.object(|message| fields(message, item));
+        }
+        self.common.push(b']');
+    }
+
+    fn object(&mut self, fields: impl FnOnce(&mut Self)) {
+        self.common.push(b'{');
+        fields(self);
+        self.common.push(b'}');
+    }
+
+    fn key(&mut self, key: &str) {
+        if self.common.last() != Some(&b'{') {
+            self.common.push(b',');
+        }
+        push_json(&mut self.common, &key);
+        self.common.push(b':');
+    }
+
+    /// The message as one receiver gets it: the player at a seat, or (`None`) a spectator.
     pub fn frame(&self, receiver: Option<Seat>) -> Frame {
-        let mut text = Vec::with_capacity(self.common.len() + self.asides.len());
+        let mut text = Vec::with_capacity(self.common.len() + self.variants.len());
         let mut copied = 0;
         for secret in &self.secrets {
-            let aside = if receiver == Some(secret.seat) { &secret.own } else { &secret.others };
-            // Both ranges were made by push_secret() and lie within their buffers.
+            let variant = if receiver == Some(secret.seat) { &secret.own } else { &secret.others };
+            // Both ranges were made by secret_field() and lie within their buffers.
             text.extend_from_slice(self.common.get(copied..secret.at).unwrap_or_default());
-            text.extend_from_slice(self.asides.get(aside.clone()).unwrap_or_default());
+            text.extend_from_slice(self.variants.get(variant.clone()).unwrap_or_default());
             copied = secret.at;
         }
         text.extend_from_slice(self.common.get(copied..).unwrap_or_default());
@@ -137,16 +158,17 @@ mod tests {
 
     #[test]
     fn a_secret_reaches_its_seat_only() {
-        let mut broadcast = Broadcast::open("x");
-        broadcast.push("[");
-        broadcast.push_secret(Seat::Two, &"mine", &"hidden");
-        broadcast.push(",");
-        broadcast.push_secret(Seat::Three, &3, &0);
-        broadcast.push("]");
-        let broadcast = broadcast.close();
-        assert_eq!(broadcast.frame(Some(Seat::Two)).as_str(), r#"{"event":"x","data":["mine",0]}"#);
-        assert_eq!(broadcast.frame(Some(Seat::Three)).as_str(), r#"{"event":"x","data":["hidden",3]}"#);
-        assert_eq!(broadcast.frame(Some(Seat::One)).as_str(), r#"{"event":"x","data":["hidden",0]}"#);
-        assert_eq!(broadcast.frame(None).as_str(), r#"{"event":"x","data":["hidden",0]}"#);
+        let broadcast = Broadcast::event("x", |message| {
+            message.secret_field("a", Seat::Two, &"mine", &"hidden");
+            message.secret_field("b", Seat::Three, &3, &0);
+            message.list_field("c", [1, 2], |message, number| message.field("{", &number));
+            message.object_field("d", |_| ());
+        });
+        let text =
+            |a, b| format!(r#"{{"event":"x","data":{{"a":"{a}","b":{b},"c":[{{"{{":1}},{{"{{":2}}],"d":{{}}}}}}"#);
+        assert_eq!(broadcast.frame(Some(Seat::Two)).as_str(), text("mine", 0));
+        assert_eq!(broadcast.frame(Some(Seat::Three)).as_str(), text("hidden", 3));
+        assert_eq!(broadcast.frame(Some(Seat::One)).as_str(), text("hidden", 0));
+        assert_eq!(broadcast.frame(None).as_str(), text("hidden", 0));
     }
 }

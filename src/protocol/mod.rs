@@ -1,7 +1,7 @@
-//! The wire: what may be said, and its text form. Nothing is decided here.
+//! The wire: the messages and their text form. Nothing is decided here.
 //!
-//! A client says a [`ClientMessage`], and only [`decode`] makes one. We answer in [`Frame`]s, built by
-//! [`server_message`] and, for the state of a table, by [`table_message`], where each receiver gets what his
+//! Clients send [`ClientMessage`]s, and only [`decode`] makes one. The server sends [`Frame`]s, built by
+//! [`server_message`] and, for the state of a table, by [`table_message`], where each receiver gets what its
 //! [`View`](crate::game::View) holds.
 
 mod client_message;

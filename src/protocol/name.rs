@@ -1,4 +1,4 @@
-//! Names and tokens that have been checked: whoever holds one need not look again.
+//! Names, ids and tokens that have been checked: a value of these types is valid.
 
 use std::fmt;
 use std::str::FromStr;
@@ -30,7 +30,6 @@ const NAME_MAX_CHARS: usize = 50;
 
 impl PlayerName {
     /// The name as text.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -74,27 +73,21 @@ pub struct RoomIdError;
 
 impl RoomId {
     /// The id whose digits are the lowest 24 bits of `number`.
-    #[must_use]
     pub const fn from_number(number: u32) -> Self {
         Self(number & 0xFF_FFFF)
     }
 
     /// The id as a number below 2^24.
-    #[must_use]
     pub const fn number(self) -> u32 {
         self.0
     }
-}
 
-impl RoomId {
     /// Which of several servers the room lives on.
-    #[must_use]
     pub const fn instance(self) -> InstanceId {
         InstanceId(self.0 >> 20)
     }
 
     /// The id with another first digit: that of this server.
-    #[must_use]
     pub const fn on(self, instance: InstanceId) -> Self {
         Self(instance.0 << 20 | self.0 & 0xF_FFFF)
     }
@@ -119,11 +112,8 @@ impl InstanceId {
 impl FromStr for InstanceId {
     type Err = InstanceIdError;
     fn from_str(text: &str) -> Result<Self, InstanceIdError> {
-        let mut digits = text.chars();
-        match (digits.next().and_then(|digit| digit.to_digit(16)), digits.next()) {
-            (Some(digit), None) => Ok(Self(digit)),
-            _ => Err(InstanceIdError),
-        }
+        let digit = u32::from_str_radix(text, 16).ok().filter(|_| text.len() == 1);
+        digit.map(Self).ok_or(InstanceIdError)
     }
 }
 
@@ -136,11 +126,9 @@ impl fmt::Display for InstanceId {
 impl FromStr for RoomId {
     type Err = RoomIdError;
     fn from_str(text: &str) -> Result<Self, RoomIdError> {
-        let fits = text.len() == 6 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if !fits {
-            return Err(RoomIdError);
-        }
-        u32::from_str_radix(text, 16).map(Self).map_err(|_| RoomIdError)
+        // Without the check of the digits a sign would be taken for one.
+        let is_id = text.len() == 6 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_id.then(|| u32::from_str_radix(text, 16).ok()).flatten().map(Self).ok_or(RoomIdError)
     }
 }
 
@@ -156,25 +144,22 @@ impl Serialize for RoomId {
     }
 }
 
-/// What we keep of a browser's session cookie or of a seat token: its hash. Compared in constant time.
+/// The hash of a session cookie or of a seat token, which is what we keep. Compared in constant time.
 #[derive(Clone, Copy, Eq)]
 pub struct SessionKey([u8; 32]);
 
 impl SessionKey {
     /// The key of a secret that a client has shown.
-    #[must_use]
     pub fn of(secret: &str) -> Self {
         Self(Sha256::digest(secret).into())
     }
 
     /// The key as it was stored.
-    #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
     /// The key, to be stored.
-    #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -199,13 +184,11 @@ pub struct SeatToken(String);
 
 impl SeatToken {
     /// The token of 16 random bytes.
-    #[must_use]
     pub fn new(random: [u8; 16]) -> Self {
         Self(hex::encode(random))
     }
 
     /// A new token; `None` if the operating system gives no randomness.
-    #[must_use]
     pub fn random() -> Option<Self> {
         let mut random = [0; 16];
         getrandom::fill(&mut random).ok()?;
@@ -213,13 +196,11 @@ impl SeatToken {
     }
 
     /// The text for the client.
-    #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
     /// What we keep of it.
-    #[must_use]
     pub fn key(&self) -> SessionKey {
         SessionKey::of(&self.0)
     }

@@ -1,7 +1,7 @@
-//! What we answer, but for the state of a running game: that is [`table_message`](super::table_message)'s.
+//! The server's messages, except the state of a running game: that is in [`table_message`](super::table_message).
 //!
-//! Each function builds one message of the protocol, sections 3 to 6; fields that the existing client needs are there
-//! in every case.
+//! Each function builds one message of the protocol, sections 3 to 6. Fields that the existing client needs are always
+//! there.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -9,21 +9,21 @@ use serde_json::{Value, json};
 use super::{ErrorType, Frame, RoomId};
 use crate::game::{BySeat, Level, Seat};
 
-/// A seat's occupant before the game, as lists and room pages show him.
+/// The occupant of a seat before the game, as lists and room pages show it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Occupant {
     /// The name, unique in the room.
     pub name: String,
     /// Whether it is a bot.
     pub is_bot: bool,
-    /// Whether he may start the game and fill seats.
+    /// Whether this player may start the game and fill seats.
     pub is_host: bool,
     /// A person's colour; bots have none.
     pub avatar_color: Option<&'static str>,
     /// How well a bot plays.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "level")]
     pub level: Option<Level>,
-    /// False for a person who has gone for a moment and whose seat is kept; sent only then.
+    /// False for a person that is away while the seat is kept; sent only then.
     #[serde(skip_serializing_if = "is_true")]
     pub is_connected: bool,
 }
@@ -35,7 +35,7 @@ const fn is_true(value: &bool) -> bool {
 
 #[expect(clippy::ref_option, reason = "serde passes fields by reference")]
 fn level<S: serde::Serializer>(level: &Option<Level>, serializer: S) -> Result<S::Ok, S::Error> {
-    level.map(Level::as_str).serialize(serializer)
+    level.map(<&str>::from).serialize(serializer)
 }
 
 /// A room as the lobby and its own page show it.
@@ -43,7 +43,7 @@ fn level<S: serde::Serializer>(level: &Option<Level>, serializer: S) -> Result<S
 pub struct RoomSummary {
     /// Which room.
     pub room_id: RoomId,
-    /// Whose room it is.
+    /// The host's name.
     pub host_name: String,
     /// Whether its game has begun.
     pub started: bool,
@@ -51,13 +51,12 @@ pub struct RoomSummary {
     pub players: BySeat<Option<Occupant>>,
     /// When it was opened, as an RFC 3339 time.
     pub created_at: String,
-    /// When somebody last came, went or changed a seat.
+    /// When a player last joined, left or changed a seat.
     pub last_activity: String,
 }
 
 impl RoomSummary {
     /// How many seats are taken, 0 to 4.
-    #[must_use]
     pub fn occupied(&self) -> usize {
         self.players.iter().flatten().count()
     }
@@ -68,7 +67,6 @@ impl RoomSummary {
     }
 
     /// The room as an object of JSON.
-    #[must_use]
     pub fn to_json(&self) -> Value {
         json!({
             "room_id": self.room_id,
@@ -87,7 +85,7 @@ impl RoomSummary {
 /// Why a list of rooms is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListReason {
-    /// The client has just come.
+    /// The client has just connected.
     Initial,
     /// The client has asked.
     Requested,
@@ -96,7 +94,6 @@ pub enum ListReason {
 }
 
 /// `room_list_update`: the rooms that have not started.
-#[must_use]
 pub fn room_list_update<'a>(rooms: impl IntoIterator<Item = &'a RoomSummary>, reason: ListReason) -> Frame {
     let rooms: Vec<Value> = rooms.into_iter().map(RoomSummary::to_json).collect();
     let data = match reason {
@@ -107,15 +104,13 @@ pub fn room_list_update<'a>(rooms: impl IntoIterator<Item = &'a RoomSummary>, re
     Frame::event("room_list_update", &data)
 }
 
-/// `room_created`, to the creator only: every lobby page that gets it walks into the room.
-#[must_use]
+/// `room_created`, to the creator only: every lobby page that gets it enters the room.
 pub fn room_created(room_id: RoomId, host_name: &str, seat_token: &str) -> Frame {
     let data = json!({ "room_id": room_id, "host_name": host_name, "success": true, "seat_token": seat_token });
     Frame::event("room_created", &data)
 }
 
 /// `room_joined`, to the joiner only. Seats are numbered from 0 here.
-#[must_use]
 pub fn room_joined(room_id: RoomId, player_name: &str, seat: Seat, seat_token: &str) -> Frame {
     let data = json!({
         "room_id": room_id,
@@ -127,8 +122,7 @@ pub fn room_joined(room_id: RoomId, player_name: &str, seat: Seat, seat_token: &
     Frame::event("room_joined", &data)
 }
 
-/// `room_update`: the whole state of a room's page. `you` is the receiver's own name, if he has a seat.
-#[must_use]
+/// `room_update`: the whole state of a room's page. `you` is the receiver's name, if it has a seat.
 pub fn room_update(room: &RoomSummary, deal_commitment: &str, you: Option<&str>) -> Frame {
     let data = json!({
         "players": room.players.as_array(),
@@ -142,7 +136,6 @@ pub fn room_update(room: &RoomSummary, deal_commitment: &str, you: Option<&str>)
 }
 
 /// `room_state_update`: the first answer to `client_ready` in a room.
-#[must_use]
 pub fn room_state_update(room: &RoomSummary, deal_commitment: &str, you: Option<&str>) -> Frame {
     let data = json!({
         "room_id": room.room_id,
@@ -156,12 +149,11 @@ pub fn room_state_update(room: &RoomSummary, deal_commitment: &str, you: Option<
 }
 
 /// `player_left`, the answer to `leave_room`.
-#[must_use]
 pub fn player_left(player_name: &str, room_closed: bool) -> Frame {
     Frame::event("player_left", &json!({ "player_name": player_name, "success": true, "room_closed": room_closed }))
 }
 
-/// Why a room is closed, or closed to somebody.
+/// Why a room is closed, or closed to one player.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RoomClosed {
     /// There is no such room.
@@ -170,7 +162,7 @@ pub enum RoomClosed {
     HostLeft,
     /// The host has taken the receiver's seat away.
     PlayerRemoved,
-    /// Nobody has been there for a while.
+    /// Nobody has been in it for a while.
     Abandoned,
     /// The game is over, and its result has been shown for long enough.
     Finished,
@@ -179,7 +171,6 @@ pub enum RoomClosed {
 }
 
 /// `room_closed`: the existing client's room page goes back to the lobby.
-#[must_use]
 pub fn room_closed(why: RoomClosed) -> Frame {
     let data = match why {
         RoomClosed::NotFound => json!({ "message": "Room not found." }),
@@ -196,14 +187,12 @@ pub fn room_closed(why: RoomClosed) -> Frame {
     Frame::event("room_closed", &data)
 }
 
-/// `room_closed`, when the operator says why in his own words.
-#[must_use]
+/// `room_closed`, with a reason in the operator's words.
 pub fn room_closed_because(message: &str) -> Frame {
     Frame::event("room_closed", &json!({ "reason": "closed", "message": message }))
 }
 
 /// `room_not_found`: the existing client forgets the game it wanted to resume and goes to `/`.
-#[must_use]
 pub fn room_not_found(room_id: &str) -> Frame {
     let data = json!({
         "room_id": room_id,
@@ -214,33 +203,28 @@ pub fn room_not_found(room_id: &str) -> Frame {
 }
 
 /// `game_started`: the room page goes to the game page.
-#[must_use]
 pub fn game_started(room_id: RoomId) -> Frame {
     Frame::event("game_started", &json!({ "room_id": room_id, "success": true }))
 }
 
-/// `player_disconnected`: a bot plays for him from now on.
-#[must_use]
+/// `player_disconnected`: a bot plays for this player from now on.
 pub fn player_disconnected(player_name: &str) -> Frame {
     let data = json!({ "player_name": player_name, "ai_activated": true, "can_reconnect": true, "is_bot": true });
     Frame::event("player_disconnected", &data)
 }
 
-/// `player_reconnected`: he plays himself again.
-#[must_use]
+/// `player_reconnected`: the player takes over from the bot.
 pub fn player_reconnected(player_name: &str) -> Frame {
     let data = json!({ "player_name": player_name, "resumed_control": true, "is_bot": false });
     Frame::event("player_reconnected", &data)
 }
 
-/// `player_timed_out`: he took too long and was played for, this once.
-#[must_use]
+/// `player_timed_out`: the player took too long, and a bot made this one move.
 pub fn player_timed_out(player_name: &str) -> Frame {
     Frame::event("player_timed_out", &json!({ "player_name": player_name }))
 }
 
-/// `host_changed`: somebody else is the host.
-#[must_use]
+/// `host_changed`: another player is the host.
 pub fn host_changed(old_host: &str, new_host: &str) -> Frame {
     let data = json!({
         "old_host": old_host,
@@ -250,27 +234,23 @@ pub fn host_changed(old_host: &str, new_host: &str) -> Frame {
     Frame::event("host_changed", &data)
 }
 
-/// `redeal_response_success`: the answer to a weak hand's question has been taken.
-#[must_use]
+/// `redeal_response_success`: the answer to the redeal question is accepted.
 pub fn redeal_response_success(player_name: &str, accept: bool) -> Frame {
     let choice = if accept { "accept" } else { "decline" };
     Frame::event("redeal_response_success", &json!({ "player_name": player_name, "choice": choice }))
 }
 
 /// `declare`: repeats one declaration for a page that was loaded in the middle of a round.
-#[must_use]
 pub fn declare(player: &str, value: u8) -> Frame {
     Frame::event("declare", &json!({ "player": player, "value": value }))
 }
 
 /// `redeal_executed`: repeats the round's multiplier for a page that was loaded in the middle of a round.
-#[must_use]
 pub fn redeal_executed(multiplier: u32) -> Frame {
     Frame::event("redeal_executed", &json!({ "redeal_multiplier": multiplier }))
 }
 
 /// `pong`, with the ping's timestamp as it came.
-#[must_use]
 pub fn pong(timestamp: &Value, room_id: Option<RoomId>, server_time: f64) -> Frame {
     let mut data = json!({ "timestamp": timestamp, "server_time": server_time });
     if let (Some(room_id), Some(data)) = (room_id, data.as_object_mut()) {
@@ -280,13 +260,11 @@ pub fn pong(timestamp: &Value, room_id: Option<RoomId>, server_time: f64) -> Fra
 }
 
 /// `error`: something was refused, and nothing has changed.
-#[must_use]
 pub fn error(kind: ErrorType, message: &str) -> Frame {
     Frame::event("error", &json!({ "message": message, "type": kind }))
 }
 
 /// `error` for too many messages, in the form of the protocol, section 3. Times are in seconds.
-#[must_use]
 pub fn rate_limited(limit: u32, window: u32, retry_after: f64, blocked: bool) -> Frame {
     let data = json!({
         "code": "rate_limited",

@@ -1,5 +1,5 @@
-//! What has happened at a table, as it is told again to whoever missed it. Only what all may know: plays that lie face
-//! down are so many pieces, and what they were is told with the turn they were won in.
+//! Events of a table, as a client gets them that missed some. They hold only what all may know: a face-down play is a
+//! number of pieces, and its pieces follow with the turn's result.
 
 use serde_json::{Value, json};
 
@@ -15,21 +15,21 @@ pub enum TableEvent {
         /// What the round's points are multiplied by.
         multiplier: u32,
     },
-    /// It is known who starts the round.
+    /// The starter of the round is known.
     RoundStarted {
         /// Who.
         starter: Seat,
         /// And why.
         reason: StarterReason,
     },
-    /// Somebody declared.
+    /// A player declared.
     Declared {
         /// Who.
         seat: Seat,
         /// What.
         declaration: Declaration,
     },
-    /// Somebody played; his pieces lie face down.
+    /// A player played; the pieces lie face down.
     Played {
         /// Who.
         seat: Seat,
@@ -40,9 +40,9 @@ pub enum TableEvent {
     TurnWon(Box<WonTurn>),
     /// A round is scored: points of it, and totals after it.
     Scored(Box<(BySeat<i32>, BySeat<i32>)>),
-    /// A player is gone, and a bot plays for him.
+    /// A player is away, and a bot plays instead.
     Left(Seat),
-    /// He is back.
+    /// The player is back.
     Returned(Seat),
 }
 
@@ -58,12 +58,11 @@ pub struct WonTurn {
 impl TableEvent {
     /// The event as an object of JSON: its number, when it happened (seconds since the start of the game), in which
     /// round, and what it was.
-    #[must_use]
     pub fn to_json(&self, sequence: u64, at: f64, round: u32, names: &BySeat<&str>) -> Value {
         let (kind, what) = match self {
             Self::Dealt { multiplier } => ("dealt", json!({ "multiplier": multiplier })),
             Self::RoundStarted { starter, reason } => {
-                ("round_started", json!({ "starter": names[*starter], "starter_reason": reason.as_str() }))
+                ("round_started", json!({ "starter": names[*starter], "starter_reason": <&str>::from(reason) }))
             }
             Self::Declared { seat, declaration } => {
                 ("declared", json!({ "player": names[*seat], "value": declaration.piles() }))
@@ -113,7 +112,6 @@ impl WonTurn {
 
 /// `recovery_response`: what was missed, of the events that are still known; `kept` is the first and the last number of
 /// those. The state itself follows as a message of its own.
-#[must_use]
 pub fn recovery_response(events: &[Value], kept: Option<(u64, u64)>) -> Frame {
     let (first, last) = kept.unzip();
     Frame::event("recovery_response", &json!({ "events": events, "first_sequence": first, "last_sequence": last }))

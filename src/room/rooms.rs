@@ -324,7 +324,6 @@ impl Rooms {
     }
 
     /// `room_list_update` with the rooms that have not started, newest first.
-    #[must_use]
     pub fn list_frame(&self, reason: ListReason) -> Frame {
         self.0.lobby.frame(reason)
     }

@@ -12,7 +12,7 @@ use super::{ConnectionId, Effect, Lifecycle, Note, Room, RoomEvent, Time};
 use crate::archive::{Ended, Move};
 use crate::game::{Action, ActionError, BySeat, Declaration, Level, Phase, PieceSet, Seat, View, choose};
 use crate::protocol::server_message::{self, RoomClosed};
-use crate::protocol::table_message::{Countdown, Ending, Screen, Sitter, TableState};
+use crate::protocol::table_message::{Countdown, Ending, TablePhase, TablePlayer, TableState};
 use crate::protocol::{Broadcast, ErrorType, Frame, recovery_response};
 
 /// How long players with weak hands may think about a redeal (rules, section 4). Not paced, like every wait for a person.
@@ -392,26 +392,26 @@ impl Room {
 
     /// The messages that show the table as it stands: one, or the result of a turn in two or three.
     fn screens(&self, playing: &Playing, now: Time) -> Vec<ScreenMessage> {
-        let state = |screen| self.table_state(playing, screen, now);
+        let state = |phase| self.table_state(playing, phase, now);
         let finished = *playing.game.phase() == Phase::Played;
-        let screen = match (playing.stage, &playing.last_turn) {
-            (Stage::Dealing, _) => Screen::Preparation { dealing: true },
-            (Stage::Dealt | Stage::Asking, _) => Screen::Preparation { dealing: false },
-            (Stage::RoundStart, _) => Screen::RoundStart,
-            (Stage::Declaring | Stage::Declared, _) => Screen::Declaration,
+        let phase = match (playing.stage, &playing.last_turn) {
+            (Stage::Dealing, _) => TablePhase::Preparation { dealing: true },
+            (Stage::Dealt | Stage::Asking, _) => TablePhase::Preparation { dealing: false },
+            (Stage::RoundStart, _) => TablePhase::RoundStart,
+            (Stage::Declaring | Stage::Declared, _) => TablePhase::Declaration,
             (Stage::TurnWon, Some(result)) => {
-                let won = state(Screen::TurnWon(result));
+                let won = state(TablePhase::TurnWon(result));
                 let mut messages = vec![
                     ScreenMessage::Broadcast(won.phase_change()),
                     ScreenMessage::Frame(won.turn_complete(result, finished)),
                 ];
                 if finished {
-                    messages.push(ScreenMessage::Broadcast(state(Screen::TurnResults(result)).phase_change()));
+                    messages.push(ScreenMessage::Broadcast(state(TablePhase::TurnResults(result)).phase_change()));
                 }
                 return messages;
             }
-            (Stage::Turning | Stage::Revealed | Stage::TurnWon, _) => Screen::Turn,
-            (Stage::Scoring, _) => Screen::Scoring,
+            (Stage::Turning | Stage::Revealed | Stage::TurnWon, _) => TablePhase::Turn,
+            (Stage::Scoring, _) => TablePhase::Scoring,
             (Stage::Over, _) => {
                 let ending = Ending {
                     game_id: &playing.game_id.to_string(),
@@ -419,13 +419,13 @@ impl Room {
                     score_history: &playing.scores,
                     duration: playing.stage_began.since(playing.started_at),
                 };
-                return vec![ScreenMessage::Broadcast(state(Screen::GameOver(&ending)).phase_change())];
+                return vec![ScreenMessage::Broadcast(state(TablePhase::GameOver(&ending)).phase_change())];
             }
         };
-        vec![ScreenMessage::Broadcast(state(screen).phase_change())]
+        vec![ScreenMessage::Broadcast(state(phase).phase_change())]
     }
 
-    fn table_state<'a>(&'a self, playing: &Playing, screen: Screen<'a>, now: Time) -> TableState<'a> {
+    fn table_state<'a>(&'a self, playing: &Playing, phase: TablePhase<'a>, now: Time) -> TableState<'a> {
         let deadline = match playing.stage {
             Stage::Asking => playing.stage_ends.map(|ends| (ends, REDEAL_TIMEOUT)),
             _ => playing.turn_ends.zip(self.options.turn_timeout),
@@ -433,27 +433,27 @@ impl Room {
         let pause = playing.stage.pause(playing.is_redealt()).and(playing.stage_ends);
         TableState {
             room_id: self.id,
-            sitters: BySeat::from_fn(|seat| self.sitter(seat)),
-            public: View::watching(&playing.game),
+            players: BySeat::from_fn(|seat| self.table_player(seat)),
+            spectator: View::watching(&playing.game),
             own: BySeat::from_fn(|seat| {
                 let is_here = self.seats.human(seat).is_some_and(Human::is_connected);
                 is_here.then(|| View::of(&playing.game, seat))
             }),
             sequence: playing.event_history.last(),
-            screen,
+            phase,
             deadline: deadline
                 .map(|(ends, total)| Countdown { left_ms: millis(ends.since(now)), total_ms: millis(total) }),
             pause_ms: pause.map(|ends| millis(ends.since(now))),
         }
     }
 
-    fn sitter(&self, seat: Seat) -> Sitter<'_> {
+    fn table_player(&self, seat: Seat) -> TablePlayer<'_> {
         let (original_is_bot, avatar_color) = match &self.seats[seat] {
             Occupant::Human(human) => (false, Some(human.color)),
             Occupant::Bot(_) | Occupant::Free => (true, None),
         };
         let is_bot = self.seats.bot_level(seat).is_some();
-        Sitter {
+        TablePlayer {
             name: self.seats.name(seat),
             is_bot,
             original_is_bot,

@@ -310,7 +310,7 @@ fn every_event_is_described_and_every_description_is_an_event() {
     let server = Server::start(&[]);
     let described = Described::sockets(&server);
     let all = source("protocol").join("\n");
-    let sent = between(&all, "Frame::event(", ",").chain(between(&all, "Broadcast::open(", ")"));
+    let sent = between(&all, "Frame::event(", ",").chain(between(&all, "Broadcast::event(", ","));
     let sent: BTreeSet<String> = sent
         .filter_map(|name| Some(name.trim().strip_prefix('"')?.strip_suffix('"')?.to_owned()))
         // Of its tests.
@@ -318,14 +318,15 @@ fn every_event_is_described_and_every_description_is_an_event() {
         .collect();
     assert_eq!(events(&described, "server"), sent);
 
-    let decoding = between(&all, "Ok(match event {", "unknown =>").next().unwrap();
+    let decoding = between(&all, "Ok(match &*event {", "unknown =>").next().unwrap();
     let arms = decoding.lines().filter_map(|line| line.split_once(" => "));
     let understood: BTreeSet<String> =
         arms.flat_map(|(names, _)| names.split('"').skip(1).step_by(2)).map(str::to_owned).collect();
     assert_eq!(events(&described, "client"), understood);
 
-    let codes: BTreeSet<String> = between(&all, "pub const fn code(self)", "as_str")
-        .flat_map(|code| between(code, " => ", ","))
+    let codes: BTreeSet<String> = between(&all, "pub enum CloseReason {", "\n}")
+        .flat_map(|reasons| between(reasons, " = ", ","))
+        .filter(|code| code.parse::<u16>().is_ok())
         .map(str::to_owned)
         .collect();
     assert_eq!(described.keys("/x-close-codes"), codes);

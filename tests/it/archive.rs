@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use liap::archive::sink::{
-    Adoption, Answer, Content, Delivery, Held, Installation, Refusal, RemovalPass, Sink, SinkError, SinkKind,
+    Adoption, Answer, Content, Delivery, Installation, Refusal, RemovalPass, Sink, SinkCopy, SinkError, SinkKind,
 };
 use liap::archive::{Archive, GameId, GameRecord, Options, Player, PlayerKind, Query, StoreOutcome, Stored, outcome};
 use liap::game::{BySeat, Level, Seat, Seating, Series};
@@ -212,7 +212,7 @@ impl<F: Fn(&[Delivery]) -> Result<Vec<Refusal>, SinkError> + Send + Sync> Sink f
         Box::pin(std::future::ready((self.0)(games)))
     }
 
-    fn page(&self, _after: Option<GameId>, _limit: NonZeroUsize) -> Answer<'_, Vec<Held>> {
+    fn page(&self, _after: Option<GameId>, _limit: NonZeroUsize) -> Answer<'_, Vec<SinkCopy>> {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use liap::archive::sink::{
-    Adoption, Content, Delivery, Digest, Held, Installation, RemovalPass, Sink, SinkError, SinkKind, open,
+    Adoption, Content, Delivery, Digest, Installation, RemovalPass, Sink, SinkCopy, SinkError, SinkKind, open,
 };
 use liap::archive::{Archive, GameId, GameRecord, Options, encode, replay};
 use liap::game::{BySeat, Level, Seating, Series};
@@ -29,9 +29,9 @@ pub(crate) fn delivery(record: &GameRecord) -> Delivery {
 }
 
 /// All that is held, so many games at a time.
-pub(crate) async fn all_of(sink: &dyn Sink, limit: usize) -> Vec<Held> {
+pub(crate) async fn all_of(sink: &dyn Sink, limit: usize) -> Vec<SinkCopy> {
     let limit = NonZeroUsize::new(limit).unwrap();
-    let mut all: Vec<Held> = Vec::new();
+    let mut all: Vec<SinkCopy> = Vec::new();
     loop {
         let page = sink.page(all.last().map(|held| held.id), limit).await.unwrap();
         let is_last = page.len() < limit.get();
@@ -78,7 +78,8 @@ pub(crate) async fn conforms(sink: &dyn Sink) {
     assert_eq!(sink.deliver(&games[..30], OURS).await, Ok(Vec::new()));
     // Again, and with others: each is there once.
     assert_eq!(sink.deliver(&games[10..], OURS).await, Ok(Vec::new()));
-    let held = |all: Vec<Held>| all.iter().map(|held| (held.id, digest(held.id, &held.content))).collect::<Vec<_>>();
+    let held =
+        |all: Vec<SinkCopy>| all.iter().map(|held| (held.id, digest(held.id, &held.content))).collect::<Vec<_>>();
     let wanted: Vec<_> = games.iter().map(|game| (game.id, game.digest())).collect();
     for limit in [1, 7, 45, 46, 500] {
         assert_eq!(held(all_of(sink, limit).await), wanted, "in pages of {limit}");

@@ -47,7 +47,7 @@ fn seat(text: &str) -> Option<Seat> {
 #[test]
 fn play_types() {
     check("play_types.txt", 28, |fields| {
-        let kind = Play::classify(pieces(fields[0])).map_or("INVALID", |play| play.kind().as_str());
+        let kind = Play::classify(pieces(fields[0])).map_or("INVALID", |play| play.kind().into());
         assert_eq!(kind, fields[1]);
     });
 }
@@ -130,6 +130,6 @@ fn redeals() {
 fn starters() {
     check("starters.txt", 10, |fields| {
         let (who, why) = starter(seat(fields[1]), seat(fields[3]), seat(fields[2]).unwrap());
-        assert_eq!((Some(who), why.as_str()), (seat(fields[4]), fields[5]));
+        assert_eq!((Some(who), why.into()), (seat(fields[4]), fields[5]));
     });
 }

@@ -20,7 +20,7 @@ fn tournament(players: [Level; 4]) -> Tally {
         let Results { wins, shared_wins, met, .. } = *results;
         println!(
             "  {:<6} wins {:.1} % ({shared_wins} shared; {:.1} % if a shared win is shared), meets {:.1} %",
-            players[seat.index()].as_str(),
+            players[seat.index()],
             percent(wins, GAMES),
             100.0 * results.win_share() / GAMES as f64,
             percent(met, tally.rounds)

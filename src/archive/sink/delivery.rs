@@ -1,48 +1,49 @@
-//! Brings games to a sink: one thread for each, so that neither tables nor the archive's own threads ever wait for one.
+//! Delivers games to a sink. Each sink has a thread of its own, so neither tables nor the archive's threads wait for it.
 //!
-//! A group is read from the archive, played again, sent, and noted as delivered; while it is on its way the next one is
-//! prepared. After a failure the same group is sent again, later and later, for ever: the archive keeps what is owed.
+//! A group is read from the archive, played again, sent, and noted as delivered. While it is on its way the next one is
+//! prepared. After a failure the same group is sent again, after growing pauses and without end: the archive keeps it.
 
 use std::future::pending;
 use std::io;
 use std::num::NonZeroUsize;
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task;
 
-use super::outbox::{Outbox, Progress};
+use super::group::Group;
+use super::outbox::Outbox;
+use super::status::{Failing, Figures, State};
 use super::{Delivery, Installation, Origin, Refusal, RemovalPass, Sink, SinkError, SinkKind};
 use crate::archive::archive::{Shared, now_ms};
-use crate::archive::{GameId, Kept, Numbered, Options, StoreError, Unreadable};
-use crate::observe::{Check, Metrics, lower_priority};
+use crate::archive::{GameId, Options, StoreError, Unreadable};
+use crate::observe::{Metrics, lower_priority};
 
 /// Games of one group at most, whatever the settings say: all their forms are in memory.
 const MAX_GROUP: usize = 500;
 /// Bytes of the stored games of one group at most.
 const MAX_GROUP_BYTES: usize = 1 << 20;
-/// Longest time one question to a sink may take, should it forget its own bounds.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Longest time of one request to a sink, should it ignore its own bounds.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// The pause after the first failure; it doubles with every further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// Attempts to read a record that the disk does not give, before the others go on without it.
+/// Attempts to read a record that the disk refuses, before the group goes on without it.
 const READ_ATTEMPTS: u32 = 2;
-/// How often a sink that has everything is asked whether it is still there.
+/// How often a sink that has everything is checked.
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
-/// How often games that have grown too old are looked for in the sink.
+/// How often games that are too old are removed from the sink.
 const RETENTION_INTERVAL: Duration = Duration::from_secs(3600);
 /// How often all old copies are looked at, and not only those that have grown too old meanwhile: `liap archive sync --adopt`
 /// may have made some of them ours. Where many belong to others, that costs a request for each in a bucket.
 const FULL_SWEEP_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 /// Games in a sink before an empty archive that are counted at most.
 const COUNTED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(999);
-/// The archive stores games in groups; this is how long the first of them waits for the others.
+/// The archive stores games in groups. The first game of a group waits this long for the others.
 const GATHER: Duration = Duration::from_millis(100);
 
 /// The deliveries to one sink.
@@ -52,59 +53,6 @@ pub(in crate::archive) struct SinkWorker {
     /// When to give up; `None` while the server runs.
     stop: watch::Sender<Option<Instant>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-/// What others may know of the deliveries to a sink.
-#[derive(Debug)]
-pub(in crate::archive) struct State {
-    kind: SinkKind,
-    /// Games were stored.
-    stored: Notify,
-    /// Somebody wants everything delivered now.
-    now: Notify,
-    /// What was delivered shall be sent once more.
-    again: AtomicBool,
-    /// The number up to which everything was delivered or set aside.
-    delivered: AtomicU64,
-    figures: Mutex<Figures>,
-}
-
-#[derive(Debug, Clone, Default)]
-struct Figures {
-    pending: u64,
-    set_aside: u64,
-    /// Since when the oldest game owed has waited, at least.
-    waiting: Option<Instant>,
-    idle: bool,
-    failing: Option<Failing>,
-}
-
-/// How the deliveries to a sink are doing.
-#[derive(Debug, Clone)]
-pub struct SinkStatus {
-    /// Which sink.
-    pub kind: SinkKind,
-    /// Games that it is owed.
-    pub pending: u64,
-    /// Games that it has refused for good.
-    pub set_aside: u64,
-    /// How long the oldest game owed has waited, at least.
-    pub lag: Duration,
-    /// It was given all that it takes, and nothing is to be done.
-    pub idle: bool,
-    /// What goes wrong, if anything does.
-    pub failing: Option<Failing>,
-}
-
-/// A sink that does not take games.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failing {
-    /// Since when.
-    pub since: Instant,
-    /// What it said last.
-    pub error: SinkError,
-    /// How often it was tried.
-    pub attempts: u32,
 }
 
 impl SinkWorker {
@@ -164,20 +112,20 @@ impl SinkWorker {
         Ok(Self { state, stop, thread: Mutex::new(Some(thread)) })
     }
 
-    /// What others may know.
+    /// The state of the deliveries.
     pub(in crate::archive) fn state(&self) -> &Arc<State> {
         &self.state
     }
 
-    /// Delivers what it can until then, and ends. What is left stays owed.
-    pub(in crate::archive) fn stop(&self, patience: Duration) {
-        self.stop.send_replace(Some(Instant::now() + patience));
+    /// Delivers what it can within this time, and ends. The rest stays owed.
+    pub(in crate::archive) fn stop(&self, timeout: Duration) {
+        self.stop.send_replace(Some(Instant::now() + timeout));
     }
 
-    /// Waits for the thread, once it was told to stop.
+    /// Waits for the end of the thread after [`stop`](Self::stop).
     pub(in crate::archive) fn join(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // The last one to let go of the archive may be the thread itself. A panic was told when it happened.
+        // The thread itself may be the last owner of the archive. A panic was logged when it happened.
         if let Some(thread) = thread.filter(|thread| thread.thread().id() != thread::current().id()) {
             drop(thread.join());
         }
@@ -188,74 +136,6 @@ impl Drop for SinkWorker {
     fn drop(&mut self) {
         self.stop(Duration::ZERO);
         self.join();
-    }
-}
-
-impl State {
-    /// What is known of a sink from its outbox alone, for who delivers nothing.
-    pub(in crate::archive) fn look(store: &Path, kind: SinkKind, place: &str) -> io::Result<Self> {
-        let Progress { delivered, set_aside } = Progress::look(store, kind, place)?;
-        let figures = Figures { set_aside: set_aside.len() as u64, ..Figures::default() };
-        Ok(Self::new(kind, delivered, figures))
-    }
-
-    fn new(kind: SinkKind, delivered: u64, figures: Figures) -> Self {
-        let (stored, now) = (Notify::new(), Notify::new());
-        let (again, delivered) = (AtomicBool::new(false), AtomicU64::new(delivered));
-        Self { kind, stored, now, again, delivered, figures: Mutex::new(figures) }
-    }
-
-    /// Which sink.
-    pub(in crate::archive) fn kind(&self) -> SinkKind {
-        self.kind
-    }
-
-    /// Games were stored.
-    pub(in crate::archive) fn note_stored(&self) {
-        // Whoever looks before the thread wakes must not believe that everything is there.
-        self.figures().idle = false;
-        self.stored.notify_one();
-    }
-
-    /// Does not wait for the pause after a failure to end, and tries again what was refused.
-    pub(in crate::archive) fn deliver_now(&self) {
-        self.figures().idle = false;
-        self.now.notify_one();
-    }
-
-    /// Sends every game once more, from the first one.
-    pub(in crate::archive) fn deliver_all(&self) {
-        self.again.store(true, Ordering::Release);
-        self.deliver_now();
-    }
-
-    /// Whether the game with this number is still owed.
-    pub(in crate::archive) fn owes(&self, number: u64) -> bool {
-        number > self.delivered.load(Ordering::Acquire)
-    }
-
-    /// How it is doing.
-    pub(in crate::archive) fn status(&self) -> SinkStatus {
-        let Figures { pending, set_aside, waiting, idle, failing } = self.figures().clone();
-        let lag = waiting.map_or(Duration::ZERO, |since| since.elapsed());
-        SinkStatus { kind: self.kind, pending, set_aside, lag, idle, failing }
-    }
-
-    /// The sink's part of the server's health. Games go on whatever happens to it.
-    pub(in crate::archive) fn check(&self) -> Check {
-        let SinkStatus { pending, set_aside, lag, failing, .. } = self.status();
-        let check = match failing {
-            Some(failing) => Check::degraded(format!("completed games wait to be copied: {}", failing.error)),
-            None if set_aside > 0 => {
-                Check::degraded(format!("{set_aside} games are refused; `liap archive compare` names them"))
-            }
-            None => Check::healthy(),
-        };
-        check.with("pending", pending).with("set_aside", set_aside).with("lag_seconds", lag.as_secs())
-    }
-
-    fn figures(&self) -> std::sync::MutexGuard<'_, Figures> {
-        self.figures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -279,9 +159,9 @@ struct Pass {
     swept_fully: Option<Instant>,
     /// The archive has never held a game, and nobody was told yet what the sink has.
     is_empty: bool,
-    /// When the sink was last seen to be well.
+    /// When the sink last answered well.
     checked: Option<Instant>,
-    /// Everything stored before this moment has at most this number, and some of it is still owed.
+    /// All games stored before this moment have at most this number, and some of them are still owed.
     waiting: Option<(u64, Instant)>,
     failures: u32,
     /// How often the next group could not be read.
@@ -308,16 +188,6 @@ enum Prepared {
     Soon(task::JoinHandle<Result<Group, StoreError>>),
 }
 
-/// Games that are sent together.
-#[derive(Debug, Default)]
-struct Group {
-    games: Vec<Delivery>,
-    /// Games that no sink shall get.
-    refused: Vec<Refusal>,
-    /// The number of the last of them.
-    last: u64,
-}
-
 /// Why a group is not delivered.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -336,7 +206,7 @@ impl Pass {
             let deadline = stopped.wait_for(Option::is_some).await.map(|deadline| *deadline);
             tokio::time::sleep_until(deadline.ok().flatten().unwrap_or_else(Instant::now).into()).await;
         };
-        // What is on its way when the time is up is sent again at the next start.
+        // A group that is on its way at the deadline is sent again at the next start.
         tokio::select! {
             () = Box::pin(self.rounds()) => {}
             () = deadline => {}
@@ -351,7 +221,7 @@ impl Pass {
                 return;
             }
             let pending = self.state.figures().pending;
-            // What was never tried goes first: whatever is wrong with the refused ones, it holds up nothing else.
+            // New games go first, so that refused ones hold up nothing else.
             let outcome = if self.state.again.load(Ordering::Acquire) {
                 self.owe_everything()
             } else if pending > 0 {
@@ -391,12 +261,12 @@ impl Pass {
         Ok(())
     }
 
-    /// Whether the thread shall end: it was told to, and has delivered all, or the sink is not well.
+    /// Whether the thread ends: it was stopped, and has delivered everything or the sink fails.
     fn is_over(&mut self) -> bool {
         self.stopped.borrow_and_update().is_some() && (self.state.figures().pending == 0 || self.failures > 0)
     }
 
-    /// How long nothing needs to be done unless something happens.
+    /// Time until the next regular task.
     fn time_left(&self) -> Duration {
         let left = |since: Option<Instant>, interval: Duration| {
             since.map_or(Duration::ZERO, |since| interval.saturating_sub(since.elapsed()))
@@ -405,7 +275,7 @@ impl Pass {
         if self.retention.is_some() { time.min(left(self.tidied, RETENTION_INTERVAL)) } else { time }
     }
 
-    /// Waits until the time is over, games were stored, or somebody wants something.
+    /// Waits until the time is over, games are stored, a delivery is requested, or the thread is stopped.
     async fn wait(&mut self, time: Duration) -> Woken {
         let Self { state, stopped, failures, .. } = self;
         let stored = async {
@@ -482,13 +352,13 @@ impl Pass {
         Ok(())
     }
 
-    /// Tries again what was refused: the reason may be gone.
+    /// Sends refused games again: the reason may be gone.
     async fn try_refused(&mut self) -> Result<(), Failure> {
         let ids: Vec<GameId> = self.outbox.set_aside().collect();
         for ids in ids.chunks(self.group) {
             let mut games = Vec::new();
             for &id in ids {
-                // What was removed from the archive need not be delivered any more.
+                // A game that was removed from the archive is not delivered any more.
                 if let Ok(Some(stored)) = self.shared.store.get(id) {
                     games.extend(Delivery::prove(id, stored));
                 }
@@ -516,7 +386,7 @@ impl Pass {
         self.checked = None;
         within(self.sink.check()).await?;
         if self.is_empty {
-            self.tell_what_is_there().await?;
+            self.warn_of_games_there().await?;
             self.is_empty = false;
         }
         self.checked = Some(Instant::now());
@@ -527,9 +397,8 @@ impl Pass {
         self.retention.is_some() && self.tidied.is_none_or(|at| at.elapsed() >= RETENTION_INTERVAL)
     }
 
-    /// Says what a sink holds that may have been meant for this archive. Somebody may have lost a disk, or named another
-    /// folder by mistake.
-    async fn tell_what_is_there(&self) -> Result<(), SinkError> {
+    /// Warns of games in the sink of an empty archive: a disk may be lost, or the folder may be the wrong one.
+    async fn warn_of_games_there(&self) -> Result<(), SinkError> {
         let games = within(self.sink.count(u64::MAX, COUNTED)).await?;
         if games > 0 {
             let kind = self.state.kind;
@@ -623,10 +492,10 @@ impl Pass {
             pause = LONGEST_PAUSE;
         }
         let mut figures = self.state.figures();
-        let (since, told) =
+        let (since, known) =
             figures.failing.as_ref().map_or((Instant::now(), None), |failing| (failing.since, Some(&failing.error)));
-        // Told once, and again when it is something else.
-        if told != Some(&error) {
+        // Logged once, and again when the error changes.
+        if known != Some(&error) {
             log::warn!(sink = self.state.kind.name(); "completed games wait to be copied: {error}");
         }
         figures.failing = Some(Failing { since, error, attempts: self.failures });
@@ -667,33 +536,9 @@ impl Pass {
 /// What ended a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Woken {
-    /// Somebody wants everything delivered now.
+    /// Everything is to be delivered now.
     Now,
     Other,
-}
-
-impl Group {
-    fn new(after: u64, records: Vec<Numbered>) -> Self {
-        let mut group = Self { last: after, ..Self::default() };
-        for Numbered { seq, record } in records {
-            group.last = seq;
-            match record {
-                Kept::Whole(id, stored) => match Delivery::prove(id, stored) {
-                    Ok(game) => group.games.push(game),
-                    Err(error) => group.refused.push(Refusal { id, reason: error.to_string() }),
-                },
-                // A damaged record has no name; the archive tells of it, and healed it gets another number.
-                Kept::Damaged => {}
-                // Set aside, for the disk may give it another time.
-                Kept::Unreadable(id, reason) => group.refused.push(Refusal { id, reason }),
-            }
-        }
-        group
-    }
-
-    fn is_empty(&self) -> bool {
-        self.games.is_empty() && self.refused.is_empty()
-    }
 }
 
 /// A game before all that began at this moment or later.
@@ -701,25 +546,25 @@ fn before(unix_ms: u64) -> GameId {
     GameId::first_at(unix_ms.saturating_sub(1))
 }
 
-/// An answer, or that there is none in time.
+/// The answer of a sink, or an error if it takes too long.
 async fn within<T>(answer: super::Answer<'_, T>) -> Result<T, SinkError> {
-    tokio::time::timeout(PATIENCE, answer)
+    tokio::time::timeout(REQUEST_TIMEOUT, answer)
         .await
-        .unwrap_or_else(|_| Err(SinkError::Unavailable(format!("no answer within {} s", PATIENCE.as_secs()))))
+        .unwrap_or_else(|_| Err(SinkError::Unavailable(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()))))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Adoption, Answer, Content, Held};
+    use super::super::{Adoption, Answer, Content, SinkCopy};
     use super::*;
     use crate::archive::{Archive, GameRecord};
     use crate::game::{BySeat, Level, Seating, Series};
 
-    /// Takes everything.
+    /// Accepts everything.
     #[derive(Debug, Default)]
-    struct Taker(Mutex<Vec<GameId>>);
+    struct AcceptingSink(Mutex<Vec<GameId>>);
 
-    impl Sink for Taker {
+    impl Sink for AcceptingSink {
         fn place(&self) -> String {
             "here".to_owned()
         }
@@ -733,7 +578,7 @@ mod tests {
             Box::pin(std::future::ready(Ok(Vec::new())))
         }
 
-        fn page(&self, _after: Option<GameId>, _limit: NonZeroUsize) -> Answer<'_, Vec<Held>> {
+        fn page(&self, _after: Option<GameId>, _limit: NonZeroUsize) -> Answer<'_, Vec<SinkCopy>> {
             Box::pin(std::future::ready(Ok(Vec::new())))
         }
 
@@ -760,7 +605,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_the_disk_does_not_give_holds_up_no_other() {
+    fn an_unreadable_record_holds_up_no_other() {
         const PATIENCE: Duration = Duration::from_secs(60);
         let folder = tempfile::tempdir().unwrap();
         let options = Options { retention_days: 0, flush_interval: Duration::ZERO, ..Options::default() };
@@ -783,7 +628,7 @@ mod tests {
                 thread::sleep(Duration::from_millis(5));
             }
         };
-        let sink = Arc::new(Taker::default());
+        let sink = Arc::new(AcceptingSink::default());
         let taken = || sink.0.lock().unwrap().clone();
         archive.store().refuse_to_read(2);
         archive.deliver_to([(SinkKind::S3, Arc::clone(&sink) as _)], &options).unwrap();

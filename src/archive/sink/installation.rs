@@ -27,7 +27,6 @@ pub struct NotAnInstallation;
 
 impl Installation {
     /// The installation with these bytes.
-    #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }

@@ -1,16 +1,17 @@
 //! COPIES OF THE ARCHIVE: completed games in a bucket, in a database, or in both.
 //!
-//! The archive of this machine is the truth; a [`Sink`] holds copies of its games. Whoever delivers to a sink may do so again
-//! and again: a game that is there already, with the same content, is as good as delivered. Several servers may copy to one
+//! The archive of this machine is the truth; a [`Sink`] holds copies of its games. A delivery can be repeated: a game that is
+//! there with the same content counts as delivered. Several servers may copy to one
 //! sink; each copy carries the [`Installation`] that made it, and nobody removes the copies of another one.
 //!
-//! Every kind of sink is known in every build, so that asking for one that was not compiled in gets a clear answer. Nothing
-//! else of the house knows which are.
+//! Every build knows every kind of sink, so that a kind that is not compiled in gets a clear error. No other folder knows which
+//! kinds there are.
 
 #[cfg(feature = "s3")]
 mod aws_files;
 mod delivery;
 mod game;
+mod group;
 mod installation;
 mod outbox;
 #[cfg(feature = "postgres")]
@@ -19,6 +20,7 @@ mod postgres;
 mod s3;
 #[cfg(feature = "s3")]
 mod s3_listing;
+mod status;
 mod url;
 
 use std::collections::BTreeMap;
@@ -33,16 +35,31 @@ use serde::{Deserialize, Serialize};
 use super::{GameId, Options, Store, StoreError};
 use outbox::Outbox;
 
-pub use delivery::{Failing, SinkStatus};
-pub(super) use delivery::{SinkWorker, State};
-pub use game::{Delivery, Digest, Unprovable};
+pub(super) use delivery::SinkWorker;
+pub use game::{Delivery, DeliveryError, Digest};
 pub(crate) use installation::Origin;
 pub use installation::{Installation, NotAnInstallation};
 pub use outbox::Progress;
+pub(super) use status::State;
+pub use status::{Failing, SinkStatus};
 pub use url::{ArchiveUrl, NotAnArchiveUrl};
 
 /// A kind of sink.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    strum::Display,
+    strum::IntoStaticStr,
+)]
+#[strum(serialize_all = "lowercase")]
 pub enum SinkKind {
     /// A bucket behind the S3 protocol.
     S3,
@@ -55,16 +72,11 @@ impl SinkKind {
     pub const ALL: [Self; 2] = [Self::S3, Self::Postgresql];
 
     /// The name in settings, on the command line and in the labels of metrics.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::S3 => "s3",
-            Self::Postgresql => "postgresql",
-        }
+    pub fn name(self) -> &'static str {
+        self.into()
     }
 
     /// The feature of the build that has it.
-    #[must_use]
     pub const fn feature(self) -> &'static str {
         match self {
             Self::S3 => "s3",
@@ -73,7 +85,6 @@ impl SinkKind {
     }
 
     /// Whether this build can write to such a sink.
-    #[must_use]
     pub const fn is_compiled_in(self) -> bool {
         match self {
             Self::S3 => cfg!(feature = "s3"),
@@ -82,7 +93,6 @@ impl SinkKind {
     }
 
     /// Whether a URL is of this kind, by its scheme.
-    #[must_use]
     pub fn is_kind_of(self, url: &ArchiveUrl) -> bool {
         match self {
             Self::S3 => url.scheme() == Some("s3"),
@@ -91,7 +101,6 @@ impl SinkKind {
     }
 
     /// What its URL looks like.
-    #[must_use]
     pub const fn example(self) -> &'static str {
         match self {
             Self::S3 => "s3://bucket/prefix/",
@@ -108,30 +117,24 @@ impl FromStr for SinkKind {
     }
 }
 
-impl fmt::Display for SinkKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
 /// The text names no kind of sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a sink is s3 or postgresql")]
 pub struct NotASink;
 
-/// What a sink will have done, or why it has not.
+/// The future answer of a sink.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, SinkError>> + Send + 'a>>;
 
 /// A place that holds copies of games.
 ///
-/// Every question is bounded in time by the sink itself, a fraction of a minute at most, for it may be asked where somebody
-/// waits. Its answers come on the runtime that asks; a sink is used on one runtime only.
+/// A sink bounds the time of every call, to less than a minute, because a person may be waiting. It is used on one runtime
+/// only, and answers there.
 pub trait Sink: fmt::Debug + Send + Sync {
-    /// Where it is, without secrets. What was delivered is remembered by this name: it must change with the place, and only
-    /// then.
+    /// Where it is, without secrets. The progress of deliveries is stored under this name, so it changes if and only if the
+    /// place does.
     fn place(&self) -> String;
 
-    /// Whether games could be copied now. What is needed there and may be made, such as a schema, is made.
+    /// Whether games can be copied now. Creates what is needed there and may be created, such as a schema.
     fn check(&self) -> Answer<'_, ()>;
 
     /// Copies games, and names those that it can never take, however often they were sent. All others are there for good
@@ -143,14 +146,14 @@ pub trait Sink: fmt::Debug + Send + Sync {
 
     /// The games that come after this one, ordered by their ids, and what is known of their content. Fewer than `limit`:
     /// there are no more.
-    fn page(&self, after: Option<GameId>, limit: NonZeroUsize) -> Answer<'_, Vec<Held>>;
+    fn page(&self, after: Option<GameId>, limit: NonZeroUsize) -> Answer<'_, Vec<SinkCopy>>;
 
     /// All of a game: [`Content::Stored`] or [`Content::Json`].
     fn fetch(&self, id: GameId) -> Answer<'_, Option<Content>>;
 
-    /// Holds all that belongs to the copies of these games, beside their content, against what would be sent for them, and
-    /// names those where it is something else. What [`Self::page`] sees need not be found once more.
-    fn audit<'a>(&'a self, _games: &'a [Delivery]) -> Answer<'a, Vec<(GameId, Flaw)>> {
+    /// Compares what belongs to the copies of these games, besides their content, with what would be sent, and names the
+    /// copies that differ. It need not find again what [`Self::page`] reports.
+    fn audit<'a>(&'a self, _games: &'a [Delivery]) -> Answer<'a, Vec<(GameId, Defect)>> {
         // Nothing else belongs to a copy that is one object.
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
@@ -210,27 +213,26 @@ pub struct Refusal {
 
 /// A game in a sink.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
+pub struct SinkCopy {
     /// Which game.
     pub id: GameId,
     /// What is known of it.
     pub content: Content,
-    /// What is wrong with whatever else belongs to the copy; nothing for one that is as it was sent.
-    pub flaws: Vec<Flaw>,
+    /// What is wrong with the rest of the copy; empty for a copy that is as it was sent.
+    pub defects: Vec<Defect>,
 }
 
-impl Held {
-    /// A copy with nothing wrong but, perhaps, its content.
-    #[must_use]
+impl SinkCopy {
+    /// A copy without defects.
     pub const fn new(id: GameId, content: Content) -> Self {
-        Self { id, content, flaws: Vec::new() }
+        Self { id, content, defects: Vec::new() }
     }
 }
 
-/// What is wrong with a copy beside its content.
+/// What is wrong with a copy besides its content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Flaw {
-    /// Somebody has removed events, or added some. They come again with the game.
+pub enum Defect {
+    /// Events were removed or added. They come again with the game.
     #[error("{there} events are there, not {wanted}; `liap archive sync --all` sends them again")]
     Events {
         /// How many there are.
@@ -238,10 +240,10 @@ pub enum Flaw {
         /// How many were sent.
         wanted: i64,
     },
-    /// Columns beside the game's JSON say something else than that: their names.
+    /// The names of columns that differ from the game's JSON.
     #[error("its row there has been altered: {0}")]
     Columns(String),
-    /// There are as many events as were sent, and they say something else.
+    /// There are as many events as were sent, and some of them differ.
     #[error("its events there have been altered")]
     EventsAltered,
 }
@@ -253,17 +255,17 @@ pub enum Content {
     Stored(Vec<u8>),
     /// The public form; its keys may be in any order.
     Json(String),
-    /// What all of it comes down to.
+    /// The digest of the public form.
     Digest(Digest),
 }
 
-/// Why a sink did not do what it was asked for. The message holds no password.
+/// Why a call of a sink failed. The message holds no password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SinkError {
-    /// It cannot be reached, is too slow, or full: the same may work later.
+    /// It cannot be reached, is too slow, or full: the same call may work later.
     #[error("{0}")]
     Unavailable(String),
-    /// It answers, and refuses us: wrong credentials, no such bucket or database. Somebody must do something.
+    /// It refuses us: wrong credentials, no such bucket or database. A person must change something.
     #[error("{0}")]
     Denied(String),
 }
@@ -274,7 +276,7 @@ pub enum OpenError {
     /// It was not compiled in.
     #[error("sink `{0}` is not in this build; build with --features {feature}", feature = .0.feature())]
     NotInBuild(SinkKind),
-    /// Nobody has said where it is.
+    /// It has no URL.
     #[error("sink `{0}` has no URL, such as {example}", example = .0.example())]
     NoUrl(SinkKind),
     /// Its settings cannot be used.
@@ -287,7 +289,7 @@ pub enum OpenError {
     },
 }
 
-/// Opens a sink of these settings and this process's environment. Nothing is sent yet.
+/// Opens a sink with these settings and this process's environment. Sends nothing yet.
 ///
 /// # Errors
 /// [`OpenError`]: the settings, or the build, must be changed.
@@ -339,7 +341,7 @@ pub(crate) fn progress(store: &Store, kind: SinkKind, place: &str) -> Result<Pro
     Progress::look(folder, kind, place).map_err(|source| StoreError::Io { path: folder.to_owned(), source })
 }
 
-/// Takes it that a sink has every game.
+/// Marks every game as delivered to the sink.
 ///
 /// # Errors
 /// The disk refuses.

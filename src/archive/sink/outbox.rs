@@ -1,14 +1,14 @@
 //! What a sink is owed, kept over restarts.
 //!
-//! Records lie in the archive in one row, numbered without gaps. So what is owed needs no queue of its own: one number says it,
-//! the last one of the row up to which everything was delivered, and it cannot disagree with the archive. It is written as the
-//! archive's own high-water mark is, in two slots, after each group; a crash in between costs a group sent twice, which does no harm.
+//! The archive numbers its records without gaps. So an outbox needs no queue: it keeps the number up to which everything was
+//! delivered, and cannot disagree with the archive. It is written as the archive's own high-water mark is, in two slots, after
+//! each group; a crash in between costs a group sent twice, which does no harm.
 //!
-//! Games that the sink will never take stand beside it by name, in a small file that is replaced whole. They are written there
-//! before the number passes them.
+//! Games that the sink refuses for good are listed in a small file, which is replaced whole. They are written there before the
+//! number passes them.
 //!
-//! Both files carry the sink's place in their names: another bucket is owed everything, and the first one, should it come
-//! back, only the rest.
+//! The names of both files depend on the sink's place. Another bucket is owed everything, and the first one, if it comes back,
+//! only the rest.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,7 +23,7 @@ use crate::disk::{DurableNumber, NumberFound, sync_folder, write_atomic};
 
 /// Version of the file with the number.
 const VERSION: u32 = 1;
-/// Games that may be set aside. If there are more, not they but the sink is at fault, and it gets nothing until that is mended.
+/// Games that may be set aside. If there are more, the sink is at fault, and gets nothing until that is repaired.
 const MAX_SET_ASIDE: usize = 10_000;
 /// Longest reason kept, in characters.
 const MAX_REASON: usize = 300;

@@ -21,18 +21,20 @@ use object_store::{
 };
 use sha2::{Digest as _, Sha256};
 
+use super::aws_files;
+use super::s3_listing::{Connector, ENDING, is_name_char, is_part};
 use super::{
-    Adoption, Answer, ArchiveUrl, Content, Delivery, Held, Installation, Refusal, RemovalPass, Sink, SinkError,
+    Adoption, Answer, ArchiveUrl, Content, Delivery, Installation, Refusal, RemovalPass, Sink, SinkCopy, SinkError,
 };
-use super::{aws_files, s3_listing};
-use crate::archive::{GameId, MAX_RECORD_BYTES, PlayerKind, RULES_VERSION};
+use crate::archive::{GameId, MAX_RECORD_BYTES, PlayerKind};
+use crate::game::RULES_VERSION;
 
 /// Requests under way at once: enough to hide the way there and back, few enough for any server.
 const IN_FLIGHT: usize = 32;
 /// Longest time for one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest time for a question that takes many of them.
-const PATIENCE: Duration = Duration::from_secs(45);
+const TIMEOUT: Duration = Duration::from_secs(45);
 /// Longest time until a connection is there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Names asked for in one go: what the protocol allows.
@@ -41,8 +43,6 @@ const PAGE_KEYS: usize = 1000;
 const PASS_KEYS: usize = 500;
 /// The metadata that says which installation made a copy.
 const INSTALLATION: &str = "liap-installation";
-/// The ending of all names.
-pub(super) const ENDING: &str = ".liap";
 
 /// A bucket, or a part of it.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl S3 {
     /// Makes ready for a bucket; asks nothing of it. Credentials and whatever the URL does not say come from the environment
     /// and the files it names, under the names that all clients of S3 know.
     pub(super) fn open(url: &ArchiveUrl, environment: &BTreeMap<String, String>) -> Result<Self, String> {
-        let Place { bucket, prefix, mut options } = Place::parse(url.reveal())?;
+        let Location { bucket, prefix, mut options } = Location::parse(url.reveal())?;
         let mut profile = aws_files::profile(environment)?;
         aws_files::lower_priority(&mut profile, environment);
         let mut builder = AmazonS3Builder::new();
@@ -113,7 +113,7 @@ impl S3 {
             .with_bucket_name(&bucket)
             .with_virtual_hosted_style_request(!path_style)
             .with_client_options(client)
-            .with_http_connector(s3_listing::Connector)
+            .with_http_connector(Connector)
             // We try again ourselves, and know better how long.
             .with_retry(RetryConfig { max_retries: 1, retry_timeout: REQUEST_TIMEOUT, ..RetryConfig::default() })
             .build()
@@ -276,13 +276,13 @@ impl Sink for S3 {
         })
     }
 
-    fn page(&self, after: Option<GameId>, limit: NonZeroUsize) -> Answer<'_, Vec<Held>> {
+    fn page(&self, after: Option<GameId>, limit: NonZeroUsize) -> Answer<'_, Vec<SinkCopy>> {
         Box::pin(bounded(async move {
             let ids = self.ids(after, limit.get()).await?;
             let get = |id| async move {
                 // Should it be removed in between, it is no game that reads empty.
                 let content = Content::Stored(self.get(id).await?.unwrap_or_default());
-                Ok(Held::new(id, content))
+                Ok(SinkCopy::new(id, content))
             };
             stream::iter(ids).map(get).buffered(IN_FLIGHT).try_collect().await
         }))
@@ -365,8 +365,8 @@ async fn read(found: GetResult) -> Result<Vec<u8>, SinkError> {
 
 /// A bucket that takes too long is given up; what was removed by then is gone.
 async fn bounded<T>(act: impl Future<Output = Result<T, SinkError>>) -> Result<T, SinkError> {
-    let seconds = PATIENCE.as_secs();
-    tokio::time::timeout(PATIENCE, act)
+    let seconds = TIMEOUT.as_secs();
+    tokio::time::timeout(TIMEOUT, act)
         .await
         .unwrap_or_else(|_| Err(SinkError::Unavailable(format!("the bucket has not answered within {seconds} s"))))
 }
@@ -390,19 +390,19 @@ fn metadata(game: &Delivery, stored: &[u8], ours: Installation) -> Attributes {
 
 /// What a URL says.
 #[derive(Debug, PartialEq, Eq)]
-struct Place {
+struct Location {
     bucket: String,
     prefix: String,
     options: BTreeMap<String, String>,
 }
 
-impl Place {
+impl Location {
     fn parse(url: &str) -> Result<Self, String> {
         let wrong = || "must be like s3://bucket/prefix/".to_owned();
         let rest = url.strip_prefix("s3://").ok_or_else(wrong)?;
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (bucket, prefix) = place.split_once('/').unwrap_or((place, ""));
-        if bucket.is_empty() || !bucket.chars().all(is_name) {
+        if bucket.is_empty() || !bucket.chars().all(is_name_char) {
             return Err(format!("{}; a bucket is named by letters, digits, dots and hyphens", wrong()));
         }
         let parts: Vec<&str> = prefix.split('/').filter(|part| !part.is_empty()).collect();
@@ -418,15 +418,6 @@ impl Place {
         }
         Ok(Self { bucket: bucket.to_owned(), prefix, options })
     }
-}
-
-/// Whether this may stand between two slashes of a name of ours.
-pub(super) fn is_part(part: &str) -> bool {
-    !part.is_empty() && part.chars().all(is_name) && !part.starts_with('.')
-}
-
-fn is_name(char: char) -> bool {
-    char.is_ascii_alphanumeric() || "-._".contains(char)
 }
 
 /// What servers say when they refuse us, or to open an object. They do not agree about the status that goes with it.

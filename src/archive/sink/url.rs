@@ -9,19 +9,16 @@ pub struct ArchiveUrl(String);
 
 impl ArchiveUrl {
     /// The text with all its secrets, for whoever connects.
-    #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
     /// Whether there is none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// What stands before `://`; a folder has none.
-    #[must_use]
     pub fn scheme(&self) -> Option<&str> {
         parts(&self.0).map(|(scheme, _)| scheme)
     }

@@ -17,7 +17,7 @@ use super::super::{parallel, progress};
 use super::moving::Storing;
 use super::{PART_GAMES, Place, each_game, exit_code, kept_since, warn_of_retention};
 use crate::archive::sink::{
-    self, Adoption, Answer, Content, Delivery, Digest, Held, Installation, NotAnInstallation, Progress, Sink,
+    self, Adoption, Answer, Content, Delivery, Digest, Installation, NotAnInstallation, Progress, Sink, SinkCopy,
     SinkError, SinkKind,
 };
 use crate::archive::{CopyStatus, GameId, GameRecord, IfMissing, Options, Query, Records, encode, replay};
@@ -265,9 +265,9 @@ impl Compared<'_> {
                     let part = part?;
                     let alike: Vec<Delivery> = part.iter().filter_map(|(_, it)| it.as_ref().ok()?.clone()).collect();
                     let audit = || ask(runtime, || sink.audit(&alike)).with_context(|| kind.to_string());
-                    let flaws = if alike.is_empty() { Vec::new() } else { audit()? };
+                    let defects = if alike.is_empty() { Vec::new() } else { audit()? };
                     for (id, difference) in part {
-                        let flaw = flaws.iter().find(|(flawed, _)| *flawed == id);
+                        let flaw = defects.iter().find(|(flawed, _)| *flawed == id);
                         match (difference, flaw) {
                             (Ok(_), None) => self.same += 1,
                             (Ok(_), Some((_, flaw))) => bar.suspend(|| self.report(id, &format!("differs: {flaw}")))?,
@@ -306,7 +306,12 @@ impl Compared<'_> {
 
 /// In what a copy differs. All of it, where it was fetched, is held against ours beside what the sink says of it, never
 /// instead. Returns our game where more than that is to be looked at.
-fn difference(held: &Held, whole: Option<&Content>, stored: Vec<u8>, deep: bool) -> anyhow::Result<Option<Delivery>> {
+fn difference(
+    held: &SinkCopy,
+    whole: Option<&Content>,
+    stored: Vec<u8>,
+    deep: bool,
+) -> anyhow::Result<Option<Delivery>> {
     let is_stored_so = matches!(&held.content, Content::Stored(copy) if *copy == stored);
     let mut ours = None;
     if !is_stored_so || deep {
@@ -322,8 +327,8 @@ fn difference(held: &Held, whole: Option<&Content>, stored: Vec<u8>, deep: bool)
         }
         ours = deep.then_some(game);
     }
-    let flaws: Vec<String> = held.flaws.iter().map(ToString::to_string).collect();
-    ensure!(flaws.is_empty(), "{}", flaws.join("; "));
+    let defects: Vec<String> = held.defects.iter().map(ToString::to_string).collect();
+    ensure!(defects.is_empty(), "{}", defects.join("; "));
     Ok(ours)
 }
 
@@ -353,7 +358,7 @@ pub(super) fn restore(place: &Place<'_>, from: SinkKind) -> anyhow::Result<ExitC
         let page = ask(&runtime, || sink.page(after, PAGE_GAMES)).with_context(|| from.to_string())?;
         after = page.last().map(|held| held.id);
         let is_last = page.len() < PAGE_GAMES.get();
-        for Held { id, content, .. } in page {
+        for SinkCopy { id, content, .. } in page {
             let content = match content {
                 Content::Digest(_) => ask(&runtime, || sink.fetch(id))?.context("a game is there and then not")?,
                 whole => whole,

@@ -4,10 +4,10 @@
 
 use rand::{Rng, RngExt};
 
-use super::super::{Color, Declaration, Name, PieceSet, declare::AllowedDeclarations, play::GROUPS};
+use super::super::{AllowedDeclarations, Color, Declaration, Name, PieceSet, play::GROUPS};
 
-pub(super) fn declare(allowed: AllowedDeclarations, rng: &mut impl Rng) -> Declaration {
-    allowed.iter().nth(rng.random_range(0..allowed.len().max(1))).unwrap_or_default()
+pub(super) fn declare(allowed: &AllowedDeclarations, rng: &mut impl Rng) -> Declaration {
+    allowed.get(rng.random_range(0..allowed.len().max(1))).copied().unwrap_or_default()
 }
 
 /// Any `count` of the pieces, all choices equally likely.

@@ -8,10 +8,10 @@ use arrayvec::ArrayVec;
 use rand::{Rng, RngExt};
 
 use super::super::{
-    BySeat, Color, Declaration, Name, PieceSet, Play, PlayKind, Public, Seat, StarterReason, Table, View, ViewPhase,
-    WINNING_SCORE, allowed_declarations, round_score,
+    BySeat, Color, Declaration, Name, PieceSet, Play, PlayKind, PublicState, Seat, StarterReason, Table, View,
+    ViewPhase, WINNING_SCORE, allowed_declarations, declare::allowed_after, round_score,
 };
-use super::normal::{self, Sight, Valued};
+use super::normal::{self, Known, Valued};
 use super::{easy, plays};
 
 /// Rounds played out for one decision.
@@ -19,7 +19,7 @@ use super::{easy, plays};
 /// This bounds the time of a decision, for the rules have no clock: on a core of a 2023 server it takes 2 ms on the
 /// average and never took 8. More rounds help little: what limits the bot is that others do not play as it thinks.
 const ROLLOUTS: usize = 200;
-/// Choices that are looked at, the best in the eyes of [`normal`] first.
+/// How many choices are tried: those that [`normal`] values most.
 const CHOICES: usize = 8;
 /// Of so many drawn worlds one is taken, by how well its hands explain what was declared.
 const WORLDS_DRAWN: usize = 4;
@@ -33,13 +33,13 @@ const LEAD_PER_POINT_TO_GO: f32 = 0.25;
 
 /// The best declaration.
 pub(super) fn declare(view: &View, rng: &mut impl Rng) -> Declaration {
-    let sight = Sight::of(view);
-    let choices = normal::declarations(&sight, view.allowed_declarations());
-    let unknown = Unknown::new(view, &sight);
+    let known = Known::of(view);
+    let choices = normal::declarations(&known, view.allowed_declarations());
+    let unknown = Unknown::new(view, &known);
     search(&unknown, choices, rng, |world, &declaration| {
         let mut round = world.round;
-        round.declared[sight.seat] = Some(declaration);
-        round.declare_rest(sight.seat.next());
+        round.declared[known.seat] = Some(declaration);
+        round.declare_rest(known.seat.next());
         round.play_rest(unknown.starter)
     })
     .unwrap_or_default()
@@ -47,28 +47,28 @@ pub(super) fn declare(view: &View, rng: &mut impl Rng) -> Declaration {
 
 /// The best pieces to open a turn with.
 pub(super) fn lead(view: &View, rng: &mut impl Rng) -> PieceSet {
-    let sight = Sight::of(view);
-    play(view, &sight, normal::leads(&sight), sight.seat, rng)
+    let known = Known::of(view);
+    play(view, &known, normal::leads(&known), known.seat, rng)
 }
 
 /// The best pieces to follow with in a turn that `starter` opened.
 pub(super) fn follow(view: &View, starter: Seat, lead: PlayKind, rng: &mut impl Rng) -> PieceSet {
-    let sight = Sight::of(view);
-    play(view, &sight, normal::follows(&sight, starter, lead), starter, rng)
+    let known = Known::of(view);
+    play(view, &known, normal::follows(&known, starter, lead), starter, rng)
 }
 
 fn play<const N: usize>(
     view: &View,
-    sight: &Sight,
+    known: &Known,
     choices: ArrayVec<Valued<PieceSet>, N>,
     starter: Seat,
     rng: &mut impl Rng,
 ) -> PieceSet {
-    let unknown = Unknown::new(view, sight);
+    let unknown = Unknown::new(view, known);
     search(&unknown, choices, rng, |world, &pieces| {
         let mut round = world.round;
         let mut laid = world.laid;
-        laid[sight.seat] = Some(pieces);
+        laid[known.seat] = Some(pieces);
         let winner = round.play_turn(starter, &laid);
         round.play_rest(winner.unwrap_or(starter))
     })
@@ -104,10 +104,10 @@ fn search<T: Copy + PartialEq, const N: usize>(
     alive.first().map(|(choice, _)| *choice)
 }
 
-/// What a seat does not know, and what it knows about it.
+/// What a seat does not know, and the facts that limit it.
 struct Unknown<'a> {
-    public: &'a Public,
-    sight: &'a Sight,
+    public: &'a PublicState,
+    known: &'a Known,
     starter: Seat,
     /// The pieces that others hold or have laid down in the running turn.
     pieces: PieceSet,
@@ -126,19 +126,19 @@ struct World {
 }
 
 impl<'a> Unknown<'a> {
-    fn new(view: &'a View, sight: &'a Sight) -> Self {
-        let public = view.public();
-        let opened = match *view.phase() {
+    fn new(view: &'a View, known: &'a Known) -> Self {
+        let public = &view.public;
+        let opened = match view.phase {
             ViewPhase::Follow { starter, lead, .. } => Some((starter, lead)),
             _ => None,
         };
         let mut sizes = public.hand_sizes;
-        for (seat, count) in laid_before(sight.seat, opened) {
+        for (seat, count) in laid_before(known.seat, opened) {
             sizes[seat] += count;
         }
-        sizes[sight.seat] = 0;
-        let starter = public.starter.map_or(sight.seat, |(seat, _)| seat);
-        Self { public, sight, starter, pieces: sight.unseen, opened, sizes }
+        sizes[known.seat] = 0;
+        let starter = public.starter.map_or(known.seat, |(seat, _)| seat);
+        Self { public, known, starter, pieces: known.unseen, opened, sizes }
     }
 
     /// Hands that fit, the more likely the better they explain the declarations.
@@ -164,15 +164,15 @@ impl<'a> Unknown<'a> {
         };
         let mut laid = BySeat::default();
         if let Some((starter, lead)) = self.opened {
-            for (seat, _) in laid_before(self.sight.seat, self.opened) {
-                let sight = round.sight(seat);
+            for (seat, _) in laid_before(self.known.seat, self.opened) {
+                let known = round.known(seat);
                 laid[seat] = if seat == starter {
-                    let leads = normal::leads(&sight).into_iter();
+                    let leads = normal::leads(&known).into_iter();
                     normal::best(
                         leads.filter(|(pieces, _)| Play::classify(*pieces).is_some_and(|play| play.kind() == lead)),
                     )
                 } else {
-                    Some(normal::follow(&sight, starter, lead))
+                    Some(normal::follow(&known, starter, lead))
                 };
             }
         }
@@ -186,13 +186,13 @@ impl<'a> Unknown<'a> {
             let mut rest = self.pieces;
             let mut hands = BySeat::<PieceSet>::default();
             if let Some((starter, StarterReason::HasGeneralRed)) = self.public.starter
-                && starter != self.sight.seat
+                && starter != self.known.seat
             {
                 hands[starter] = rest.intersection(general);
                 rest = rest.difference(general);
             }
-            // Who has a weak hand can hold less than the others, so he is served first.
-            let [_, others @ ..] = self.sight.seat.order();
+            // A weak hand cannot hold every piece, so weak hands are drawn first.
+            let [_, others @ ..] = self.known.seat.order();
             let weak = others.into_iter().filter(|&seat| self.public.weak.contains(seat));
             let strong = others.into_iter().filter(|&seat| !self.public.weak.contains(seat));
             for seat in weak.chain(strong) {
@@ -201,7 +201,7 @@ impl<'a> Unknown<'a> {
                 hands[seat] = hands[seat].union(drawn);
                 rest = rest.difference(drawn);
             }
-            hands[self.sight.seat] = self.sight.hand;
+            hands[self.known.seat] = self.known.hand;
             if others.into_iter().all(|seat| self.fits(seat, hands[seat])) {
                 return Some(hands);
             }
@@ -226,12 +226,12 @@ impl<'a> Unknown<'a> {
         let mut likelihood = 1.0;
         for seat in self.starter.order() {
             let Some(declaration) = self.public.declared[seat] else { break };
-            if seat != self.sight.seat {
+            if seat != self.known.seat {
                 let hand = hands[seat].union(self.public.shown[seat]);
-                let sight =
-                    Sight { seat, hand, unseen: PieceSet::ALL.difference(hand), declared, captured: BySeat::default() };
+                let known =
+                    Known { seat, hand, unseen: PieceSet::ALL.difference(hand), declared, captured: BySeat::default() };
                 // All values, allowed or not: what was declared is among them, and a forbidden one takes little.
-                let values = normal::declarations(&sight, allowed_declarations(sum, false, 0));
+                let values = normal::declarations(&known, allowed_declarations(sum, false, 0));
                 let best = values.iter().map(|(_, value)| *value).fold(f32::MIN, f32::max);
                 let made = values.iter().find(|(other, _)| *other == declaration).map_or(best, |(_, value)| *value);
                 likelihood *= ((made - best) / DECLARATION_DOUBT).exp();
@@ -250,7 +250,7 @@ impl<'a> Unknown<'a> {
             self.public.totals[seat] + score.points()
         });
         let highest = totals.iter().copied().max().unwrap_or(0);
-        let own = totals[self.sight.seat];
+        let own = totals[self.known.seat];
         if highest >= WINNING_SCORE {
             let winners = totals.iter().filter(|&&total| total == highest).count();
             return if own == highest { 1.0 / winners as f32 } else { 0.0 };
@@ -262,7 +262,7 @@ impl<'a> Unknown<'a> {
     }
 }
 
-/// Who has laid down in the running turn before `seat`, and how many pieces.
+/// The seats that have played in the running turn before `seat`, and how many pieces.
 fn laid_before(seat: Seat, opened: Option<(Seat, PlayKind)>) -> impl Iterator<Item = (Seat, u8)> {
     let count = opened.map_or(0, |(_, lead)| lead.count());
     let starter = opened.map_or(seat, |(starter, _)| starter);
@@ -281,22 +281,20 @@ struct Round {
 }
 
 impl Round {
-    fn sight(&self, seat: Seat) -> Sight {
+    fn known(&self, seat: Seat) -> Known {
         let hand = self.hands[seat];
         let unseen = PieceSet::ALL.difference(hand).difference(self.shown);
-        Sight { seat, hand, unseen, declared: self.declared, captured: self.captured }
+        Known { seat, hand, unseen, declared: self.declared, captured: self.captured }
     }
 
-    /// Everybody from `next` on who has not declared does so.
+    /// All seats from `next` on that have not declared do so.
     fn declare_rest(&mut self, next: Seat) {
         for seat in next.order() {
             if self.declared[seat].is_some() {
                 break;
             }
-            let made = self.declared.iter().flatten();
-            let (count, sum) = made.fold((0, 0), |(count, sum), declaration| (count + 1, sum + declaration.piles()));
-            let allowed = allowed_declarations(sum, count == 3, self.zero_streaks[seat]);
-            self.declared[seat] = Some(normal::declare(&self.sight(seat), allowed));
+            let allowed = allowed_after(&self.declared, self.zero_streaks[seat]);
+            self.declared[seat] = Some(normal::declare(&self.known(seat), allowed));
         }
     }
 
@@ -309,14 +307,14 @@ impl Round {
         self
     }
 
-    /// Plays one turn, in which some have laid down already. Returns who wins it, or `None` if the hands are empty.
+    /// Plays one turn, in which some seats have played already. Returns the winner, or `None` if the hands are empty.
     fn play_turn(&mut self, starter: Seat, laid: &BySeat<Option<PieceSet>>) -> Option<Seat> {
-        let lead = laid[starter].unwrap_or_else(|| normal::lead(&self.sight(starter)));
+        let lead = laid[starter].unwrap_or_else(|| normal::lead(&self.known(starter)));
         let lead = Play::classify(lead)?;
         let mut table = Table::open(starter, lead);
         let [_, second, third, fourth] = starter.order();
         let mut follow = |seat: Seat| {
-            let pieces = laid[seat].unwrap_or_else(|| normal::follow(&self.sight(seat), starter, lead.kind()));
+            let pieces = laid[seat].unwrap_or_else(|| normal::follow(&self.known(seat), starter, lead.kind()));
             table.follow(pieces).ok().flatten()
         };
         let result = follow(second).or_else(|| follow(third)).or_else(|| follow(fourth))?;
@@ -353,9 +351,9 @@ mod tests {
                 return (game, view, Vec::new());
             };
             let view = View::of(&game, seat);
-            if acted >= actions && !matches!(view.phase(), ViewPhase::Redeal { .. }) {
-                let sight = Sight::of(&view);
-                let unknown = Unknown::new(&view, &sight);
+            if acted >= actions && !matches!(view.phase, ViewPhase::Redeal { .. }) {
+                let known = Known::of(&view);
+                let unknown = Unknown::new(&view, &known);
                 let worlds = (0..4).filter_map(|_| unknown.draw(&mut rng)).collect();
                 return (game, view, worlds);
             }
@@ -370,23 +368,23 @@ mod tests {
         #[test]
         fn worlds_fit_what_is_known(seed in any::<[u8; 32]>(), actions in 0_usize..60) {
             let (game, view, worlds) = worlds(seed, actions);
-            let seat = view.seat().unwrap();
+            let seat = view.seat.unwrap();
             for world in worlds {
-                let mut all = view.public().shown.iter().fold(PieceSet::EMPTY, |all, &shown| all.union(shown));
+                let mut all = view.public.shown.iter().fold(PieceSet::EMPTY, |all, &shown| all.union(shown));
                 for other in Seat::ALL {
                     let hand = world.round.hands[other];
                     prop_assert!(all.intersection(hand).is_empty(), "a piece in two places");
                     all = all.union(hand);
                     let laid = world.laid[other].map_or(0, PieceSet::len);
-                    prop_assert_eq!(hand.len(), view.public().hand_sizes[other] + laid);
+                    prop_assert_eq!(hand.len(), view.public.hand_sizes[other] + laid);
                     if other != seat {
-                        let dealt = hand.union(view.public().shown[other]);
+                        let dealt = hand.union(view.public.shown[other]);
                         let weak = dealt.intersection(PieceSet::SAVING).is_empty();
-                        prop_assert_eq!(weak, view.public().weak.contains(other));
+                        prop_assert_eq!(weak, view.public.weak.contains(other));
                     }
                 }
                 prop_assert_eq!(all, PieceSet::ALL);
-                prop_assert_eq!(world.round.hands[seat], view.hand().set());
+                prop_assert_eq!(world.round.hands[seat], view.hand.set());
                 if let Phase::Follow(table) = game.phase() {
                     let lead = world.laid[table.starter()].and_then(Play::classify);
                     prop_assert_eq!(lead.map(Play::kind), Some(table.lead().kind()));
@@ -399,7 +397,7 @@ mod tests {
             let (game, view, worlds) = worlds(seed, actions);
             for world in worlds {
                 let mut round = world.round;
-                let starter = match *view.phase() {
+                let starter = match view.phase {
                     ViewPhase::Declare { next } => {
                         round.declare_rest(next);
                         game.public().starter.unwrap().0

@@ -8,16 +8,16 @@ mod hard;
 mod normal;
 mod plays;
 
-use std::fmt;
 use std::str::FromStr;
 
 use rand::{Rng, RngExt};
 
 use super::{Action, PieceSet, Play, View, ViewPhase};
-use normal::Sight;
+use normal::Known;
 
-/// How well a bot plays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+/// How well a bot plays. As `&str` it is spelled as on the wire, in records and on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, strum::Display, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub enum Level {
     /// Any legal action, all equally likely.
     Easy,
@@ -31,22 +31,6 @@ pub enum Level {
 impl Level {
     /// All levels, weakest first.
     pub const ALL: [Self; 3] = [Self::Easy, Self::Normal, Self::Hard];
-
-    /// The spelling on the wire, in records and on the command line.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Easy => "easy",
-            Self::Normal => "normal",
-            Self::Hard => "hard",
-        }
-    }
-}
-
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
 }
 
 /// Why a text is no [`Level`].
@@ -57,7 +41,7 @@ pub struct LevelError;
 impl FromStr for Level {
     type Err = LevelError;
     fn from_str(text: &str) -> Result<Self, LevelError> {
-        Self::ALL.into_iter().find(|level| level.as_str() == text).ok_or(LevelError)
+        Self::ALL.into_iter().find(|level| <&str>::from(level) == text).ok_or(LevelError)
     }
 }
 
@@ -65,20 +49,19 @@ impl FromStr for Level {
 ///
 /// A view that has nothing to decide ([`View::is_to_move`]) gets an action that the game refuses.
 pub fn choose(level: Level, view: &View, rng: &mut impl Rng) -> Action {
-    let hand = view.hand().set();
-    let allowed = view.allowed_declarations();
-    match *view.phase() {
+    let hand = view.hand.set();
+    match view.phase {
         // Four of five, whatever the level (rules, section 11).
         ViewPhase::Redeal { .. } => Action::AnswerRedeal(rng.random_ratio(4, 5)),
         ViewPhase::Declare { .. } => Action::Declare(match level {
-            Level::Easy => easy::declare(allowed, rng),
-            Level::Normal => normal::declare(&Sight::of(view), allowed),
+            Level::Easy => easy::declare(&view.allowed_declarations(), rng),
+            Level::Normal => normal::declare(&Known::of(view), view.allowed_declarations()),
             Level::Hard => hard::declare(view, rng),
         }),
         ViewPhase::Lead { .. } => {
             let pieces = match level {
                 Level::Easy => easy::lead(hand, rng),
-                Level::Normal => normal::lead(&Sight::of(view)),
+                Level::Normal => normal::lead(&Known::of(view)),
                 Level::Hard => hard::lead(view, rng),
             };
             let legal = hand.is_superset(pieces) && Play::classify(pieces).is_some();
@@ -87,7 +70,7 @@ pub fn choose(level: Level, view: &View, rng: &mut impl Rng) -> Action {
         ViewPhase::Follow { starter, lead, .. } => {
             let pieces = match level {
                 Level::Easy => easy::draw(hand, lead.count(), rng),
-                Level::Normal => normal::follow(&Sight::of(view), starter, lead),
+                Level::Normal => normal::follow(&Known::of(view), starter, lead),
                 Level::Hard => hard::follow(view, starter, lead, rng),
             };
             let legal = hand.is_superset(pieces) && pieces.len() == lead.count();
@@ -99,8 +82,8 @@ pub fn choose(level: Level, view: &View, rng: &mut impl Rng) -> Action {
     }
 }
 
-/// The `count` pieces with the fewest points: what is played should a bot ever come up with nothing legal, so that no
-/// bot can stall a game.
+/// The `count` pieces with the fewest points. A bot that chose nothing legal would play these, so that no bot can stall a
+/// game.
 fn weakest(hand: PieceSet, count: u8) -> PieceSet {
     let mut weakest = hand;
     while weakest.len() > count.max(1) {
@@ -122,7 +105,7 @@ mod tests {
     #[test]
     fn levels_are_spelled_one_way() {
         for level in Level::ALL {
-            assert_eq!(level.as_str().parse(), Ok(level));
+            assert_eq!(level.to_string().parse(), Ok(level));
         }
         assert_eq!("Easy".parse::<Level>(), Err(LevelError));
     }

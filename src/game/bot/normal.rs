@@ -10,7 +10,7 @@
 use arrayvec::ArrayVec;
 
 use super::super::{
-    BySeat, Color, Declaration, Name, PieceSet, Play, PlayKind, Seat, View, declare::AllowedDeclarations, play::GROUPS,
+    AllowedDeclarations, BySeat, Color, Declaration, Name, PieceSet, Play, PlayKind, Seat, View, play::GROUPS,
 };
 use super::plays;
 
@@ -18,36 +18,36 @@ use super::plays;
 /// per pile that is left.
 const WINNING_BASE: f32 = 1.56;
 const WINNING_PRESSURE: f32 = 1.72;
-/// The same for taking a pile against one's will: others who want piles prevent it.
+/// The same for taking an unwanted pile: opponents that want piles prevent it.
 const TAKING_BASE: f32 = 1.48;
 const TAKING_PRESSURE: f32 = 4.76;
-/// Chance that even the strongest piece takes a pile against one's will: it can go into a turn of several pieces.
+/// Chance that even the strongest piece takes an unwanted pile: it can be played in a turn of several pieces.
 const TAKING_MOST: f32 = 0.86;
 /// By how many piles a target is missed on the average, if it is.
 const MISSED_BY: f32 = 1.12;
-/// Chance to come to open a turn, for a combination, while there are other piles to win on the way; and otherwise.
+/// Chance to open a turn with a combination: while there are other piles to win before, and otherwise.
 const OPENS_AFTER_OTHERS: f32 = 0.64;
 const OPENS_ANYWAY: f32 = 0.42;
 /// What is left of a combination's chance by the time it is played: discards break it.
 const KEPT_TOGETHER: f32 = 0.7;
-/// Chance that an opponent who could beat a play does so, if he wants all its piles, fewer of them, or none.
+/// Chance that an opponent that could beat a play does so: if it wants all the piles, fewer of them, or none.
 const WILLING: f32 = 0.4;
 const RELUCTANT: f32 = 0.37;
 const UNWILLING: f32 = 0.03;
 /// How likely a discard beats a play by accident, against a random piece.
 const ACCIDENT: f32 = 0.39;
-/// Who opens a turn that he wants plays a strong piece, as the best of so many.
+/// An opponent that wants a turn opens it with the best of this many pieces.
 const OPENS_STRONG: i32 = 4;
-/// Who opens a turn that he does not want plays a weak one: its chance to be better, against a random piece.
+/// An opponent that does not want a turn opens it with a weak piece: its chance to be better, against a random piece.
 const OPENS_WEAK: f32 = 0.88;
-/// Chance that a combination on the table beats one's own, against the chance that somebody holds a better one.
+/// Chance that a combination on the table beats ours, relative to the chance that an opponent holds a better one.
 const OPENED_BETTER: f32 = 1.79;
-/// Piles that somebody wants who has not declared yet.
+/// Piles that a seat wants before it has declared.
 const USUAL_DECLARATION: f32 = 1.5;
 
 /// What a decision is made from: the part of a [`View`] that matters to it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sight {
+pub(super) struct Known {
     pub(super) seat: Seat,
     pub(super) hand: PieceSet,
     /// Pieces in the hands of others, or face down on the table.
@@ -58,13 +58,13 @@ pub(super) struct Sight {
     pub(super) captured: BySeat<u8>,
 }
 
-impl Sight {
+impl Known {
     pub(super) fn of(view: &View) -> Self {
-        let public = view.public();
-        let seen = public.shown.iter().fold(view.hand().set(), |seen, &shown| seen.union(shown));
+        let public = &view.public;
+        let seen = public.shown.iter().fold(view.hand.set(), |seen, &shown| seen.union(shown));
         Self {
-            seat: view.seat().unwrap_or(Seat::One),
-            hand: view.hand().set(),
+            seat: view.seat.unwrap_or(Seat::One),
+            hand: view.hand.set(),
             unseen: PieceSet::ALL.difference(seen),
             declared: public.declared,
             captured: public.captured,
@@ -76,42 +76,42 @@ impl Sight {
 pub(super) type Valued<T> = (T, f32);
 
 /// The declaration with the best expected score.
-pub(super) fn declare(sight: &Sight, allowed: AllowedDeclarations) -> Declaration {
-    best(declarations(sight, allowed)).unwrap_or_default()
+pub(super) fn declare(known: &Known, allowed: AllowedDeclarations) -> Declaration {
+    best(declarations(known, allowed)).unwrap_or_default()
 }
 
 /// The play to open a turn with.
-pub(super) fn lead(sight: &Sight) -> PieceSet {
-    best(leads(sight)).unwrap_or_default()
+pub(super) fn lead(known: &Known) -> PieceSet {
+    best(leads(known)).unwrap_or_default()
 }
 
 /// The pieces to follow with in a turn that `starter` opened.
-pub(super) fn follow(sight: &Sight, starter: Seat, lead: PlayKind) -> PieceSet {
-    best(follows(sight, starter, lead)).unwrap_or_default()
+pub(super) fn follow(known: &Known, starter: Seat, lead: PlayKind) -> PieceSet {
+    best(follows(known, starter, lead)).unwrap_or_default()
 }
 
 /// The declarations that can be made.
-pub(super) fn declarations(sight: &Sight, allowed: AllowedDeclarations) -> ArrayVec<Valued<Declaration>, 9> {
-    let estimate = Estimate::new(sight, None);
-    let next = if sight.declared.iter().all(Option::is_none) { Opens::We } else { Opens::They };
-    let worth = |declaration: Declaration| score(declaration, estimate.hope(sight.hand, declaration.piles(), next));
-    allowed.iter().map(|declaration| (declaration, worth(declaration))).collect()
+pub(super) fn declarations(known: &Known, allowed: AllowedDeclarations) -> ArrayVec<Valued<Declaration>, 9> {
+    let estimate = Estimate::new(known, None);
+    let next = if known.declared.iter().all(Option::is_none) { Opens::We } else { Opens::They };
+    let worth = |declaration: Declaration| score(declaration, estimate.hope(known.hand, declaration.piles(), next));
+    allowed.into_iter().map(|declaration| (declaration, worth(declaration))).collect()
 }
 
 /// The plays that can open a turn.
-pub(super) fn leads(sight: &Sight) -> ArrayVec<Valued<PieceSet>, { plays::MAX }> {
-    let estimate = Estimate::new(sight, None);
-    let singles = plays::singles(sight.hand).into_iter().map(|play| (play, estimate.against.win_chance(play)));
+pub(super) fn leads(known: &Known) -> ArrayVec<Valued<PieceSet>, { plays::MAX }> {
+    let estimate = Estimate::new(known, None);
+    let singles = plays::singles(known.hand).into_iter().map(|play| (play, estimate.against.win_chance(play)));
     let plays = singles.chain(estimate.combinations.iter().copied());
     plays.map(|(play, wins)| (play.pieces(), estimate.worth(play.pieces(), wins))).collect()
 }
 
 /// What can be followed with in a turn that `starter` opened: each play that may win it, and some sets of pieces to
 /// throw away.
-pub(super) fn follows(sight: &Sight, starter: Seat, lead: PlayKind) -> ArrayVec<Valued<PieceSet>, { plays::MAX }> {
-    let estimate = Estimate::new(sight, Some(starter));
+pub(super) fn follows(known: &Known, starter: Seat, lead: PlayKind) -> ArrayVec<Valued<PieceSet>, { plays::MAX }> {
+    let estimate = Estimate::new(known, Some(starter));
     let plays = match lead {
-        PlayKind::Single => plays::singles(sight.hand),
+        PlayKind::Single => plays::singles(known.hand),
         _ => estimate.combinations.iter().map(|&(play, _)| play).filter(|play| play.kind() == lead).collect(),
     };
     let plays = plays.into_iter().map(|play| (play.pieces(), estimate.against.win_chance(play)));
@@ -145,7 +145,7 @@ enum Opens {
 
 /// What the hand is good for.
 struct Estimate<'a> {
-    sight: &'a Sight,
+    known: &'a Known,
     against: Opponents,
     /// Its pieces, strongest first.
     singles: ArrayVec<Single, 8>,
@@ -165,13 +165,13 @@ struct Single {
 }
 
 impl<'a> Estimate<'a> {
-    fn new(sight: &'a Sight, starter: Option<Seat>) -> Self {
-        let against = Opponents::new(sight, starter);
-        let pressure = against.wanted() / f32::from(sight.hand.len()).max(1.0);
+    fn new(known: &'a Known, starter: Option<Seat>) -> Self {
+        let against = Opponents::new(known, starter);
+        let pressure = against.wanted() / f32::from(known.hand.len()).max(1.0);
         let winning = WINNING_BASE + WINNING_PRESSURE * pressure;
         let taking = TAKING_BASE + TAKING_PRESSURE * pressure;
         let mut singles: ArrayVec<Single, 8> = ArrayVec::new();
-        for piece in sight.hand.iter() {
+        for piece in known.hand.iter() {
             let points = u32::from(piece.points());
             let stronger = against.chance_above(points);
             let weaker = 1.0 - stronger;
@@ -183,15 +183,15 @@ impl<'a> Estimate<'a> {
             // A hand has eight pieces at most, so there is room and the place is in it.
             singles.try_insert(place, single).ok();
         }
-        let combinations = plays::combinations(sight.hand);
+        let combinations = plays::combinations(known.hand);
         let combinations = combinations.into_iter().map(|play| (play, against.win_chance(play))).collect();
-        Self { sight, against, singles, combinations }
+        Self { known, against, singles, combinations }
     }
 
     /// Expected score of the round if these pieces are played now and win the turn with this chance.
     fn worth(&self, pieces: PieceSet, wins: f32) -> f32 {
-        let rest = self.sight.hand.difference(pieces);
-        let captured = self.sight.captured[self.sight.seat];
+        let rest = self.known.hand.difference(pieces);
+        let captured = self.known.captured[self.known.seat];
         let lost = self.value(rest, captured, Opens::They);
         if wins == 0.0 {
             return lost;
@@ -202,7 +202,7 @@ impl<'a> Estimate<'a> {
 
     /// Expected score of the round with `hand` left and `captured` piles taken.
     fn value(&self, hand: PieceSet, captured: u8, next: Opens) -> f32 {
-        let declared = self.sight.declared[self.sight.seat].unwrap_or_default();
+        let declared = self.known.declared[self.known.seat].unwrap_or_default();
         let held = self.singles.iter().filter(|single| hand.is_superset(single.piece));
         match declared.piles().checked_sub(captured) {
             // Too many already: each more is another point lost.
@@ -254,9 +254,9 @@ impl<'a> Estimate<'a> {
     /// Sets of `count` pieces to throw away. The strongest pieces are kept to win and the weakest to lose, so a set is
     /// a run from between. One more row of sets spares the combination that wins the most piles still wanted.
     fn discards(&self, count: u8) -> ArrayVec<PieceSet, 16> {
-        let sight = self.sight;
-        let declared = sight.declared[sight.seat].unwrap_or_default();
-        let wanted = declared.piles().saturating_sub(sight.captured[sight.seat]);
+        let known = self.known;
+        let declared = known.declared[known.seat].unwrap_or_default();
+        let wanted = declared.piles().saturating_sub(known.captured[known.seat]);
         let fits = self.combinations.iter().filter(|(play, _)| play.kind().count() <= wanted);
         let spared = best(fits.map(|&(play, wins)| (play.pieces(), wins * f32::from(play.kind().count()))));
         let mut sets = ArrayVec::new();
@@ -285,14 +285,14 @@ struct Opponents {
 const SHARE: f32 = 1.0 / 3.0;
 
 impl Opponents {
-    fn new(sight: &Sight, starter: Option<Seat>) -> Self {
-        let [_, others @ ..] = sight.seat.order();
+    fn new(known: &Known, starter: Option<Seat>) -> Self {
+        let [_, others @ ..] = known.seat.order();
         let wants = others.map(|seat| {
-            let captured = f32::from(sight.captured[seat]);
-            sight.declared[seat].map_or(USUAL_DECLARATION, |declared| f32::from(declared.piles()) - captured)
+            let captured = f32::from(known.captured[seat]);
+            known.declared[seat].map_or(USUAL_DECLARATION, |declared| f32::from(declared.piles()) - captured)
         });
         let starter = others.into_iter().position(|seat| starter == Some(seat));
-        Self { unseen: sight.unseen, hand_size: sight.hand.len(), starter, wants }
+        Self { unseen: known.unseen, hand_size: known.hand.len(), starter, wants }
     }
 
     /// Piles they still want together.
@@ -387,16 +387,16 @@ mod tests {
         numbers.into_iter().filter_map(Piece::new).collect()
     }
 
-    fn sight(hand: PieceSet, unseen: PieceSet, declared: [u8; 4], captured: [u8; 4]) -> Sight {
+    fn known(hand: PieceSet, unseen: PieceSet, declared: [u8; 4], captured: [u8; 4]) -> Known {
         let declared = BySeat::new(declared.map(Declaration::new));
-        Sight { seat: Seat::One, hand, unseen, declared, captured: BySeat::new(captured) }
+        Known { seat: Seat::One, hand, unseen, declared, captured: BySeat::new(captured) }
     }
 
     #[test]
     fn declares_by_the_hand() {
         let piles = |hand| {
-            let sight = sight(hand, PieceSet::ALL.difference(hand), [9; 4], [0; 4]);
-            declare(&sight, allowed_declarations(0, false, 0)).piles()
+            let known = known(hand, PieceSet::ALL.difference(hand), [9; 4], [0; 4]);
+            declare(&known, allowed_declarations(0, false, 0)).piles()
         };
         // Five red soldiers and a black straight, to be opened with.
         assert!(piles(pieces([11, 12, 13, 14, 15, 22, 24, 26])) >= 5);
@@ -408,15 +408,15 @@ mod tests {
     fn throws_a_general_away_that_is_not_wanted() {
         let hand = pieces([0, 24, 26, 27]);
         let unseen = pieces([1, 2, 5, 6, 9, 17, 18, 11, 12, 13, 14, 15]);
-        let sight = sight(hand, unseen, [1, 2, 2, 2], [1, 1, 0, 2]);
-        let thrown = follow(&sight, Seat::Four, PlayKind::Pair);
+        let known = known(hand, unseen, [1, 2, 2, 2], [1, 1, 0, 2]);
+        let thrown = follow(&known, Seat::Four, PlayKind::Pair);
         assert!(thrown.is_superset(pieces([0])), "{thrown:?}");
     }
 
     #[test]
     fn takes_the_last_pile_it_wants() {
-        let sight = sight(pieces([0, 27]), pieces([1, 2, 5, 6, 9, 17]), [1, 2, 2, 2], [0, 2, 2, 2]);
-        assert_eq!(lead(&sight), pieces([0]));
+        let known = known(pieces([0, 27]), pieces([1, 2, 5, 6, 9, 17]), [1, 2, 2, 2], [0, 2, 2, 2]);
+        assert_eq!(lead(&known), pieces([0]));
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod ways;
 use std::sync::Arc;
 use std::time::Duration;
 
-use liap::archive::sink::{Delivery, Held, Sink, SinkKind, open};
+use liap::archive::sink::{Delivery, Sink, SinkCopy, SinkKind, open};
 use liap::archive::{GameId, Options};
 
 use crate::conforms::{OURS, THEIRS, delivery, records, remove};
@@ -41,7 +41,7 @@ async fn server_and_sink() -> Option<(Postgres, Arc<dyn Sink>)> {
 }
 
 /// All that is held, a few games at a time.
-async fn all_of(sink: &dyn Sink) -> Vec<Held> {
+async fn all_of(sink: &dyn Sink) -> Vec<SinkCopy> {
     crate::conforms::all_of(sink, 7).await
 }
 
@@ -67,7 +67,8 @@ async fn deliver_at_last(sink: &dyn Sink, games: &[Delivery]) -> u32 {
 /// Each game is there once, with all its events and the content that it has here.
 async fn assert_holds(server: &Postgres, sink: &dyn Sink, games: &[Delivery]) {
     use liap::archive::sink::Content;
-    let mut wanted: Vec<Held> = games.iter().map(|game| Held::new(game.id, Content::Digest(game.digest()))).collect();
+    let mut wanted: Vec<SinkCopy> =
+        games.iter().map(|game| SinkCopy::new(game.id, Content::Digest(game.digest()))).collect();
     wanted.sort_by_key(|held| held.id);
     assert_eq!(all_of(sink).await, wanted);
     let rows = server.ask("games", "SELECT count(*) FROM archive.completed_games").await;

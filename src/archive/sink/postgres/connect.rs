@@ -18,21 +18,21 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use crate::insecure_tls::NoVerification;
 
 /// How long a connection may take to be made: to one address, and with all that belongs to it.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
-const READY_PATIENCE: Duration = Duration::from_secs(8);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const CREATE_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long a free connection may take to show that it is well, and how long one may be waited for.
-const WELL_PATIENCE: Duration = Duration::from_secs(5);
-const WAIT_PATIENCE: Duration = Duration::from_secs(8);
+const RECYCLE_TIMEOUT: Duration = Duration::from_secs(5);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long what was sent may stay without an answer of the other machine.
-const CABLE_PATIENCE: Duration = Duration::from_secs(10);
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Where a database is and how it is reached.
-pub(super) struct Place {
+pub(super) struct Location {
     config: Config,
     tls: ClientConfig,
 }
 
-impl Place {
+impl Location {
     /// Reads a URL as libpq knows it: `postgresql://user:password@host:port/database?sslmode=verify-full&sslrootcert=FILE`.
     pub(super) fn parse(url: &str) -> Result<Self, String> {
         const FORM: &str = "must be like postgresql://user:password@host:port/database?sslmode=verify-full";
@@ -79,10 +79,10 @@ impl Place {
         };
         config.ssl_mode(mode);
         if config.get_connect_timeout().is_none() {
-            config.connect_timeout(CONNECT_PATIENCE);
+            config.connect_timeout(CONNECT_TIMEOUT);
         }
         if config.get_tcp_user_timeout().is_none() {
-            config.tcp_user_timeout(CABLE_PATIENCE);
+            config.tcp_user_timeout(TCP_USER_TIMEOUT);
         }
         if config.get_application_name().is_none() {
             config.application_name("liap");
@@ -98,16 +98,16 @@ impl Place {
         Pool::builder(manager)
             .max_size(most)
             .runtime(Runtime::Tokio1)
-            .wait_timeout(Some(WAIT_PATIENCE))
-            .create_timeout(Some(READY_PATIENCE))
-            .recycle_timeout(Some(WELL_PATIENCE))
+            .wait_timeout(Some(WAIT_TIMEOUT))
+            .create_timeout(Some(CREATE_TIMEOUT))
+            .recycle_timeout(Some(RECYCLE_TIMEOUT))
             .build()
             .map_err(|error| error.to_string())
     }
 }
 
 /// Where it is, without who comes: what was delivered is remembered by this name.
-impl fmt::Display for Place {
+impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("postgresql://")?;
         let ports = self.config.get_ports();
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     fn name(url: &str) -> Result<String, String> {
-        Place::parse(url).map(|place| place.to_string())
+        Location::parse(url).map(|place| place.to_string())
     }
 
     #[test]
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn secrets_do_not_get_into_the_encryption_mode() {
-        let mode = |url: &str| Place::parse(url).map(|place| place.config.get_ssl_mode());
+        let mode = |url: &str| Location::parse(url).map(|place| place.config.get_ssl_mode());
         assert_eq!(mode("postgresql://liap@db/games"), Ok(SslMode::Prefer));
         assert_eq!(mode("postgresql://liap@db/games?sslmode=verify-full"), Ok(SslMode::Require));
         assert_eq!(mode("postgresql://liap@db/games?sslmode=disable"), Ok(SslMode::Disable));

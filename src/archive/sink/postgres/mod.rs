@@ -20,16 +20,16 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Transaction};
 
 use super::{
-    Adoption, Answer, ArchiveUrl, Content, Delivery, Digest, Flaw, Held, Installation, Refusal, RemovalPass, Sink,
-    SinkError,
+    Adoption, Answer, ArchiveUrl, Content, Defect, Delivery, Digest, Installation, Refusal, RemovalPass, Sink,
+    SinkCopy, SinkError,
 };
 use crate::archive::{GameId, Options};
 use rows::{ALTERED, Events, Games, TOLD};
 
 /// The longest any question takes, whatever the database does.
-const PATIENCE: Duration = Duration::from_secs(25);
+const TIMEOUT: Duration = Duration::from_secs(25);
 /// The longest one statement may take there.
-const STATEMENT_PATIENCE: Duration = Duration::from_secs(15);
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Games of one transaction: some thousand rows, which a database that is very slow writes within its time all the same.
 const GAMES_AT_ONCE: usize = 10;
 /// Old games removed by one transaction.
@@ -58,7 +58,7 @@ impl Postgres {
     /// # Errors
     /// What is wrong with them.
     pub(super) fn open(url: &ArchiveUrl, options: &Options) -> Result<Self, String> {
-        let place = connect::Place::parse(url.reveal())?;
+        let place = connect::Location::parse(url.reveal())?;
         let name = place.to_string();
         let most = options.database_pool_max.max(1);
         let kept = options.database_pool_min.min(most);
@@ -78,12 +78,12 @@ impl Postgres {
 
     /// Does something in one transaction. A connection that has failed is not used again.
     async fn transact<T>(&self, act: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, Error>) -> Result<T, Failure> {
-        let mut client = self.client().await.map_err(Failure::StoreOutcome)?;
+        let mut client = self.client().await.map_err(Failure::Sink)?;
         let done = async {
             let transaction = client.transaction().await?;
-            let patience = format!("SET LOCAL statement_timeout = {}", STATEMENT_PATIENCE.as_millis());
+            let limit = format!("SET LOCAL statement_timeout = {}", STATEMENT_TIMEOUT.as_millis());
             // Both are on their way at once, in this order.
-            let ((), done) = tokio::try_join!(biased; transaction.batch_execute(&patience), act(&transaction))?;
+            let ((), done) = tokio::try_join!(biased; transaction.batch_execute(&limit), act(&transaction))?;
             transaction.commit().await?;
             Ok(done)
         }
@@ -179,7 +179,7 @@ impl Postgres {
             {
                 let reason = match &one.altered {
                     _ if !one.is_same => "another game of this id is there".to_owned(),
-                    Some(altered) => Flaw::Columns(altered.clone()).to_string(),
+                    Some(altered) => Defect::Columns(altered.clone()).to_string(),
                     None if one.is_whole => continue,
                     None if !one.is_ours => NOT_OURS.to_owned(),
                     None => {
@@ -197,7 +197,7 @@ impl Postgres {
         .await
     }
 
-    async fn held(&self, after: Option<GameId>, limit: NonZeroUsize) -> Result<Vec<Held>, SinkError> {
+    async fn held(&self, after: Option<GameId>, limit: NonZeroUsize) -> Result<Vec<SinkCopy>, SinkError> {
         // Only where what is there is not what was written, all of it is sent.
         let page = format!(
             "SELECT game_id, \
@@ -221,7 +221,7 @@ impl Postgres {
             .await?;
         let mut held = Vec::with_capacity(rows.len());
         for row in rows {
-            let read = || -> Result<Held, Error> {
+            let read = || -> Result<SinkCopy, Error> {
                 let digest: Option<Vec<u8>> = row.try_get(1)?;
                 let json: Option<String> = row.try_get(2)?;
                 let digest = digest.and_then(|digest| digest.try_into().ok()).map(Digest::from_bytes);
@@ -230,14 +230,14 @@ impl Postgres {
                     (None, json) => Content::Json(json.unwrap_or_default()),
                 };
                 let (wanted, there): (Option<i64>, i64) = (row.try_get(3)?, row.try_get(4)?);
-                let mut flaws = Vec::new();
+                let mut defects = Vec::new();
                 // Where an earlier version did not note how many there were, nobody knows.
                 if let Some(wanted) = wanted.filter(|wanted| *wanted != there) {
-                    flaws.push(Flaw::Events { there, wanted });
+                    defects.push(Defect::Events { there, wanted });
                 }
-                flaws.extend(row.try_get::<_, Option<String>>(5)?.map(Flaw::Columns));
+                defects.extend(row.try_get::<_, Option<String>>(5)?.map(Defect::Columns));
                 let id: String = row.try_get(0)?;
-                Ok(Held { id: id.parse().unwrap_or(GameId::MIN), content, flaws })
+                Ok(SinkCopy { id: id.parse().unwrap_or(GameId::MIN), content, defects })
             };
             held.push(read().map_err(Failure::Database)?);
         }
@@ -253,22 +253,22 @@ impl Postgres {
         Ok(json.map(Content::Json))
     }
 
-    async fn look_through(&self, games: &[Delivery]) -> Result<Vec<(GameId, Flaw)>, SinkError> {
-        let mut flaws = Vec::new();
+    async fn look_through(&self, games: &[Delivery]) -> Result<Vec<(GameId, Defect)>, SinkError> {
+        let mut defects = Vec::new();
         let games: Vec<&Delivery> = games.iter().collect();
         for games in games.chunks(GAMES_AT_ONCE) {
             let Part { events, .. } = Part::of(games).await;
             let ids: Vec<String> = games.iter().map(|game| game.id.to_string()).collect();
             let altered = self.transact(async |transaction| events.compare(transaction, &ids).await).await?;
             let altered = games.iter().filter(|game| altered.iter().any(|id| is_of(game, id)));
-            flaws.extend(altered.map(|game| (game.id, Flaw::EventsAltered)));
+            defects.extend(altered.map(|game| (game.id, Defect::EventsAltered)));
         }
-        Ok(flaws)
+        Ok(defects)
     }
 
     async fn count_before(&self, before: GameId, limit: NonZeroUsize) -> Result<usize, SinkError> {
         let count = format!(
-            "SELECT count(*) FROM (SELECT 1 FROM archive.completed_games WHERE game_id < $1 AND {LIAP_IDS} LIMIT $2) counted"
+            "SELECT count(*) FROM (SELECT 1 FROM archive.completed_games WHERE game_id < $1 AND {LIAP_IDS} LIMIT $2) AS counted"
         );
         let before = before.to_string();
         let limit = i64::try_from(limit.get()).unwrap_or(i64::MAX);
@@ -295,7 +295,7 @@ impl Postgres {
         let (ours, before) = (ours.to_string(), before.to_string());
         let mut last = after.map(|id| id.to_string()).unwrap_or_default();
         let mut removed = 0;
-        let until = Instant::now() + PATIENCE.saturating_sub(STATEMENT_PATIENCE);
+        let until = Instant::now() + TIMEOUT.saturating_sub(STATEMENT_TIMEOUT);
         loop {
             let gone = self
                 .transact(async |transaction| {
@@ -362,7 +362,7 @@ impl Postgres {
             kept <= self.kept || metrics.last_used() < IDLE
         });
         let open = self.pool.status().size;
-        // Held all at once, so that the pool cannot answer with the same one again.
+        // SinkCopy all at once, so that the pool cannot answer with the same one again.
         let missing = self.kept.saturating_sub(open);
         if missing > 0 {
             let wanted = open.saturating_add(missing).min(self.pool.status().max_size);
@@ -423,7 +423,7 @@ impl Sink for Postgres {
         Box::pin(bounded(self.copy(games, ours)))
     }
 
-    fn page(&self, after: Option<GameId>, limit: NonZeroUsize) -> Answer<'_, Vec<Held>> {
+    fn page(&self, after: Option<GameId>, limit: NonZeroUsize) -> Answer<'_, Vec<SinkCopy>> {
         Box::pin(bounded(self.held(after, limit)))
     }
 
@@ -431,7 +431,7 @@ impl Sink for Postgres {
         Box::pin(bounded(self.whole(id)))
     }
 
-    fn audit<'a>(&'a self, games: &'a [Delivery]) -> Answer<'a, Vec<(GameId, Flaw)>> {
+    fn audit<'a>(&'a self, games: &'a [Delivery]) -> Answer<'a, Vec<(GameId, Defect)>> {
         Box::pin(bounded(self.look_through(games)))
     }
 
@@ -461,8 +461,8 @@ impl fmt::Debug for Postgres {
 
 /// A database that does not answer at all, stopped or behind a cut cable, is given up.
 async fn bounded<T>(act: impl Future<Output = Result<T, SinkError>>) -> Result<T, SinkError> {
-    let seconds = PATIENCE.as_secs();
-    timeout(PATIENCE, act)
+    let seconds = TIMEOUT.as_secs();
+    timeout(TIMEOUT, act)
         .await
         .unwrap_or_else(|_| Err(SinkError::Unavailable(format!("the database has not answered within {seconds} s"))))
 }
@@ -471,7 +471,7 @@ async fn bounded<T>(act: impl Future<Output = Result<T, SinkError>>) -> Result<T
 #[derive(Debug)]
 enum Failure {
     /// There was no connection, or the database is not made for us.
-    StoreOutcome(SinkError),
+    Sink(SinkError),
     /// The database, or the way to it.
     Database(Error),
 }
@@ -479,7 +479,7 @@ enum Failure {
 impl From<Failure> for SinkError {
     fn from(failure: Failure) -> Self {
         match failure {
-            Failure::StoreOutcome(error) => error,
+            Failure::Sink(error) => error,
             Failure::Database(error) => sink_error(&error),
         }
     }
