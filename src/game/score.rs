@@ -41,7 +41,6 @@ pub fn round_score(declared: Declaration, captured: u8, multiplier: u32) -> Roun
 
 /// What a game led to, in few numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[must_use]
 pub struct Outcome {
     /// The winners; empty if the game was abandoned.
     pub winners: SeatSet,

@@ -49,7 +49,7 @@ impl Said {
 
     /// Takes what everybody at a table has heard.
     fn add_all(&mut self, table: &mut Table) {
-        for frame in table.clients.values_mut().flat_map(|client| std::mem::take(&mut client.heard)) {
+        for frame in table.clients.values_mut().flat_map(|client| std::mem::take(&mut client.received)) {
             self.add(frame["event"].as_str().unwrap(), frame["data"].clone());
         }
     }
