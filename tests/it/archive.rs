@@ -9,7 +9,9 @@ use std::time::Duration;
 use liap::archive::sink::{
     Adoption, Answer, Content, Delivery, Installation, Refusal, RemovalPass, Sink, SinkCopy, SinkError, SinkKind,
 };
-use liap::archive::{Archive, GameId, GameRecord, Options, Player, PlayerKind, Query, StoreOutcome, Stored, outcome};
+use liap::archive::{
+    Archive, GameId, GameRecord, Options, Player, PlayerKind, Query, StoreOutcome, Stored, encode, outcome,
+};
 use liap::game::{BySeat, Level, Seat, Seating, Series};
 use liap::observe::{HealthStatus, Metrics};
 
