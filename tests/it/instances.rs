@@ -6,7 +6,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::process::{FAST, Server, Socket, journaled, own_address, request};
+use crate::address::own_address;
+use crate::process::{FAST, Server, Socket, journaled, request};
 use crate::services::{RedisServer, program, until, until_async};
 
 /// Where each server and each proxy listens, at an address of its own.

@@ -11,7 +11,7 @@
 
 /// Clients that break rules, and what becomes of the others.
 mod abuse;
-/// A loopback address that no other test uses.
+/// Addresses for servers that do not tell where they listen.
 mod address;
 /// Administration: the token, figures, actions, events, and memory that is given back.
 mod admin;

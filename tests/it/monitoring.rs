@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use liap::observe::Metrics;
 use serde_json::Value;
 
+use crate::address::own_address;
 use crate::disk;
-use crate::process::{Server, own_address};
+use crate::process::Server;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("monitoring")

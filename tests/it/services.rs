@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::process::{SOON, own_address};
+use crate::address::own_address;
+use crate::process::SOON;
 
 /// The program of this name, if the environment tells where it is.
 pub(crate) fn program(variable: &str) -> Option<PathBuf> {

@@ -190,7 +190,7 @@ def main():
         log = folder / "liap.log"
         environment = {
             "HOST": "127.0.0.1", "PORT": "0", "METRICS_ENABLED": "false", "DATA_DIR": str(folder / "data"),
-            "LOG_FORMAT": "text", "BASE_PATH": base, "TRUSTED_PROXIES": "127.0.0.1", "GAME_PACE": "0.01",
+            "LOG_FORMAT": "text", "BASE_PATH": base, "TRUSTED_PROXIES": "127.0.0.1", "GAME_PACE": "0.03",
             "TURN_TIMEOUT_SECONDS": "0", "MAX_SOCKETS_PER_ADDRESS": str(SOCKETS_PER_ADDRESS), "USE_RATE_LIMITING": "false",
         }
         server = stack.enter_context(running([os.environ["LIAP_BIN"], "serve"], log, env=environment))

@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::{liap, metric, play};
-use crate::process::{Server, Socket, own_address, room};
+use crate::address::own_address;
+use crate::process::{Server, Socket, room};
 
 pub(super) fn metrics() {
     let host = own_address().to_string();

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use super::until;
-use crate::process::{own_address, request};
+use crate::address::own_address;
+use crate::process::request;
 
 /// A server whose log goes elsewhere than to the standard error.
 struct Quiet {
