@@ -15,8 +15,6 @@ use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-pub(crate) use crate::address::own_address;
-
 /// Without pauses, and without limits.
 pub(crate) const FAST: (&str, &str) = ("GAME_PACE", "0");
 /// Longer than anything here takes on a busy machine.
