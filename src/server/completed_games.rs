@@ -1,13 +1,15 @@
 use std::future::pending;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::ServerError;
-use crate::archive::{self, Archive, ControlSocket, StoreOutcome};
+use crate::archive::{self, Archive, ControlSocket, OpenReport, Options, StoreError, StoreOutcome};
 use crate::config::Config;
 use crate::observe::{EventKind, Events, Metrics};
 use crate::room::ArchiveGame;
@@ -16,6 +18,11 @@ use crate::room::ArchiveGame;
 const ARCHIVE_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a completed game waits before it is submitted to a full archive again.
 const FULL_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long the start waits for an archive that a command has open.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pause between two attempts to open it.
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Opens the archive of completed games, if it is enabled, and starts copying to its sinks.
 pub(super) fn open_archive(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Archive>, ServerError> {
@@ -27,7 +34,7 @@ pub(super) fn open_archive(config: &Config, metrics: &Arc<Metrics>) -> Result<Op
         // Nothing covers a game while it waits for its group, so none may wait.
         options.flush_interval = Duration::ZERO;
     }
-    let (archive, report) = Archive::open(&options.folder(&config.data_dir), &options, Arc::clone(metrics))?;
+    let (archive, report) = open_when_free(&options.folder(&config.data_dir), &options, metrics)?;
     if report.is_damaged() {
         log::error!("{report}");
     } else {
@@ -47,6 +54,28 @@ pub(super) fn open_archive(config: &Config, metrics: &Arc<Metrics>) -> Result<Op
 pub(super) fn answer_commands(archive: &Archive, request_thread: &Handle) -> Option<ControlSocket> {
     let started = ControlSocket::start(archive, request_thread);
     started.inspect_err(|error| log::warn!("commands cannot ask this server for completed games: {error}")).ok()
+}
+
+/// Opens the archive, and waits for a command that has it open: a backup of the night must not keep a restart from succeeding.
+fn open_when_free(
+    folder: &Path,
+    options: &Options,
+    metrics: &Arc<Metrics>,
+) -> Result<(Archive, OpenReport), StoreError> {
+    let deadline = Instant::now() + LOCK_TIMEOUT;
+    let mut is_told = false;
+    loop {
+        match Archive::open(folder, options, Arc::clone(metrics)) {
+            Err(error @ StoreError::Locked { .. }) if Instant::now() < deadline => {
+                if !is_told {
+                    log::info!("{error}; the start waits for it");
+                    is_told = true;
+                }
+                thread::sleep(LOCK_PAUSE);
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// Hands completed games to the archive. While its queue is full a game waits here, covered by the journal. The journal drops
