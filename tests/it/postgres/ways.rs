@@ -163,12 +163,13 @@ async fn connections_are_encrypted_and_verified_as_the_url_says() {
 
     let games = games(22, 5);
     // At the address that has a name.
-    let named = Network::to(&server).await.address.port();
-    let url = |host: &str, query: &str| format!("postgresql://owner:pass@{host}:{named}/games?{query}");
+    let network = Network::to(&server).await;
+    let port = network.address.port();
+    let url = |host: &str, query: &str| format!("postgresql://owner:pass@{host}:{port}/games?{query}");
     let trusted = format!("sslmode=verify-full&sslrootcert={}", certificate.display());
     let deadline = Instant::now() + SOON;
-    while sink(&url("localhost", "sslmode=require")).check().await.is_err() {
-        assert!(Instant::now() < deadline, "it offers TLS");
+    while let Err(error) = sink(&url("localhost", "sslmode=require")).check().await {
+        assert!(Instant::now() < deadline, "it offers TLS: {error}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     for query in ["sslmode=require", "sslmode=prefer", "", &trusted] {

@@ -32,7 +32,7 @@ impl Said {
             "phase_change" => {
                 let turn = &data["phase_data"];
                 let moment = match turn["turn_plays"].as_object() {
-                    _ if turn["turn_complete"] == true => ".won",
+                    _ if turn.get("winner").is_some() => ".won",
                     Some(plays) if !plays.is_empty() => ".played",
                     _ => "",
                 };
