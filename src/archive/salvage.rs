@@ -11,12 +11,14 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use super::frame::{self, Frame, HEADER_BYTES};
+use super::frame::{self, Frame, HEADER_BYTES, MAX_RECORD_BYTES};
 use crate::disk::{Stretch, walk};
 
-/// Files are read in pieces of this size. No frame lies across the border of two: the database fills its file in segments of
-/// this size, and begins the next where a value does not fit.
+/// Files are read in pieces of this size, the segments of the database's main file. No frame lies across the border of two
+/// segments, but in other files it may.
 pub(super) const PIECE_BYTES: usize = 512 << 10;
+/// Read behind each piece, for a frame that begins in it.
+const OVERLAP_BYTES: usize = HEADER_BYTES + MAX_RECORD_BYTES;
 /// Where the disk refuses a piece, it is asked for so many bytes at a time.
 const SECTOR_BYTES: usize = 4096;
 /// Longest file that is read in one piece.
@@ -124,9 +126,14 @@ fn walk_pieces(file: &File, number: usize, length: u64, pieces: std::ops::Range<
     let (mut places, mut unreadable, mut buffer) = (Vec::new(), None, Vec::new());
     for piece in pieces {
         let start = piece * PIECE_BYTES as u64;
-        let refusal = read_piece(file, start, length.saturating_sub(start).min(PIECE_BYTES as u64), &mut buffer)?;
+        let wanted = (PIECE_BYTES + OVERLAP_BYTES) as u64;
+        let refusal = read_piece(file, start, length.saturating_sub(start).min(wanted), &mut buffer)?;
         unreadable = unreadable.or(refusal);
         each_frame(&buffer, |at, Frame { seq, crc, record, .. }| {
+            // A frame that begins behind the piece belongs to the next one.
+            if at >= PIECE_BYTES {
+                return;
+            }
             let length = u32::try_from(record.len()).unwrap_or(u32::MAX);
             places.push(Place { seq, crc, length, at: start + at as u64, file: number });
         });
