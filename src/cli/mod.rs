@@ -39,7 +39,11 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server. Without any command, this is what happens.
-    Serve,
+    Serve {
+        /// Keep the journal of live games aside, unread, and start without its games.
+        #[arg(long)]
+        ignore_journal: bool,
+    },
     /// Show the settings in force and where each came from.
     Config {
         /// Print the documentation of all settings instead.
@@ -156,8 +160,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 impl Cli {
     fn run(self) -> anyhow::Result<ExitCode> {
         let sources = self.settings.sources();
-        match self.command.unwrap_or(Command::Serve) {
-            Command::Serve => serve::run(sources.load()?),
+        match self.command.unwrap_or(Command::Serve { ignore_journal: false }) {
+            Command::Serve { ignore_journal } => serve::run(sources.load()?, ignore_journal),
             Command::Config { reference: Some(form) } => config::print_reference(form),
             Command::Config { reference: None } => config::print_effective(&sources.load()?),
             Command::Doctor(arguments) => doctor::run(&arguments, &sources),

@@ -54,6 +54,7 @@ impl ServerError {
                 | Self::Tls(_)
                 | Self::Redis(_)
                 | Self::Sink(_)
+                | Self::Journal(room::JournalError::LaterVersion { .. })
                 | Self::Log(observe::LogError::File { .. })
         )
     }
