@@ -17,7 +17,7 @@ use super::{ConnectionId, Effect, Input, JoinRequest, Note, Options, RoomEvent, 
 use crate::archive::{Ended, GameId, GameIds, GameRecord, Player, PlayerKind};
 use crate::game::{BySeat, Entropy, Seat, ServerSeed};
 use crate::protocol::server_message::{self, Occupant as ListedOccupant, RoomClosed, RoomSummary};
-use crate::protocol::{ClientMessage, CloseReason, ErrorType, Frame, OnClose, PlayerName, RoomId};
+use crate::protocol::{ClientMessage, CloseReason, ErrorType, Frame, OnClose, PlayerName, RoomId, SessionKey};
 
 /// When `room_update` is repeated to a page that may not have been listening yet (protocol, section 5).
 const REPEAT_AFTER: [Duration; 3] =
@@ -28,7 +28,7 @@ const REPEAT_AFTER: [Duration; 3] =
 pub enum Lifecycle {
     /// The room runs.
     Live,
-    /// The room was restored and its clocks stand still until one of its players is back.
+    /// The room was restored, or its players were lost. Its clocks stand still until one of the players is back.
     Suspended,
     /// The server stops; the room comes back with it.
     Stopped,
@@ -201,6 +201,11 @@ impl Room {
             created_at: self.created_at.to_rfc3339(),
             last_activity: self.last_activity.to_rfc3339(),
         }
+    }
+
+    /// The browser sessions that hold the seats.
+    pub(super) fn sessions(&self) -> BySeat<Option<SessionKey>> {
+        BySeat::from_fn(|seat| self.seats.human(seat).and_then(|human| human.session))
     }
 
     fn listed(&self, seat: Seat) -> Option<ListedOccupant> {
