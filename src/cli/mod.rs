@@ -11,6 +11,7 @@ mod parallel;
 mod progress;
 mod serve;
 mod simulate;
+mod upgrade;
 mod verify_deal;
 
 use std::ffi::OsString;
@@ -24,7 +25,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueHint};
 
 use crate::config::{ConfigError, Form, Sources};
-use crate::server::ServerError;
+use crate::room::JournalError;
+use crate::server::{LaterData, ServerError, check_data_form};
 
 /// A self-hosted server for Liap Tui, the four-player piece game.
 #[derive(Debug, Parser)]
@@ -62,6 +64,12 @@ enum Command {
         /// and loses what is not on it yet.
         #[arg(long)]
         live: bool,
+    },
+    /// Say what the next start of this version would change in the data folder.
+    Upgrade {
+        /// Only say it. The start itself does it, and keeps what was there.
+        #[arg(long, required = true)]
+        check: bool,
     },
     /// List, show, move and check completed games.
     #[command(subcommand)]
@@ -151,6 +159,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             print_stderr(&format!("liap: {}", with_causes(&error)));
             let is_configuration = error.is::<ConfigError>()
+                || error.is::<LaterData>()
+                || error.is::<JournalError>()
                 || error.downcast_ref::<ServerError>().is_some_and(ServerError::is_configuration);
             if is_configuration { ExitCode::from(CONFIGURATION) } else { ExitCode::FAILURE }
         }
@@ -168,7 +178,12 @@ impl Cli {
             Command::Healthcheck { address, live } => {
                 healthcheck::run(&sources.load()?.config, address.as_deref(), live)
             }
-            Command::Archive(command) => archive::run(command, &sources.load()?.config),
+            Command::Upgrade { check: _ } => upgrade::check(&sources.load()?.config),
+            Command::Archive(command) => {
+                let config = sources.load()?.config;
+                check_data_form(&config.data_dir)?;
+                archive::run(command, &config)
+            }
             Command::Load(arguments) => load::load(&arguments),
             Command::Simulate(arguments) => simulate::run(&arguments),
             Command::VerifyDeal { file } => verify_deal::run(&file),

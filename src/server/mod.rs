@@ -1,6 +1,7 @@
 //! The one place that opens, wires, starts and stops everything.
 
 mod completed_games;
+mod data_form;
 mod error;
 mod listen;
 mod live_games;
@@ -15,6 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::json;
 use tokio::runtime::Handle;
 
+pub use data_form::{DATA_FORM, LaterData, check_data_form};
 pub use error::ServerError;
 
 use crate::config::Config;
@@ -103,6 +105,7 @@ async fn serve(
 
 /// Opens every service, and brings live games back. Returns how many of them were refused, too.
 fn open_services(config: &Config, metrics: Arc<Metrics>) -> Result<(Services, usize), ServerError> {
+    check_data_form(&config.data_dir)?;
     let redis = redis::open(&config.redis, &metrics)?;
     let limiter = limit::open(&config.limit, redis.as_ref(), &metrics);
     let archive = completed_games::open_archive(config, &metrics)?;

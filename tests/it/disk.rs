@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use liap::load::{Load, Report, Target, run};
 use serde_json::Value;
 
-use crate::process::{Server, request};
+use crate::process::{Server, Socket, journaled, request, room};
 
 /// The archive pauses for at most five seconds between two attempts.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -188,28 +188,36 @@ impl Drop for SmallDisk {
     }
 }
 
-/// A server that starts on a full disk serves and plays, and writes everything down when there is room, without a restart.
-#[test]
+/// A server that starts on a full disk serves and plays, and writes live games down when there is room, without a restart.
+#[tokio::test]
 #[cfg(target_os = "linux")]
-fn a_server_starts_on_a_full_disk() {
+async fn a_server_starts_on_a_full_disk() {
     let folder = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::mount(folder.path()) else { return };
-    // What was there before: a room that waits, and completed games.
-    let mut settings = SETTINGS.to_vec();
-    settings.extend([("DATA_DIR", folder.path().to_str().unwrap()), ("GC_COMPLETED_GAMES_AFTER", "5")]);
+    let path = folder.path().to_str().unwrap();
+    let settings = [("GAME_PACE", "0"), ("DATA_DIR", path), ("USE_GAME_ARCHIVAL", "false")];
     let server = Server::start(&settings);
-    let before = play(&server).games;
-    wait_for_health(&server, |health| health["checks"]["archive"]["pending"] == 0);
+    let (_, mut table, _) = room(&server, "Mira").await;
+    table.say("start_game", serde_json::json!({})).await;
+    journaled(&server, &mut table).await;
+
     disk.fill();
     let server = server.again();
-    let health = wait_for_health(&server, |health| health["checks"]["journal"]["status"] == "degraded");
-    assert_eq!(health["status"], "degraded", "{health}");
-    let played = play(&server).games;
+    wait_for_health(&server, |health| health["checks"]["journal"]["status"] == "degraded");
+    let (id, mut table, session) = room(&server, "Jon").await;
+    table.say("start_game", serde_json::json!({})).await;
+    table.hear("phase_change").await;
+
     disk.free();
-    wait_for_health(&server, |health| health["status"] == "healthy" && health["checks"]["archive"]["pending"] == 0);
+    let health = wait_for_health(&server, |health| health["status"] == "healthy");
+    assert_eq!(health["checks"]["journal"]["rooms"], 2);
+    journaled(&server, &mut table).await;
     let server = server.again();
     assert!(!server.said.iter().any(|line| line.contains("set aside")), "{:#?}", server.said);
-    assert!(metric(&server, "liap_archive_games") >= (before + played) as f64);
+    assert_eq!(server.get("/health").json()["checks"]["journal"]["rooms"], 2);
+    let mut table = Socket::open_with(&server, &id, &[("Cookie", &session)]).await.unwrap();
+    table.enter(&id, "Jon").await;
+    table.hear("phase_change").await;
 }
 
 fn archive(data: &Path, server: Option<&Server>, arguments: &[&str]) -> std::process::Output {
