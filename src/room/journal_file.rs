@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::snapshot::RoomSnapshot;
-use crate::disk::{FolderLock, LockError, Stretch, stamp, sync_folder, walk};
+use crate::disk::{FolderLock, LockError, Stretch, push_varint, read_varint, stamp, sync_folder, walk};
 use crate::protocol::RoomId;
 
 /// The largest frame. A header that names a larger one is damaged.
@@ -304,16 +304,6 @@ pub(super) fn push_whole(entries: &mut Vec<u8>, room: RoomId, room_log: &RoomLog
     push_entry(entries, room, WHOLE_EVENTS, number, &room_log.events);
 }
 
-fn push_varint(bytes: &mut Vec<u8>, mut value: u32) {
-    while value >= 0x80 {
-        let [low, ..] = value.to_le_bytes();
-        bytes.push(low | 0x80);
-        value >>= 7;
-    }
-    let [low, ..] = value.to_le_bytes();
-    bytes.push(low);
-}
-
 type Numbered = Vec<(u64, PathBuf)>;
 
 /// The journal's files and their numbers, oldest first.
@@ -514,15 +504,4 @@ fn next_entry(bytes: &[u8]) -> Option<(Entry<'_>, &[u8])> {
     let (length, rest) = read_varint(rest)?;
     let (bytes, rest) = rest.split_at_checked(length as usize)?;
     Some((Entry { room: RoomId::from_number(u32::from_le_bytes([a, b, c, 0])), kind, number, bytes }, rest))
-}
-
-fn read_varint(bytes: &[u8]) -> Option<(u32, &[u8])> {
-    let mut value = 0_u32;
-    for (place, &byte) in bytes.iter().enumerate().take(5) {
-        value |= u32::from(byte & 0x7F) << (7 * place);
-        if byte & 0x80 == 0 {
-            return Some((value, bytes.get(place + 1..)?));
-        }
-    }
-    None
 }
