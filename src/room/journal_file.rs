@@ -166,7 +166,11 @@ impl Log {
     /// Begins a new file that holds all rooms, and removes the older ones once it is on disk.
     pub(super) fn begin_file(&mut self, room_logs: &RoomLogs) -> io::Result<()> {
         if self.lock.is_none() {
-            self.lock = Some(claim(&self.folder).map_err(io::Error::other)?);
+            let lock = claim(&self.folder).map_err(|error| match error {
+                JournalError::Io { error, .. } => error,
+                held => io::Error::other(held),
+            });
+            self.lock = Some(lock?);
         }
         let number = self.number + 1;
         let path = self.folder.join(format!("{number:010}.journal"));
@@ -195,8 +199,11 @@ impl Log {
         Ok(())
     }
 
-    /// Opens the newest file for appending.
+    /// Opens the newest file for appending, in a folder that is locked.
     fn continue_file(&mut self) -> io::Result<()> {
+        if self.lock.is_none() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let (_, path) = files(&self.folder)?.pop().ok_or(io::ErrorKind::NotFound)?;
         let file = File::options().write(true).open(path)?;
         self.file_bytes = file.metadata()?.len();
