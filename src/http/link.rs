@@ -1,5 +1,6 @@
 //! The connection of one WebSocket: reads and writes messages, pings, and closes.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -38,6 +39,9 @@ pub(super) enum SocketEnd {
     /// We close it.
     Ours(CloseReason),
 }
+
+/// How serving a socket ends: it does not return before.
+pub(super) type Served = Result<Infallible, SocketEnd>;
 
 impl SocketEnd {
     /// How the room sees the end.
@@ -281,26 +285,4 @@ impl Link {
 pub(super) fn pong(timestamp: &serde_json::Value, room: Option<RoomId>) -> Frame {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     server_message::pong(timestamp, room, now.as_secs_f64())
-}
-
-/// The message's name in the metrics.
-pub(super) fn message_name(message: &ClientMessage) -> &'static str {
-    match message {
-        ClientMessage::ClientReady { .. } => "client_ready",
-        ClientMessage::Ping { .. } => "ping",
-        ClientMessage::GetRooms => "get_rooms",
-        ClientMessage::CreateRoom { .. } => "create_room",
-        ClientMessage::JoinRoom { .. } => "join_room",
-        ClientMessage::GetRoomState => "get_room_state",
-        ClientMessage::AddBot { .. } => "add_bot",
-        ClientMessage::RemovePlayer { .. } => "remove_player",
-        ClientMessage::LeaveRoom { .. } => "leave_room",
-        ClientMessage::StartGame => "start_game",
-        ClientMessage::AnswerRedeal { .. } => "answer_redeal",
-        ClientMessage::Declare { .. } => "declare",
-        ClientMessage::Play { .. } => "play",
-        ClientMessage::StartNextRound | ClientMessage::RequestStateSync | ClientMessage::RequestRecovery { .. } => {
-            "other"
-        }
-    }
 }

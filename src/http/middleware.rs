@@ -25,21 +25,13 @@ use crate::observe::CorrelationId;
 /// What every request passes before the routes: client address, rate limit and base path; and the headers of every answer.
 #[derive(Clone)]
 pub(super) struct Middleware {
-    state: Arc<AppState>,
-    routes: BoxedFilter<(Response,)>,
+    pub(super) state: Arc<AppState>,
+    pub(super) routes: BoxedFilter<(Response,)>,
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 impl Middleware {
-    pub(super) fn new(state: Arc<AppState>, routes: BoxedFilter<(Response,)>) -> Self {
-        Self { state, routes }
-    }
-
-    pub(super) fn state(&self) -> &Arc<AppState> {
-        &self.state
-    }
-
     /// Answers one request of a connection from `peer`.
     pub(super) async fn answer(self, peer: Peer, mut request: Request<Incoming>) -> Result<Response, Infallible> {
         let begun = Instant::now();

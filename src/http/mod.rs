@@ -69,7 +69,7 @@ pub fn serve(
 ) -> Result<impl Future<Output = ()> + Send + 'static, StaticDirError> {
     let static_dir = state.options.static_dir.as_deref().map(StaticDir::open).transpose()?;
     let routes = routes(&state, static_dir.map(Arc::new));
-    Ok(accept::accept(listener, tls, Middleware::new(state, routes)))
+    Ok(accept::accept(listener, tls, Middleware { state, routes }))
 }
 
 /// The table of all routes. The first match answers.

@@ -16,9 +16,9 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{self, ServerConfig};
-use tokio_rustls::server::TlsStream;
 use x509_cert::der::Decode as _;
 
+use super::transport::Transport;
 use crate::observe::Metrics;
 
 /// TLS with the operator's certificate, which can be renewed while the server runs. Open connections stay.
@@ -80,14 +80,6 @@ pub enum TlsError {
     /// The library refuses to start.
     #[error("TLS cannot be set up: {0}")]
     Library(#[from] rustls::Error),
-}
-
-/// A new connection to a TLS port.
-#[derive(Debug)]
-pub(super) enum Accepted {
-    Tls(Box<TlsStream<TcpStream>>),
-    /// Not TLS; nothing has been read.
-    Plain(TcpStream),
 }
 
 /// The longest file of certificates, in bytes.
@@ -170,7 +162,7 @@ impl Tls {
     }
 
     /// Performs the handshake with a new connection. The caller sets the deadline.
-    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<Accepted> {
+    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<Transport> {
         let mut first = [0];
         match stream.peek(&mut first).await? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -179,9 +171,9 @@ impl Tls {
                     connection.set_buffer_limit(Some(BUFFER_BYTES));
                 };
                 let stream = TlsAcceptor::from(Arc::clone(&self.config)).accept_with(stream, limit).await?;
-                Ok(Accepted::Tls(Box::new(stream)))
+                Ok(Transport::Right(Box::new(stream)))
             }
-            _ => Ok(Accepted::Plain(stream)),
+            _ => Ok(Transport::Left(stream)),
         }
     }
 }

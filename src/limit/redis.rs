@@ -73,24 +73,19 @@ fn times(quota: Quota, cost: Cost) -> (u64, u64) {
     (narrow(cost).max(1), narrow(window))
 }
 
-fn verdict(answer: Value, quota: Quota) -> Option<Verdict> {
+fn verdict(answer: Value) -> Option<Verdict> {
     let left: i64 = redis::from_redis_value(answer).ok()?;
-    let micros = left.unsigned_abs();
-    Some(if left < 0 {
-        Verdict::Denied { retry_after: Duration::from_micros(micros) }
-    } else {
-        let units = u128::from(micros) * u128::from(quota.burst.get()) / quota.window.as_micros().max(1);
-        Verdict::Allowed { remaining: u32::try_from(units).unwrap_or(u32::MAX) }
-    })
+    let retry_after = Duration::from_micros(left.unsigned_abs());
+    Some(if left < 0 { Verdict::Denied { retry_after } } else { Verdict::Allowed })
 }
 
 impl Limiter for RedisLimiter {
     fn check(&self, kind: Kind, key: Key, cost: Cost) -> Decision {
-        if kind == Kind::Socket {
-            return Either::Left(ready(self.local.decide(kind, key, cost)));
-        }
-        if !self.redis.is_up() {
-            self.metrics.redis_decisions.with(RequestError::Down.into()).inc();
+        let is_local = kind == Kind::Socket;
+        if is_local || !self.redis.is_up() {
+            if !is_local {
+                self.metrics.redis_decisions.with(RequestError::Down.into()).inc();
+            }
             return Either::Left(ready(self.local.decide(kind, key, cost)));
         }
         let quota = self.quota(kind);
@@ -102,7 +97,7 @@ impl Limiter for RedisLimiter {
             let by_text = || command("EVAL", DECIDE, quota, kind, key, cost);
             let answer = redis.run(&by_hash, by_text).await;
             metrics.redis_seconds.observe(begun.elapsed().as_secs_f64());
-            let shared = answer.and_then(|answer| verdict(answer, quota).ok_or(RequestError::Failed));
+            let shared = answer.and_then(|answer| verdict(answer).ok_or(RequestError::Failed));
             metrics.redis_decisions.with(shared.err().map_or("shared", Into::into)).inc();
             shared.unwrap_or_else(|_| local.decide(kind, key, cost))
         }))
@@ -128,21 +123,19 @@ mod tests {
 
     #[test]
     fn costs_are_parts_of_the_window_and_never_more_than_it() {
-        let quotas = Quotas::new(&Options { player_per_minute: 3, ..Options::default() });
-        assert_eq!(times(quotas.player, Cost::Ordinary), (20_000_000, 60_000_000));
-        assert_eq!(times(quotas.player, Cost::CreateRoom), (60_000_000, 60_000_000));
-        let fastest = Quotas::new(&Options { room_per_second: 1_000_000, ..Options::default() });
-        assert_eq!(times(fastest.room, Cost::Ordinary), (1, 20_000_000));
-        assert_eq!(times(Quota::UNLIMITED, Cost::Ordinary), (1, 1_000_000));
+        let quotas = Quotas::of(&Options { player_per_minute: 3, ..Options::default() });
+        assert_eq!(times(quotas[Kind::Player], Cost::Ordinary), (20_000_000, 60_000_000));
+        assert_eq!(times(quotas[Kind::Player], Cost::CreateRoom), (60_000_000, 60_000_000));
+        let fastest = Quotas::of(&Options { room_per_second: 1_000_000, ..Options::default() });
+        assert_eq!(times(fastest[Kind::Room], Cost::Ordinary), (1, 20_000_000));
     }
 
     #[test]
-    fn an_answer_is_what_is_left_or_how_long_to_wait() {
-        let quota = Quotas::new(&Options::default()).player;
-        assert_eq!(verdict(Value::Int(59_000_000), quota), Some(Verdict::Allowed { remaining: 59 }));
-        assert_eq!(verdict(Value::Int(0), quota), Some(Verdict::Allowed { remaining: 0 }));
+    fn a_negative_answer_is_how_long_to_wait() {
+        assert_eq!(verdict(Value::Int(59_000_000)), Some(Verdict::Allowed));
+        assert_eq!(verdict(Value::Int(0)), Some(Verdict::Allowed));
         let wait = Duration::from_millis(1_500);
-        assert_eq!(verdict(Value::Int(-1_500_000), quota), Some(Verdict::Denied { retry_after: wait }));
-        assert_eq!(verdict(Value::Okay, quota), None);
+        assert_eq!(verdict(Value::Int(-1_500_000)), Some(Verdict::Denied { retry_after: wait }));
+        assert_eq!(verdict(Value::Okay), None);
     }
 }

@@ -9,7 +9,8 @@ use super::{NameError, PlayerName, RoomId};
 use crate::game::{Declaration, Entropy, EntropyError, Level, Seat};
 
 /// A message that has been read and checked as far as possible without knowing the room.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum ClientMessage {
     /// The first message on every socket.
     ClientReady {

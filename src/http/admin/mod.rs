@@ -22,6 +22,7 @@ use warp::{Filter, path};
 
 use super::context::RequestContext;
 use super::error::HttpError;
+use page::PAGE;
 use request::{AdminRequest, Parameters, read_body};
 
 type Handler = fn(AdminRequest) -> BoxFuture<'static, Result<Response, HttpError>>;
@@ -100,8 +101,8 @@ async fn answer(
     let segments: Vec<&str> = tail.trim_end_matches('/').split('/').filter(|segment| !segment.is_empty()).collect();
     match *segments {
         [] | ["assets", ..] if !reads => return Err(HttpError::ReadOnly),
-        [] => return Ok(page::index(&context)),
-        ["assets", ..] => return Ok(page::asset(tail.strip_prefix("assets/").unwrap_or_default(), &context.headers)),
+        [] => return Ok(PAGE.index(context.state.options.base_path.as_str())),
+        ["assets", ..] => return Ok(PAGE.file(tail.strip_prefix("assets/").unwrap_or_default(), &context.headers)),
         _ => {}
     }
     context.state.admin_auth.admit(&context.client, &context.headers, &context.state.services.events)?;

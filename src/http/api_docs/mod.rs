@@ -12,13 +12,12 @@ use std::sync::Arc;
 use hyper::body::Bytes;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
-use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG};
-use warp::http::{HeaderValue, StatusCode};
+use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use warp::reply::Response;
 
 use super::context::RequestContext;
+use super::headers::{set, unless_known};
 use super::options::BasePath;
-use super::page::matches;
 
 /// Routes and answers.
 const OPENAPI: &str = include_str!("openapi.json");
@@ -63,18 +62,12 @@ impl Document {
     }
 
     fn answer(&self, context: &RequestContext) -> Response {
-        let mut response = Response::default();
-        if matches(&context.headers, &self.etag) {
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-        } else {
-            *response.body_mut() = self.text.clone().into();
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        }
-        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        // Sixteen digits between quotes are a valid header value.
-        if let Ok(etag) = HeaderValue::from_str(&self.etag) {
-            response.headers_mut().insert(ETAG, etag);
-        }
+        let mut response = unless_known(&context.headers, &self.etag, || {
+            let mut response = Response::new(self.text.clone().into());
+            set(&mut response, CONTENT_TYPE, "application/json");
+            response
+        });
+        set(&mut response, CACHE_CONTROL, "no-cache");
         response
     }
 }
