@@ -54,6 +54,7 @@ pub use json::{
 };
 pub use json_reader::JsonError;
 pub use moves::MovesError;
+pub use old_layout::is_in as has_old_layout;
 pub use options::{Backend, Options};
 pub use record::{Ended, GameRecord, GameTime, Move, Player, PlayerKind, Takeover};
 pub use replay::{ReplayError, outcome, replay};

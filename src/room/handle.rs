@@ -1,12 +1,14 @@
 //! How others reach a room: its inbox, its summary, and figures that its task keeps up to date.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::{Input, Room, RoomStage, Time};
+use crate::game::{BySeat, Seat};
+use crate::protocol::SessionKey;
 use crate::protocol::server_message::RoomSummary;
 
 /// An input with the time it was sent.
@@ -81,6 +83,7 @@ pub struct RoomStats {
     sockets: AtomicU32,
     /// In milliseconds of Unix time.
     last_activity_ms: AtomicU64,
+    sessions: Mutex<BySeat<Option<SessionKey>>>,
 }
 
 impl RoomStats {
@@ -89,6 +92,7 @@ impl RoomStats {
         self.round.store(room.round(), Ordering::Relaxed);
         self.last_activity_ms.store(room.last_activity().unix_ms(), Ordering::Relaxed);
         self.sockets.store(u32::try_from(sockets).unwrap_or(u32::MAX), Ordering::Relaxed);
+        *self.sessions.lock().unwrap_or_else(PoisonError::into_inner) = room.sessions();
     }
 
     /// The room's stage.
@@ -99,6 +103,12 @@ impl RoomStats {
     /// The round that is played, from 1; 0 before the game.
     pub fn round(&self) -> u32 {
         self.round.load(Ordering::Relaxed)
+    }
+
+    /// The first seat that this browser session holds.
+    pub(super) fn seat_of(&self, session: SessionKey) -> Option<Seat> {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.pairs().find(|(_, held_by)| **held_by == Some(session)).map(|(seat, _)| seat)
     }
 
     /// How many sockets are connected to the room, watchers included.

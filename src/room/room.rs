@@ -17,7 +17,7 @@ use super::{ConnectionId, Effect, Input, JoinRequest, Note, Options, RoomEvent, 
 use crate::archive::{Ended, GameId, GameIds, GameRecord, Player, PlayerKind};
 use crate::game::{BySeat, Entropy, Seat, ServerSeed};
 use crate::protocol::server_message::{self, Occupant as ListedOccupant, RoomClosed, RoomSummary};
-use crate::protocol::{ClientMessage, CloseReason, ErrorType, Frame, OnClose, PlayerName, RoomId};
+use crate::protocol::{ClientMessage, CloseReason, ErrorType, Frame, OnClose, PlayerName, RoomId, SessionKey};
 
 /// When `room_update` is repeated to a page that may not have been listening yet (protocol, section 5).
 const REPEAT_AFTER: [Duration; 3] =
@@ -28,7 +28,7 @@ const REPEAT_AFTER: [Duration; 3] =
 pub enum Lifecycle {
     /// The room runs.
     Live,
-    /// The room was restored and its clocks stand still until one of its players is back.
+    /// The room was restored, or its players were lost. Its clocks stand still until one of the players is back.
     Suspended,
     /// The server stops; the room comes back with it.
     Stopped,
@@ -203,6 +203,11 @@ impl Room {
         }
     }
 
+    /// The browser sessions that hold the seats.
+    pub(super) fn sessions(&self) -> BySeat<Option<SessionKey>> {
+        BySeat::from_fn(|seat| self.seats.human(seat).and_then(|human| human.session))
+    }
+
     fn listed(&self, seat: Seat) -> Option<ListedOccupant> {
         let (is_bot, avatar_color, level) = match &self.seats[seat] {
             Occupant::Free => return None,
@@ -289,22 +294,9 @@ impl Room {
     // Messages.
 
     fn message(&mut self, id: ConnectionId, message: ClientMessage, now: Time) {
-        let Some(member) = self.members.iter_mut().find(|member| member.id == id) else {
+        let Some(seat) = self.sender(id, &message) else {
             return;
         };
-        let was_listening = std::mem::replace(&mut member.is_listening, true);
-        let seat = match &message {
-            ClientMessage::ClientReady { player_name, seat_token, .. } => {
-                self.find_seat(id, player_name.as_ref(), seat_token.as_deref())
-            }
-            _ => member.seat,
-        };
-        if seat.is_none() && !was_listening {
-            self.close_surplus_watchers();
-            if self.member(id).is_none() {
-                return;
-            }
-        }
         match message {
             ClientMessage::ClientReady { entropy, on_close, .. } => self.client_ready(id, seat, entropy, on_close, now),
             ClientMessage::GetRoomState => {
@@ -323,24 +315,16 @@ impl Room {
             ClientMessage::RemovePlayer { seat: target } => self.remove_player(id, seat, target, now),
             ClientMessage::StartGame => self.start_game(id, seat, now),
             ClientMessage::LeaveRoom { player_name } => {
-                if let Some(seat) = self.check_sender(id, seat, &player_name) {
-                    self.leave_by_request(id, seat, now);
-                }
+                self.act_as(id, seat, &player_name, |room, seat| room.leave_by_request(id, seat, now));
             }
             ClientMessage::AnswerRedeal { accept, player_name } => {
-                if let Some(seat) = self.check_sender(id, seat, &player_name) {
-                    self.answer_redeal(id, seat, accept, now);
-                }
+                self.act_as(id, seat, &player_name, |room, seat| room.answer_redeal(id, seat, accept, now));
             }
             ClientMessage::Declare { value, player_name } => {
-                if let Some(seat) = self.check_sender(id, seat, &player_name) {
-                    self.declare(id, seat, value, now);
-                }
+                self.act_as(id, seat, &player_name, |room, seat| room.declare(id, seat, value, now));
             }
             ClientMessage::Play { piece_indices, player_name } => {
-                if let Some(seat) = self.check_sender(id, seat, &player_name) {
-                    self.play(id, seat, &piece_indices, now);
-                }
+                self.act_as(id, seat, &player_name, |room, seat| room.play(id, seat, &piece_indices, now));
             }
             // The lobby's messages, and one that the existing client sends to no effect.
             ClientMessage::StartNextRound
@@ -349,6 +333,24 @@ impl Room {
             | ClientMessage::CreateRoom { .. }
             | ClientMessage::JoinRoom { .. } => {}
         }
+    }
+
+    /// The seat that a message comes from: none if a watcher sends it. Returns `None` for a socket that is unknown, or that is
+    /// closed because too many watch.
+    fn sender(&mut self, id: ConnectionId, message: &ClientMessage) -> Option<Option<Seat>> {
+        let member = self.members.iter_mut().find(|member| member.id == id)?;
+        let was_listening = std::mem::replace(&mut member.is_listening, true);
+        let seat = match message {
+            ClientMessage::ClientReady { player_name, seat_token, .. } => {
+                self.find_seat(id, player_name.as_ref(), seat_token.as_deref())
+            }
+            _ => member.seat,
+        };
+        if seat.is_none() && !was_listening {
+            self.close_surplus_watchers();
+            self.member(id)?;
+        }
+        Some(seat)
     }
 
     /// A page opens: its player takes the seat, and the page gets all it has to show.
@@ -381,14 +383,13 @@ impl Room {
         }
     }
 
-    /// The sender's seat, if the sender has one and uses its own name. Otherwise sends an error.
-    fn check_sender(&mut self, id: ConnectionId, seat: Option<Seat>, name: &PlayerName) -> Option<Seat> {
+    /// Acts for the sender's seat, if the sender has one and uses its own name. Otherwise sends an error.
+    fn act_as(&mut self, id: ConnectionId, seat: Option<Seat>, name: &PlayerName, act: impl FnOnce(&mut Self, Seat)) {
         match seat {
             None => self.refuse(id, ErrorType::PermissionDenied, "You have no seat at this table"),
-            Some(seat) if self.seats.name(seat) == name.as_str() => return Some(seat),
+            Some(seat) if self.seats.name(seat) == name.as_str() => act(self, seat),
             Some(_) => self.refuse(id, ErrorType::PermissionDenied, "You can only act for yourself"),
         }
-        None
     }
 
     pub(super) fn check_host(&mut self, id: ConnectionId, seat: Option<Seat>, refusal: &str) -> bool {

@@ -285,6 +285,13 @@ impl Rooms {
         self.registry().handles()
     }
 
+    /// The games under way here in which this browser session holds a seat, each with the seat.
+    #[must_use]
+    pub fn games_of(&self, session: SessionKey) -> Vec<(RoomHandle, Seat)> {
+        let playing = self.registry().rooms.iter().filter(|room| room.stats.stage() == RoomStage::Playing);
+        playing.filter_map(|room| Some((room.clone(), room.stats.seat_of(session)?))).collect()
+    }
+
     /// Closes a room in any stage and waits until it is gone, at most `timeout`. Players get `message`. Returns whether
     /// the room is gone.
     pub async fn close(&self, id: RoomId, message: Option<String>, timeout: Duration) -> bool {

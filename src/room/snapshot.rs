@@ -186,6 +186,7 @@ impl HumanSnapshot {
             token: key(&self.token)?,
             entropy: self.entropy.as_deref().map(entropy).transpose()?,
             presence: if self.is_away { Presence::Away } else { Presence::Grace { until: now } },
+            is_lost: false,
             on_close: if self.keeps_seat { OnClose::KeepSeat } else { OnClose::Leave },
             has_left_result: self.has_left_result,
         })

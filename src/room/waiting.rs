@@ -93,6 +93,9 @@ impl Room {
                 if let Some(member) = self.members.iter_mut().find(|member| member.id == id) {
                     member.seat = None;
                 }
+                if let Some(human) = self.seats.human_mut(seat) {
+                    human.is_lost = false;
+                }
                 self.take_over(seat, now);
             }
         }
