@@ -299,8 +299,10 @@ pub(super) fn message_name(message: &ClientMessage) -> &'static str {
         ClientMessage::AnswerRedeal { .. } => "answer_redeal",
         ClientMessage::Declare { .. } => "declare",
         ClientMessage::Play { .. } => "play",
-        ClientMessage::StartNextRound | ClientMessage::RequestStateSync | ClientMessage::RequestRecovery { .. } => {
-            "other"
-        }
+        ClientMessage::Rematch { .. } => "rematch",
+        ClientMessage::Seen
+        | ClientMessage::StartNextRound
+        | ClientMessage::RequestStateSync
+        | ClientMessage::RequestRecovery { .. } => "other",
     }
 }

@@ -223,7 +223,9 @@ async fn answer_for_unknown_room(link: &mut Link, limits: &SocketLimits) -> Sock
             ClientMessage::GetRooms
             | ClientMessage::CreateRoom { .. }
             | ClientMessage::JoinRoom { .. }
-            | ClientMessage::StartNextRound => continue,
+            | ClientMessage::StartNextRound
+            | ClientMessage::Seen
+            | ClientMessage::Rematch { .. } => continue,
         };
         if let Err(ended) = link.send(answer).await {
             return ended;
