@@ -32,6 +32,8 @@ pub struct RoomSnapshot {
     pub(super) host: u8,
     pub(super) seats: Vec<SeatSnapshot>,
     pub(super) game: Option<GameSnapshot>,
+    #[serde(default)]
+    pub(super) tempo: u8,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
