@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::salvage::PIECE_BYTES;
 use crate::disk::{remove_durably, sync_folder};
+use crate::observe::is_after_1970;
 
 /// How long opening may take: a gigabyte in a second, on a disk a hundred times slower.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(120);
@@ -70,6 +71,9 @@ pub(super) struct Tree {
 impl Tree {
     /// Opens the tree in a folder, or makes one.
     pub(super) fn open(folder: &Path, cache_bytes: u64) -> Result<Self, TreeError> {
+        if !is_after_1970() {
+            return Err(TreeError::Refused("the clock shows a time before 1970; set it".to_owned()));
+        }
         let config = sled::Config::new()
             .path(folder)
             .cache_capacity(cache_bytes)
