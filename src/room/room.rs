@@ -466,7 +466,7 @@ impl Room {
         GameRecord {
             game_id: playing.game_id,
             room_id: self.id.to_string(),
-            started_at_ms: playing.started_at.unix_ms(),
+            started_at_ms: playing.started_at.dated_by(now).unix_ms(),
             duration_ms: playing.duration_ms(now),
             players: BySeat::from_fn(player),
             proof: playing.proof.clone(),
