@@ -19,7 +19,10 @@ pub(super) fn check(config: &Config) -> anyhow::Result<ExitCode> {
     writeln!(out, "{}: form {DATA_FORM}, as this version has it", data.display())?;
     let shown = archive.display();
     if has_old_layout(&archive).with_context(|| format!("{shown} cannot be read"))? {
-        writeln!(out, "{shown}: the next start takes the games over and keeps the old files as {shown}.old-layout-TIME")?;
+        writeln!(
+            out,
+            "{shown}: the next start takes the games over and keeps the old files as {shown}.old-layout-TIME"
+        )?;
     } else {
         writeln!(out, "{shown}: nothing to do")?;
     }

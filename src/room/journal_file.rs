@@ -171,7 +171,8 @@ impl Log {
         let number = self.number + 1;
         let path = self.folder.join(format!("{number:010}.journal"));
         let unfinished = path.with_extension("unfinished");
-        let begun = write_rooms(&unfinished, room_logs).and_then(|begun| fs::rename(&unfinished, &path).map(|()| begun));
+        let begun =
+            write_rooms(&unfinished, room_logs).and_then(|begun| fs::rename(&unfinished, &path).map(|()| begun));
         let (file, file_bytes) = begun.inspect_err(|_| {
             // On a full disk its space is needed. If removing fails, the next attempt overwrites the file.
             fs::remove_file(&unfinished).ok();
@@ -228,10 +229,7 @@ fn claim(folder: &Path) -> Result<FolderLock, JournalError> {
 
 /// Whether there may be room later.
 fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-    )
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }
 
 const DAMAGED: &str = "damaged";

@@ -42,10 +42,10 @@ mod games;
 mod http;
 /// Several servers, one Redis, one proxy.
 mod instances;
-/// Which folder may use which.
-mod layers;
 /// The journal of live games on disk: older, damaged and later ones, and the way back to a game.
 mod journal;
+/// Which folder may use which.
+mod layers;
 /// What rooms leave behind that nobody wants any more.
 mod leaks;
 /// Limits in the process and in Redis: one suite for both, and what Redis may do.
