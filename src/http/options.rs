@@ -1,4 +1,3 @@
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -47,7 +46,7 @@ options! {
 }
 
 /// The path a reverse proxy puts in front of all routes: empty, or `/a/b` without a slash at the end.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, derive_more::Display)]
 pub struct BasePath(String);
 
 impl BasePath {
@@ -76,19 +75,13 @@ impl FromStr for BasePath {
     }
 }
 
-impl fmt::Display for BasePath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// The text is not a path like `/liap`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a path like /liap")]
 pub struct NotABasePath;
 
 /// Scheme, host and port of a page, as browsers send it in `Origin`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, derive_more::Display)]
 pub struct Origin(String);
 
 impl Origin {
@@ -117,19 +110,13 @@ impl FromStr for Origin {
     }
 }
 
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// The text is not an origin like `https://play.example.org`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not an origin like https://play.example.org")]
 pub struct NotAnOrigin;
 
 /// A range of addresses, given as one address or as `10.0.0.0/8`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, derive_more::Display)]
 pub struct Network(IpNet);
 
 impl Network {
@@ -147,19 +134,14 @@ impl FromStr for Network {
     }
 }
 
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
 /// The text is neither an address nor a range of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("neither an address nor a range like 10.0.0.0/8")]
 pub struct NotANetwork;
 
 /// A text that must not be shown: `Debug` prints `***`.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(derive_more::Debug, Clone, PartialEq, Eq)]
+#[debug("***")]
 pub struct Secret(String);
 
 impl Secret {
@@ -171,12 +153,6 @@ impl Secret {
     /// The secret itself, for the one place that compares or sends it.
     pub fn reveal(&self) -> &str {
         &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
     }
 }
 

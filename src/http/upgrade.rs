@@ -91,23 +91,14 @@ async fn accept(
 /// Takes the connection over from the HTTP runtime, with the bytes that arrived together with the request. These are copied
 /// because they are few, and their buffer would otherwise stay as long as the socket.
 async fn take_over(upgrade: OnUpgrade) -> Option<(Transport, Vec<u8>)> {
-    match upgrade.await.map(|upgraded| upgraded.downcast::<TokioIo<Transport>>()) {
-        Ok(Ok(parts)) => match move_to_current_runtime(parts.io.into_inner()) {
-            Ok(stream) => Some((stream, parts.read_buf.to_vec())),
-            Err(error) => {
-                log::error!("a socket could not be taken over: {error}");
-                None
-            }
-        },
-        Ok(Err(_)) => {
-            log::error!("an upgraded connection has an unexpected type");
-            None
-        }
-        Err(error) => {
-            log::debug!("a socket was not opened: {error}");
-            None
-        }
-    }
+    let upgraded = upgrade.await.inspect_err(|error| log::debug!("a socket was not opened: {error}")).ok()?;
+    let Ok(parts) = upgraded.downcast::<TokioIo<Transport>>() else {
+        log::error!("an upgraded connection has an unexpected type");
+        return None;
+    };
+    let stream = move_to_current_runtime(parts.io.into_inner())
+        .inspect_err(|error| log::error!("a socket could not be taken over: {error}"));
+    Some((stream.ok()?, parts.read_buf.to_vec()))
 }
 
 /// Checks the request against RFC 6455, section 4.2.1, and computes the answer to its key.

@@ -1,10 +1,10 @@
-use std::fmt;
 use std::net::IpAddr;
 
 use sha2::{Digest as _, Sha256};
 
 /// The key of a bucket. Wide enough that two never collide, by chance or by intent, and the same in every process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, derive_more::Display)]
+#[display("{_0:032x}")]
 pub struct Key(u128);
 
 impl Key {
@@ -25,13 +25,6 @@ impl Key {
     /// The key of something with a number in this process, such as a socket.
     pub const fn from_number(number: u64) -> Self {
         Self(number as u128)
-    }
-}
-
-/// The form of a key in Redis.
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
     }
 }
 

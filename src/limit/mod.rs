@@ -75,21 +75,13 @@ impl Verdict {
 }
 
 /// The limiter for these options, shared through Redis if there is one.
+#[cfg_attr(not(feature = "redis"), expect(unused_variables, reason = "only Redis shares limits"))]
 pub fn open(options: &Options, redis: Option<&Redis>, metrics: &Arc<Metrics>) -> Arc<dyn Limiter> {
-    match redis {
-        Some(redis) if options.enabled => shared(options, redis, metrics),
-        _ => Arc::new(MemoryLimiter::new(options)),
+    #[cfg(feature = "redis")]
+    if let Some(redis) = redis.filter(|_| options.enabled) {
+        return Arc::new(RedisLimiter::new(options, redis.clone(), Arc::clone(metrics)));
     }
-}
-
-#[cfg(feature = "redis")]
-fn shared(options: &Options, redis: &Redis, metrics: &Arc<Metrics>) -> Arc<dyn Limiter> {
-    Arc::new(RedisLimiter::new(options, redis.clone(), Arc::clone(metrics)))
-}
-
-#[cfg(not(feature = "redis"))]
-fn shared(_options: &Options, redis: &Redis, _metrics: &Arc<Metrics>) -> Arc<dyn Limiter> {
-    match *redis {}
+    Arc::new(MemoryLimiter::new(options))
 }
 
 #[cfg(test)]

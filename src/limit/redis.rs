@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::Either;
-use redis::{Cmd, Script, Value};
+use redis::{Script, ScriptInvocation, Value};
 
 use super::{Cost, Decision, Key, Kind, Limiter, MemoryLimiter, Options, Quota, Verdict};
 use crate::observe::Metrics;
@@ -35,32 +35,45 @@ return left
 /// A socket's own bucket is always in memory: sockets are numbered in the process, and the first check of a flood must
 /// cost nothing.
 #[derive(Debug)]
-pub struct RedisLimiter {
-    local: Arc<MemoryLimiter>,
+pub struct RedisLimiter(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    local: MemoryLimiter,
     redis: Redis,
-    script: Arc<str>,
+    script: Script,
     metrics: Arc<Metrics>,
 }
 
 impl RedisLimiter {
     /// Limits shared through this Redis.
     pub fn new(options: &Options, redis: Redis, metrics: Arc<Metrics>) -> Self {
-        let script = Script::new(DECIDE).get_hash().into();
-        Self { local: Arc::new(MemoryLimiter::new(options)), redis, script, metrics }
+        let (local, script) = (MemoryLimiter::new(options), Script::new(DECIDE));
+        Self(Arc::new(Shared { local, redis, script, metrics }))
     }
 
-    /// The command of one decision, to measure what it costs by itself.
-    pub fn command(&self, kind: Kind, key: Key, cost: Cost) -> Cmd {
-        command("EVALSHA", &self.script, self.quota(kind), kind, key, cost)
+    /// The call that makes one decision, to measure what it costs by itself.
+    pub fn call(&self, kind: Kind, key: Key, cost: Cost) -> ScriptInvocation<'_> {
+        self.0.call(kind, key, cost)
     }
 }
 
-/// `what` is the command and `script` the script or its hash.
-fn command(what: &str, script: &str, quota: Quota, kind: Kind, key: Key, cost: Cost) -> Cmd {
-    let mut command = redis::cmd(what);
-    let (cost, window) = times(quota, cost);
-    command.arg(script).arg(1).arg(format!("liap:limit:{}:{key}", kind.name())).arg(cost).arg(window);
-    command
+impl Shared {
+    fn call(&self, kind: Kind, key: Key, cost: Cost) -> ScriptInvocation<'_> {
+        let (cost, window) = times(self.local.quota(kind), cost);
+        let mut call = self.script.key(format!("liap:limit:{}:{key}", kind.name()));
+        call.arg(cost).arg(window);
+        call
+    }
+
+    async fn decide(&self, kind: Kind, key: Key, cost: Cost) -> Verdict {
+        let begun = Instant::now();
+        let answer = self.redis.call(&self.call(kind, key, cost)).await;
+        self.metrics.redis_seconds.observe(begun.elapsed().as_secs_f64());
+        let shared = answer.and_then(|answer| verdict(answer).ok_or(RequestError::Failed));
+        self.metrics.redis_decisions.with(shared.err().map_or("shared", Into::into)).inc();
+        shared.unwrap_or_else(|_| self.local.decide(kind, key, cost))
+    }
 }
 
 /// What something costs and what the whole bucket holds, in microseconds.
@@ -81,38 +94,26 @@ fn verdict(answer: Value) -> Option<Verdict> {
 
 impl Limiter for RedisLimiter {
     fn check(&self, kind: Kind, key: Key, cost: Cost) -> Decision {
-        let is_local = kind == Kind::Socket;
-        if is_local || !self.redis.is_up() {
-            if !is_local {
-                self.metrics.redis_decisions.with(RequestError::Down.into()).inc();
-            }
-            return Either::Left(ready(self.local.decide(kind, key, cost)));
+        let shared = Arc::clone(&self.0);
+        if kind != Kind::Socket && shared.redis.is_up() {
+            return Either::Right(Box::pin(async move { shared.decide(kind, key, cost).await }));
         }
-        let quota = self.quota(kind);
-        let (redis, script, local, metrics) =
-            (self.redis.clone(), Arc::clone(&self.script), Arc::clone(&self.local), Arc::clone(&self.metrics));
-        Either::Right(Box::pin(async move {
-            let begun = Instant::now();
-            let by_hash = command("EVALSHA", &script, quota, kind, key, cost);
-            let by_text = || command("EVAL", DECIDE, quota, kind, key, cost);
-            let answer = redis.run(&by_hash, by_text).await;
-            metrics.redis_seconds.observe(begun.elapsed().as_secs_f64());
-            let shared = answer.and_then(|answer| verdict(answer).ok_or(RequestError::Failed));
-            metrics.redis_decisions.with(shared.err().map_or("shared", Into::into)).inc();
-            shared.unwrap_or_else(|_| local.decide(kind, key, cost))
-        }))
+        if kind != Kind::Socket {
+            shared.metrics.redis_decisions.with(RequestError::Down.into()).inc();
+        }
+        Either::Left(ready(shared.local.decide(kind, key, cost)))
     }
 
     fn quota(&self, kind: Kind) -> Quota {
-        self.local.quota(kind)
+        self.0.local.quota(kind)
     }
 
     fn sweep(&self) {
-        self.local.sweep();
+        self.0.local.sweep();
     }
 
     fn held(&self, kind: Kind) -> usize {
-        self.local.held(kind)
+        self.0.local.held(kind)
     }
 }
 

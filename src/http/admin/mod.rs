@@ -21,7 +21,7 @@ use warp::reply::Response;
 use warp::{Filter, path};
 
 use super::context::RequestContext;
-use super::error::HttpError;
+use super::error::{HttpError, or_refusal};
 use page::PAGE;
 use request::{AdminRequest, Parameters, read_body};
 
@@ -85,7 +85,7 @@ pub(super) fn routes(context: BoxedFilter<(RequestContext,)>) -> BoxedFilter<(Re
         .and(context)
         .and(warp::body::stream())
         .then(|tail: Tail, method, parameters, context, body| async move {
-            answer(tail.as_str(), method, parameters, context, body).await.unwrap_or_else(|error| error.response())
+            or_refusal(answer(tail.as_str(), method, parameters, context, body).await)
         })
         .boxed()
 }
