@@ -23,6 +23,8 @@ use crate::observe::{Check, Metrics};
 
 /// Removed in one go, so that writing games never waits long for tidying up.
 const REMOVED_AT_ONCE: usize = 2_000;
+/// How often a store that waits for its disk is looked at.
+const OPEN_INTERVAL: Duration = Duration::from_millis(200);
 /// How long a reader waits for games that are on their way to the disk.
 const READERS_WAIT: Duration = Duration::from_secs(1);
 /// Games that may wait to be stored; this is many minutes of a busy server.
@@ -151,11 +153,34 @@ impl Archive {
     /// # Errors
     /// As for [`RecordStore::open`]. Damage is no error but told in the report.
     pub fn open(folder: &Path, options: &Options, metrics: Arc<Metrics>) -> Result<(Self, OpenReport), StoreError> {
+        Self::open_with(folder, options, metrics, false)
+    }
+
+    /// The same for a server, which goes on without its archive where the disk has no room for it: the archive takes games, and
+    /// has none until it was opened later.
+    ///
+    /// # Errors
+    /// As for [`Archive::open`], but for a disk without room and a database that fails.
+    pub fn open_or_wait(
+        folder: &Path,
+        options: &Options,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, OpenReport), StoreError> {
+        Self::open_with(folder, options, metrics, true)
+    }
+
+    fn open_with(
+        folder: &Path,
+        options: &Options,
+        metrics: Arc<Metrics>,
+        waits_for_disk: bool,
+    ) -> Result<(Self, OpenReport), StoreError> {
         let defaults = StoreOptions::default();
         let store_options = StoreOptions {
             group_records: NonZeroUsize::new(options.batch_size).unwrap_or(defaults.group_records),
             queue_records: NonZeroUsize::new(QUEUE_GAMES).unwrap_or(defaults.queue_records),
             interval: options.flush_interval,
+            waits_for_disk,
             ..defaults
         };
         let indexer =
@@ -181,6 +206,28 @@ impl Archive {
         options: &Options,
     ) -> Result<(), StoreError> {
         let sinks: Vec<_> = sinks.into_iter().collect();
+        if self.shared.store.check_open().is_ok() {
+            return self.start_sinks(sinks, options);
+        }
+        // What they are owed is known when the store is open.
+        let (archive, options) = (self.clone(), options.clone());
+        let wait = move || {
+            loop {
+                match archive.shared.store.check_open() {
+                    Ok(()) => break,
+                    Err(StoreError::Closed) => return,
+                    Err(_not_yet) => thread::sleep(OPEN_INTERVAL),
+                }
+            }
+            if let Err(error) = archive.start_sinks(sinks, &options) {
+                log::error!("completed games are neither copied nor removed: {error}");
+            }
+        };
+        let spawned = thread::Builder::new().name("archive-sinks".to_owned()).spawn(wait);
+        spawned.map(drop).map_err(|source| StoreError::Io { path: self.shared.store.folder().to_owned(), source })
+    }
+
+    fn start_sinks(&self, sinks: Vec<(SinkKind, Arc<dyn Sink>)>, options: &Options) -> Result<(), StoreError> {
         let mut sink_workers = Vec::with_capacity(sinks.len());
         if !sinks.is_empty() {
             let folder = self.shared.store.folder();

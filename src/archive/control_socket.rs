@@ -44,6 +44,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a command waits for an answer; removing a million games takes minutes.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
+/// How often the socket is looked for where nobody connects.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// The pause after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -112,14 +114,24 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     socket.listen(MAX_CLIENTS)
 }
 
-async fn accept(listener: UnixListener, archive: Archive) {
+async fn accept(mut listener: UnixListener, archive: Archive) {
+    let folder = archive.store().folder();
     let mut clients = JoinSet::new();
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
+        let stream = match timeout(LOOK_INTERVAL, listener.accept()).await {
+            Ok(Ok((stream, _))) => stream,
+            Ok(Err(error)) => {
                 log::warn!("a command could not connect: {error}");
                 sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+            Err(_nobody) => {
+                // Somebody may have removed it. Where there is no folder, there soon is one again.
+                if !folder.join(NAME).exists()
+                    && let Ok(renewed) = with_short_path(folder, listen)
+                {
+                    listener = renewed;
+                }
                 continue;
             }
         };

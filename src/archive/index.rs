@@ -77,11 +77,13 @@ impl Totals {
 }
 
 /// How well a player plays: 1500 on average. A difference of 500 is about what luck decides in one game.
+///
+/// Two times out of three the truth is within the deviation of the mean; that is 500 before the first game.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rating {
     /// The best guess.
     pub mean: f64,
-    /// How unsure it is: two times out of three the truth is within this of the mean. 500 before the first game.
+    /// How unsure it is.
     pub deviation: f64,
 }
 

@@ -142,22 +142,6 @@ impl Layout {
     }
 }
 
-/// Bytes of all files of a folder.
-pub(super) fn folder_bytes(folder: &Path) -> io::Result<u64> {
-    let mut bytes = 0;
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        // What is gone again, or has another name by now, does not count.
-        let Ok(kind) = entry.file_type() else { continue };
-        bytes += if kind.is_dir() {
-            folder_bytes(&entry.path()).unwrap_or_default()
-        } else {
-            entry.metadata().map_or(0, |metadata| metadata.len())
-        };
-    }
-    Ok(bytes)
-}
-
 pub(super) fn remove_folder(folder: &Path) -> io::Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -25,6 +25,7 @@ mod json;
 mod json_reader;
 mod layout;
 mod loading;
+mod lost_files;
 mod moves;
 mod numbers;
 mod old_layout;

@@ -49,6 +49,9 @@ pub struct StoreOptions {
     pub group_records: NonZeroUsize,
     /// How long a record waits for its group to fill.
     pub interval: Duration,
+    /// A store that cannot be opened for lack of room, or whose database fails, is opened later: it takes records and gives none
+    /// until then.
+    pub waits_for_disk: bool,
 }
 
 impl Default for StoreOptions {
@@ -60,6 +63,7 @@ impl Default for StoreOptions {
             queue_bytes: size(64 << 20),
             group_records: size(1000),
             interval: Duration::ZERO,
+            waits_for_disk: false,
         }
     }
 }
@@ -117,7 +121,10 @@ impl RecordStore {
         let absolute = absolute.map_err(|source| StoreError::Io { path: path.to_owned(), source })?;
         let shared = Arc::new(Shared::new(Layout::of(&absolute), options, observer));
         let mut writer = Writer::new(Arc::clone(&shared));
-        writer.open()?;
+        match writer.open() {
+            Err(error) if options.waits_for_disk && error.is_refusal() => shared.note_failure(&error.to_string()),
+            opened => opened?,
+        }
         shared.measure_disk();
         let spawned = thread::Builder::new().name("archive-writer".to_owned()).spawn(|| writer.run());
         spawned.map_err(|source| shared.layout.fault(source))?;
@@ -305,6 +312,14 @@ impl RecordStore {
             failures: load(&self.shared.failures),
             disk_bytes: load(&self.shared.disk_bytes),
         }
+    }
+
+    /// Whether it was opened, and not closed since.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`] before it was first open, [`StoreError::Closed`] after its end.
+    pub fn check_open(&self) -> Result<(), StoreError> {
+        self.shared.check_open()
     }
 
     /// What the last opening found that found anything.

@@ -53,6 +53,39 @@ pub(super) struct Opened {
     pub(super) report: OpenReport,
 }
 
+impl Opened {
+    /// Stores frames again that were acknowledged and are not there, and shows their records to the loader.
+    pub(super) fn put_back(
+        &mut self,
+        frames: &BTreeMap<u64, Vec<u8>>,
+        layout: &Layout,
+        loader: &mut dyn Loader,
+    ) -> Result<(), Failure> {
+        let Books { ids, gone, record_bytes, .. } = &mut self.books;
+        let mut lost = Vec::new();
+        for (seq, bytes) in frames {
+            let Some((frame, _)) = frame::parse(bytes) else { continue };
+            if gone.removed.contains(seq) || ids.contains_key(&frame.id) {
+                continue;
+            }
+            ids.insert(frame.id, *seq);
+            *record_bytes += frame.record.len() as u64;
+            let was_missing = u64::from(gone.lost.contains(seq));
+            self.report.missing = self.report.missing.saturating_sub(was_missing);
+            gone.lost.remove(*seq..=*seq);
+            loader.record(frame.id, frame.record);
+            lost.push((*seq, &bytes[..]));
+        }
+        self.report.records = ids.len() as u64;
+        if lost.is_empty() {
+            return Ok(());
+        }
+        gone.write(&layout.numbers)?;
+        self.database.insert(lost)?;
+        self.database.flush()
+    }
+}
+
 /// What is known of the records without asking the database.
 #[derive(Debug, Default)]
 pub(super) struct Books {

@@ -7,12 +7,12 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::frame::{self, HEADER_BYTES};
-use super::layout::{Layout, folder_bytes};
+use super::layout::Layout;
 use super::queue::Queue;
 use super::recover::{Books, Loader, Opened};
 use super::report::{Health, OpenReport, StoreError};
 use super::salvage::Salvage;
-use super::store::Store;
+use super::store::{Store, folder_bytes};
 use super::{GameId, StoreOptions};
 use crate::disk::{FolderLock, LockError};
 
@@ -89,16 +89,20 @@ impl Shared {
 
     /// Keeps other processes out of the folder, which is made if need be.
     pub(super) fn lock_folder(&self) -> Result<(), StoreError> {
-        let mut held = self.folder_lock.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.is_none() {
-            let path = &self.layout.store;
+        let path = &self.layout.store;
+        let is_held = self.folder_lock.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if !is_held || !path.is_dir() {
             std::fs::create_dir_all(path).map_err(|source| self.layout.fault(source))?;
-            *held = Some(FolderLock::take(path).map_err(|error| match error {
+            self.hold(FolderLock::take(path).map_err(|error| match error {
                 LockError::Held(holder) => StoreError::Locked { path: path.clone(), holder },
                 LockError::Io(source) => StoreError::Io { path: path.join("lock"), source },
             })?);
         }
         Ok(())
+    }
+
+    pub(super) fn hold(&self, lock: FolderLock) {
+        *self.folder_lock.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock);
     }
 
     /// Fails before the store was first open, and after its end.
@@ -226,7 +230,7 @@ impl Shared {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         let since = match &*health {
             Health::Healthy => {
-                log::error!("the archive cannot write, games wait: {error}");
+                log::error!("the archive does not work, games wait: {error}");
                 SystemTime::now()
             }
             Health::Failing { since, .. } => *since,
@@ -238,7 +242,7 @@ impl Shared {
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         if let Health::Failing { since, .. } = *health {
             let seconds = since.elapsed().unwrap_or_default().as_secs();
-            log::info!("the archive writes again after {seconds} s");
+            log::info!("the archive works again after {seconds} s");
             *health = Health::Healthy;
         }
     }

@@ -7,6 +7,8 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::ops::Deref;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -200,6 +202,18 @@ impl Store {
         }))
     }
 
+    /// Whether its file is still the one in its folder, and can hold so many bytes of frames.
+    pub(super) fn is_in_place(&self, frame_bytes: u64) -> io::Result<bool> {
+        let (ours, named) = (self.file.metadata()?, fs::metadata(self.folder.join("db")));
+        let is_same = named.is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino()));
+        Ok(is_same && folder_bytes(&self.folder)? >= frame_bytes)
+    }
+
+    /// A path to its file, also where that has none any more.
+    pub(super) fn open_file(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    }
+
     /// Closes the database. Where that fails or takes too long, sled's threads may go on to hold its file.
     pub(super) fn close(mut self) -> Result<(), Failure> {
         let Some(db) = self.db.take() else { return Ok(()) };
@@ -233,6 +247,22 @@ impl Drop for Store {
             });
         }
     }
+}
+
+/// Bytes of all files of a folder.
+pub(super) fn folder_bytes(folder: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        // What is gone again, or has another name by now, does not count.
+        let Ok(kind) = entry.file_type() else { continue };
+        bytes += if kind.is_dir() {
+            folder_bytes(&entry.path()).unwrap_or_default()
+        } else {
+            entry.metadata().map_or(0, |metadata| metadata.len())
+        };
+    }
+    Ok(bytes)
 }
 
 /// Which snapshots [`Store::drop_snapshots`] takes away.

@@ -15,13 +15,14 @@ use std::time::{Duration, Instant};
 use super::GameId;
 use super::codec;
 use super::frame::{self, HEADER_BYTES, MAX_RECORD_BYTES};
-use super::layout::{Builder, folder_bytes};
+use super::layout::Builder;
+use super::lost_files::LostFiles;
 use super::queue::{Answer, Checkpointed, Item, Payload, Removal, Stored, WriteError};
 use super::recover::{self, Loader, Opened, When};
-use super::report::{Health, StoreError};
+use super::report::{Health, OpenReport, StoreError};
 use super::salvage::Checkpoint;
 use super::shared::Shared;
-use super::store::{Failure, Store};
+use super::store::{Store, folder_bytes};
 use crate::disk::DurableNumber;
 
 /// The first pause after a failed write; it doubles with every further one.
@@ -32,8 +33,8 @@ pub(super) const RETRY_LONGEST: Duration = Duration::from_secs(5);
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes of stored games that wait for their checkpoint at most.
 const UNCHECKED_BYTES: usize = 16 << 20;
-/// How often the space that the files take is looked at.
-const DISK_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the files are looked at: whether they are there, and the space that they take.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// How often an idle writer looks around.
 const IDLE_INTERVAL: Duration = Duration::from_millis(500);
 /// A database is built anew when its files are so many times as long as its records. A new one is not twice as long.
@@ -50,7 +51,8 @@ pub(super) struct Writer {
     newest: Option<GameId>,
     checkpoint: Checkpoint,
     unchecked: Unchecked,
-    disk_due: Instant,
+    lost_files: LostFiles,
+    look_due: Instant,
     /// The database must be opened before it is used: it never was, or it has failed.
     is_broken: bool,
     /// The pause before the next attempt.
@@ -106,7 +108,7 @@ enum Work {
     Remove(Removal),
     Checkpoint,
     Open,
-    MeasureDisk,
+    Look,
     Finish,
 }
 
@@ -118,7 +120,8 @@ impl Writer {
             newest: None,
             checkpoint: Checkpoint::default(),
             unchecked: Unchecked::default(),
-            disk_due: Instant::now() + DISK_INTERVAL,
+            lost_files: LostFiles::default(),
+            look_due: Instant::now() + LOOK_INTERVAL,
             is_broken: true,
             pause: RETRY_FIRST,
         }
@@ -133,8 +136,8 @@ impl Writer {
                     self.store(items);
                     self.shared.queue.answered(count);
                     // Where groups follow each other without a pause.
-                    if Instant::now() >= self.disk_due {
-                        self.measure_disk();
+                    if Instant::now() >= self.look_due {
+                        self.look_at_files();
                     }
                 }
                 Work::Remove(removal) => self.remove(&removal),
@@ -144,7 +147,7 @@ impl Writer {
                         self.note_and_wait(&error);
                     }
                 }
-                Work::MeasureDisk => self.measure_disk(),
+                Work::Look => self.look_at_files(),
                 Work::Finish => break,
             }
         }
@@ -179,11 +182,11 @@ impl Writer {
             if self.is_broken {
                 return Work::Open;
             }
-            if self.disk_due <= now {
-                return Work::MeasureDisk;
+            if self.look_due <= now {
+                return Work::Look;
             }
             let idle = now + IDLE_INTERVAL;
-            let until = [group_due, checkpoint_due, Some(self.disk_due)].into_iter().flatten().fold(idle, Instant::min);
+            let until = [group_due, checkpoint_due, Some(self.look_due)].into_iter().flatten().fold(idle, Instant::min);
             state = queue.wait(state, until);
         }
     }
@@ -349,8 +352,20 @@ impl Writer {
         let layout = &shared.layout;
         shared.lock_folder()?;
         let when = if shared.opened.load(Ordering::Acquire) { When::Again } else { When::Start };
-        if when == When::Again || shared.health() != Health::Healthy {
+        let was_failing = shared.health() != Health::Healthy;
+        if when == When::Again || was_failing {
             layout.probe().map_err(|source| layout.fault(source))?;
+        }
+        if self.lost_files.changed().is_none()
+            && let Some(high_water) = &self.high_water
+        {
+            // Perhaps that is why it failed.
+            self.lost_files.look(&shared, high_water)?;
+        }
+        let changed = self.lost_files.changed();
+        if let Some(changed) = &changed {
+            shared.note_failure(changed);
+            self.lost_files.rescue_records(&shared)?;
         }
         // One that has failed need not close well. What counts is what its files hold.
         if let Some(database) = shared.take_database()?
@@ -359,27 +374,25 @@ impl Writer {
             log::warn!("the archive's database that failed does not close: {error}");
         }
         self.high_water = None;
-        let open = &mut |loader: &mut dyn Loader| recover::open(layout, shared.cache_bytes, when, loader);
-        let Opened { database, high_water, mut books, report } = shared.observer.load(open)?;
-        if when == When::Again {
+        let mut set_aside = OpenReport::default();
+        if changed.is_some() {
+            self.lost_files.write_anew(&shared, &mut set_aside).map_err(|source| layout.fault(source))?;
+        }
+        let unchecked = &self.unchecked.frames;
+        let open = &mut |loader: &mut dyn Loader| {
+            let mut opened = recover::open(layout, shared.cache_bytes, when, loader)?;
+            // What was acknowledged and is not there is stored again, from memory.
+            opened.put_back(unchecked, layout, loader).map_err(|failure| layout.error(failure))?;
+            Ok(opened)
+        };
+        let Opened { database, high_water, mut books, mut report } = shared.observer.load(open)?;
+        if let Some(changed) = changed {
+            report.damage.push(format!("{changed}; what was still known is written anew"));
+            report.set_aside = report.set_aside.or(set_aside.set_aside);
+        }
+        if when == When::Again || was_failing {
             let level = if report.is_damaged() { log::Level::Error } else { log::Level::Info };
             log::log!(level, "after a failure: {report}");
-        }
-        // What was acknowledged and is not there is stored again, from memory.
-        let mut lost = Vec::new();
-        for (seq, bytes) in &self.unchecked.frames {
-            let Some((frame, _)) = frame::parse(bytes) else { continue };
-            if !books.gone.removed.contains(seq) && !books.ids.contains_key(&frame.id) {
-                books.ids.insert(frame.id, *seq);
-                books.record_bytes += frame.record.len() as u64;
-                books.gone.lost.remove(*seq..=*seq);
-                lost.push((*seq, &bytes[..]));
-            }
-        }
-        if !lost.is_empty() {
-            let stored = books.gone.write(&layout.numbers).map_err(Failure::from);
-            let stored = stored.and_then(|()| database.insert(lost)).and_then(|()| database.flush());
-            stored.map_err(|failure| layout.error(failure))?;
         }
         // A group that failed has its numbers; none of them is given to another.
         books.last = books.last.max(shared.books().last);
@@ -392,6 +405,7 @@ impl Writer {
         shared.opened.store(true, Ordering::Release);
         self.high_water = Some(high_water);
         self.checkpoint = Checkpoint::default();
+        self.lost_files.forget();
         self.is_broken = false;
         self.note_success();
         Ok(())
@@ -426,9 +440,19 @@ impl Writer {
         }
     }
 
-    fn measure_disk(&mut self) {
+    /// Looks whether the files are all there, and how much space they take.
+    fn look_at_files(&mut self) {
         self.shared.measure_disk();
-        self.disk_due = Instant::now() + DISK_INTERVAL;
+        self.look_due = Instant::now() + LOOK_INTERVAL;
+        let Some(high_water) = self.high_water.as_ref().filter(|_| !self.is_broken) else { return };
+        // What was changed is told, and mended, when the store is opened again.
+        self.is_broken = match self.lost_files.look(&self.shared, high_water) {
+            Ok(()) => self.lost_files.changed().is_some(),
+            Err(error) => {
+                self.shared.note_failure(&error.to_string());
+                true
+            }
+        };
     }
 
     fn remove(&mut self, removal: &Removal) {
@@ -504,7 +528,7 @@ impl Writer {
         shared.put_database(Store::open(&layout.records, shared.cache_bytes).map_err(failed)?);
         self.checkpoint = Checkpoint::default();
         self.is_broken = false;
-        self.measure_disk();
+        self.look_at_files();
         Ok(())
     }
 

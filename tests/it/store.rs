@@ -11,8 +11,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use liap::archive::{
-    GameId, Health, IfFull, Kept, MAX_RECORD_BYTES, Receipt, RecordStore, StoreError, StoreOptions, Stored, Unreadable,
-    WriteError,
+    GameId, Health, IfFull, Kept, MAX_RECORD_BYTES, OpenReport, Receipt, RecordStore, StoreError, StoreOptions, Stored,
+    Unreadable, WriteError,
 };
 use rand::rngs::SmallRng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -476,6 +476,88 @@ fn a_takeover_that_is_interrupted_begins_again() {
             kept.iter().filter(|(name, _)| name.starts_with("segments")).flat_map(|(_, bytes)| bytes.clone()).collect();
         assert!(segments == old_segment(0..3000), "kill {kill}: the old files are kept");
     }
+}
+
+/// Waits until a running store has noticed damage and works again.
+fn mended(store: &RecordStore) -> OpenReport {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let report = store.report();
+        if report.is_damaged() && store.status().health == Health::Healthy {
+            return report;
+        }
+        assert!(Instant::now() < until, "nothing was noticed: {:?}", store.status());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Removes or replaces files of a running store in some way, and returns what is noticed and what the next opening finds.
+fn lose_files(lose: impl Fn(&Path)) -> (OpenReport, BTreeSet<u64>) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("archive");
+    let store = open(&path);
+    put_all(&store, 0..300);
+    assert_eq!(store.remove(&[id(7)]).unwrap(), 1);
+    drop(store);
+    let store = open(&path);
+    put_all(&store, 300..350);
+    lose(&path);
+    // Games go on meanwhile.
+    put_all(&store, 350..360);
+    let report = mended(&store);
+    put_all(&store, 360..370);
+    let served = scan(&store);
+    drop(store);
+    let (store, again) = RecordStore::open(&path, small()).unwrap();
+    assert!(!again.is_damaged() && again.recovered.is_none(), "{report}, and then {again}");
+    assert_eq!(again.missing_before, report.missing);
+    assert_eq!(scan(&store), served);
+    assert!(served.contains(&359) && served.contains(&369) && !served.contains(&7));
+    (report, served)
+}
+
+/// Nothing is lost as long as the database has its file open, whatever its name leads to.
+#[test]
+fn files_that_are_removed_or_replaced_while_a_store_is_open_are_written_anew() {
+    let ways: [(&str, fn(&Path)); 7] = [
+        ("records", |path| {
+            for entry in fs::read_dir(path).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+            }
+        }),
+        ("records", |path| fs::remove_dir_all(path).unwrap()),
+        ("records", |path| fs::rename(path, path.with_extension("elsewhere")).unwrap()),
+        ("records", |path| {
+            let db = path.join("records/db");
+            fs::remove_file(&db).unwrap();
+            fs::write(db, "something else").unwrap();
+        }),
+        ("tip", |path| fs::remove_file(path.join("tip")).unwrap()),
+        ("numbers", |path| fs::remove_file(path.join("numbers")).unwrap()),
+        ("lock", |path| fs::remove_file(path.join("lock")).unwrap()),
+    ];
+    std::thread::scope(|scope| {
+        for (name, lose) in ways {
+            scope.spawn(move || {
+                let (report, served) = lose_files(lose);
+                let told = report.to_string();
+                assert!(
+                    told.contains("removed or replaced while the archive was open: ") && told.contains(name),
+                    "{told}"
+                );
+                assert_eq!((report.missing, served.len()), (0, 369), "{told}");
+            });
+        }
+    });
+}
+
+/// What a file no longer holds is told, and the rest is served.
+#[test]
+fn a_file_that_is_cut_while_a_store_is_open_is_told() {
+    let (report, served) =
+        lose_files(|path| fs::File::options().write(true).open(path.join("records/db")).unwrap().set_len(0).unwrap());
+    assert_eq!(report.missing + served.len() as u64, 369, "{report}");
 }
 
 /// How many, from a variable, else this many.

@@ -37,6 +37,7 @@ use outbox::Outbox;
 
 pub(super) use delivery::SinkWorker;
 pub use game::{Delivery, DeliveryError, Digest};
+pub(super) use installation::NAME as INSTALLATION;
 pub(crate) use installation::Origin;
 pub use installation::{Installation, NotAnInstallation};
 pub use outbox::Progress;
