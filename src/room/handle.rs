@@ -83,6 +83,8 @@ pub struct RoomStats {
     sockets: AtomicU32,
     /// In milliseconds of Unix time.
     last_activity_ms: AtomicU64,
+    /// The same; when a game that stands still for lost players counts as abandoned, else 0.
+    given_up_ms: AtomicU64,
     sessions: Mutex<BySeat<Option<SessionKey>>>,
 }
 
@@ -92,6 +94,8 @@ impl RoomStats {
         self.round.store(room.round(), Ordering::Relaxed);
         self.last_activity_ms.store(room.last_activity().unix_ms(), Ordering::Relaxed);
         self.sockets.store(u32::try_from(sockets).unwrap_or(u32::MAX), Ordering::Relaxed);
+        let given_up_at = room.given_up_at().map_or(0, Time::unix_ms);
+        self.given_up_ms.store(given_up_at, Ordering::Relaxed);
         *self.sessions.lock().unwrap_or_else(PoisonError::into_inner) = room.sessions();
     }
 
@@ -103,6 +107,12 @@ impl RoomStats {
     /// The round that is played, from 1; 0 before the game.
     pub fn round(&self) -> u32 {
         self.round.load(Ordering::Relaxed)
+    }
+
+    /// When a game that stands still for lost players counts as abandoned.
+    pub(super) fn given_up_at(&self) -> Option<Time> {
+        let ms = self.given_up_ms.load(Ordering::Relaxed);
+        (ms > 0).then(|| Time::from_unix_ms(ms))
     }
 
     /// The first seat that this browser session holds.

@@ -125,6 +125,11 @@ impl Room {
         !self.options.abandoned_after.is_zero() && self.seats.humans().any(|(_, human)| human.is_lost)
     }
 
+    /// When the game counts as abandoned, if it stands still for lost players.
+    pub(super) fn given_up_at(&self) -> Option<Time> {
+        self.closes_at.filter(|_| self.lifecycle == Lifecycle::Suspended && self.awaits_lost())
+    }
+
     /// The game stands still while nobody is there or on the way, and somebody was lost. Returns whether it does from now on.
     fn suspend_for_lost(&mut self, now: Time) -> bool {
         let is_present = |human: &Human| match human.presence {

@@ -119,7 +119,8 @@ impl Room {
             Input::BotDecided { seat, ticket, action } => self.bot_decided(seat, ticket, action, now),
             Input::CloseRoom(why) => self.close_by_operator(why.as_deref(), now),
             Input::ReclaimMemory if self.stage() == RoomStage::Over => self.close(RoomClosed::Finished, now),
-            Input::ReclaimMemory => {}
+            Input::GiveUpLost if self.given_up_at().is_some() => self.close(RoomClosed::Abandoned, now),
+            Input::ReclaimMemory | Input::GiveUpLost => {}
             Input::Stop => self.stop(),
         }
         std::mem::take(&mut self.effects)

@@ -155,6 +155,9 @@ impl Rooms {
         if self.len() >= registry.options.max_active_games {
             return Err(CreateError::TooMany);
         }
+        if self.len() >= registry.options.max_active_games - registry.options.max_active_games / 10 {
+            self.give_up_lost();
+        }
         if waiting::is_bot_name(&name) {
             return Err(CreateError::NameReserved);
         }
@@ -176,6 +179,17 @@ impl Rooms {
             return Ok(Seated { room_id: id, seat: Seat::One, token });
         }
         Err(CreateError::TooMany)
+    }
+
+    /// Ends the game that has stood still the longest for lost players. When rooms are nearly used up, each new one does this,
+    /// so that games without anybody keep nobody from playing.
+    fn give_up_lost(&self) {
+        let rooms = self.registry().rooms.iter();
+        let lost = rooms.filter_map(|room| Some((room.stats.given_up_at()?, room.clone())));
+        if let Some((_, room)) = lost.min_by_key(|&(at, _)| at) {
+            // A full inbox says that somebody is back.
+            room.send(Input::GiveUpLost).ok();
+        }
     }
 
     /// Restores rooms from the journal. Returns those that could not be restored, with the reason.
@@ -386,7 +400,7 @@ mod tests {
 
     use tokio::sync::watch;
 
-    use super::super::{Archived, JournalOptions, Recovered, connection};
+    use super::super::{Archived, DisconnectKind, JournalOptions, Recovered, connection};
     use super::*;
     use crate::protocol::ClientMessage;
 
@@ -458,6 +472,42 @@ mod tests {
         let broken = rooms.restore(vec![(snapshot, Vec::new())], |_| false);
         assert_eq!(broken, [(id, RestoreError::Field("secret"))]);
         assert!(rooms.is_empty() && rooms.registry().vacant_entry(id).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn games_that_wait_for_lost_players_make_room_for_new_ones() {
+        let metrics = Arc::new(Metrics::new("test", "test", false));
+        let options = Options { max_active_games: 10, ..Options::default() };
+        let archive_game = Box::new(|_| Box::pin(async {}) as Archived);
+        let rooms = Rooms::new(options, Journal::off(), archive_game, metrics, Events::new(0));
+        let session = Some(SessionKey::of("browser"));
+        let create = || rooms.create(session, "Ann".parse().unwrap(), OtherSeats::Bots).map(|seated| seated.room_id);
+        let mut ids = Vec::new();
+        for _ in 0..5 {
+            let id = create().unwrap();
+            let room = rooms.find(id).unwrap();
+            let (connection, _outbox) = connection(session, 64);
+            let host = connection.id;
+            let ready = r#"{"event":"client_ready","data":{"player_name":"Ann"}}"#;
+            room.send(Input::Connected(connection)).unwrap();
+            room.send(Input::Message(host, crate::protocol::decode(ready).unwrap())).unwrap();
+            room.send(Input::Message(host, ClientMessage::StartGame)).unwrap();
+            room.send(Input::Disconnected(host, DisconnectKind::Lost)).unwrap();
+            ids.push(id);
+            tokio::time::sleep(Duration::from_secs(4)).await;
+        }
+        // Rooms before their game wait for nobody who was lost.
+        assert!((0..4).all(|_| create().is_ok()));
+        assert_eq!(rooms.len(), 9);
+        for lost in &ids {
+            assert!(rooms.find(*lost).is_some(), "the oldest goes first");
+            create().unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert!(rooms.find(*lost).is_none());
+        }
+        assert_eq!(rooms.len(), 9);
+        create().unwrap();
+        assert_eq!(create(), Err(CreateError::TooMany));
     }
 
     #[tokio::test]

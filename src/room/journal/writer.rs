@@ -27,7 +27,10 @@ const GROUP_MAX_BYTES: usize = 256 * 1024;
 pub(super) const COMPACT_ABOVE_BYTES: u64 = 64 * 1024;
 /// How long the writer waits after a failure before it tries again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// The same for a new file that could not be begun. Each attempt writes all rooms.
+/// How often it tries at the end, and the pause in between.
+const LAST_ATTEMPTS: u32 = 20;
+const LAST_PAUSE: Duration = Duration::from_millis(100);
+/// How long it waits after a new file could not be begun. Each attempt writes all rooms.
 const BEGIN_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 pub(super) enum Message {
@@ -111,8 +114,25 @@ impl JournalWriter {
                 self.requeue(&error, written);
             }
             if self.handle(message).is_break() {
-                return self.commit();
+                return self.finish();
             }
+        }
+    }
+
+    /// Writes what is left. A disk that fails at the end gets some more attempts.
+    fn finish(&mut self) {
+        for _ in 0..LAST_ATTEMPTS {
+            self.commit();
+            while self.syncer.is_busy() {
+                if let Some((error, written)) = self.syncer.take_failure() {
+                    self.requeue(&error, written);
+                }
+                std::thread::sleep(LAST_PAUSE / 100);
+            }
+            if self.failed.is_none() {
+                return;
+            }
+            std::thread::sleep(LAST_PAUSE);
         }
     }
 
