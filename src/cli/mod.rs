@@ -7,7 +7,6 @@ mod doctor;
 mod healthcheck;
 mod load;
 mod man;
-mod parallel;
 mod progress;
 mod serve;
 mod simulate;

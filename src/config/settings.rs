@@ -3,8 +3,8 @@
 
 use strum::{EnumIter, IntoStaticStr};
 
-use super::Config;
 use super::field::{Field, Unit};
+use super::{Config, Layer};
 
 use Unit::{Milliseconds, Minutes, Seconds};
 
@@ -36,6 +36,12 @@ impl Setting {
     /// The value in these options as text, with `***` for what is secret.
     pub fn value(&self, config: &Config) -> String {
         (self.field)(&mut config.clone()).text()
+    }
+
+    /// The same for a value from this layer. What comes from a secret file is secret as a whole.
+    pub(super) fn shown(&self, layer: &Layer, config: &Config) -> String {
+        let value = self.value(config);
+        if *layer == Layer::SecretFile && !value.is_empty() { "***".to_owned() } else { value }
     }
 
     /// The built-in value as text.

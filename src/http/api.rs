@@ -16,12 +16,8 @@ pub(super) fn rooms(context: RequestContext) -> Response {
 }
 
 /// `GET /api/me/games`: the games under way here in which the browser's session holds a seat, so that its page can lead back.
-pub(super) async fn my_games(context: RequestContext) -> Response {
-    running_games(&context).await.unwrap_or_else(|refusal| refusal.response())
-}
-
-async fn running_games(context: &RequestContext) -> Result<Response, HttpError> {
-    let RequestContext { state, client, headers } = context;
+pub(super) async fn my_games(context: RequestContext) -> Result<Response, HttpError> {
+    let RequestContext { state, client, headers } = &context;
     state.admit(Kind::Http, client.address, Cost::Query).await?;
     // A request without a session gets one that holds no seat.
     let session = Session::of(headers, client, &state.options.base_path).map_err(|_| HttpError::Internal)?;

@@ -252,6 +252,10 @@ impl Room {
         if matches!(self.state, State::Playing(_)) {
             self.show_table_to(id, now);
         }
+        if let Some((room_id, name)) = &self.rematch {
+            let frame = server_message::rematch(*room_id, name);
+            self.send(id, frame);
+        }
     }
 
     pub(super) fn sync(&mut self, id: ConnectionId, now: Time) {

@@ -14,6 +14,7 @@ use super::snapshot::{GameSnapshot, SeatSnapshot, key, seat};
 use super::{Options, RestoreError, RoomSnapshot, RoomStage, Time};
 use crate::archive::GameIds;
 use crate::game::{BySeat, Seat, ServerSeed};
+use crate::protocol::Tempo;
 
 /// How long a game, and a room before its game, waits after a restart for its first player.
 const GAME_WAITS_FOR_RETURN: Duration = Duration::from_secs(24 * 60 * 60);
@@ -30,6 +31,7 @@ impl Room {
             host: self.host.number(),
             seats: Seat::ALL.map(|seat| SeatSnapshot::from(&self.seats[seat])).into(),
             game: self.playing().map(GameSnapshot::from),
+            tempo: self.tempo as u8,
         }
     }
 
@@ -69,6 +71,8 @@ impl Room {
             created_at: Time::from_unix_ms(snapshot.created_at_ms),
             last_activity: now,
             state,
+            tempo: Tempo::from_repr(snapshot.tempo).ok_or(RestoreError::Field("tempo"))?,
+            rematch: None,
             rng,
             game_ids: GameIds::default(),
             repeats: Vec::new(),

@@ -2,7 +2,7 @@
 //!
 //! Synchronous and without I/O: [`Room::handle`] takes an [`Input`], [`Room::wake`] lets time pass, and both return
 //! [`Effect`]s, which the room's task carries out. `presence.rs` handles sockets that come and go, `waiting.rs` a room
-//! before its game, `table.rs` a running game, and `restore.rs` a restart.
+//! before its game, `table.rs` a running game, `result.rs` what follows a result, and `restore.rs` a restart.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::{ConnectionId, Effect, Input, JoinRequest, Note, Options, RoomEvent, 
 use crate::archive::{Ended, GameId, GameIds, GameRecord, Player, PlayerKind};
 use crate::game::{BySeat, Entropy, Seat, ServerSeed};
 use crate::protocol::server_message::{self, Occupant as ListedOccupant, RoomClosed, RoomSummary};
-use crate::protocol::{ClientMessage, CloseReason, ErrorType, Frame, OnClose, PlayerName, RoomId, SessionKey};
+use crate::protocol::{ClientMessage, CloseReason, ErrorType, Frame, OnClose, PlayerName, RoomId, SessionKey, Tempo};
 
 /// When `room_update` is repeated to a page that may not have been listening yet (protocol, section 5).
 const REPEAT_AFTER: [Duration; 3] =
@@ -57,6 +57,9 @@ pub struct Room {
     pub(super) created_at: Time,
     pub(super) last_activity: Time,
     pub(super) state: State,
+    pub(super) tempo: Tempo,
+    /// Where the same people meet after the game, and the name of who said so. Not kept over a restart.
+    pub(super) rematch: Option<(RoomId, String)>,
     pub(super) rng: Pcg64Mcg,
     pub(super) game_ids: GameIds,
     /// Repeated `room_update`s that are still to be sent.
@@ -91,6 +94,8 @@ impl Room {
             created_at: now,
             last_activity: now,
             state: State::Waiting,
+            tempo: Tempo::default(),
+            rematch: None,
             rng,
             game_ids: GameIds::default(),
             repeats: Vec::new(),
@@ -198,6 +203,7 @@ impl Room {
             room_id: self.id,
             host_name: self.seats.name(self.host).to_owned(),
             started: matches!(self.state, State::Playing(_)),
+            tempo: self.tempo,
             players: BySeat::from_fn(|seat| self.listed(seat)),
             created_at: self.created_at.to_rfc3339(),
             last_activity: self.last_activity.to_rfc3339(),
@@ -327,6 +333,8 @@ impl Room {
             ClientMessage::Play { piece_indices, player_name } => {
                 self.act_as(id, seat, &player_name, |room, seat| room.play(id, seat, &piece_indices, now));
             }
+            ClientMessage::Seen => self.seen(seat, now),
+            ClientMessage::Rematch { room_id, instead_of } => self.name_rematch(id, seat, room_id, instead_of),
             // The lobby's messages, and one that the existing client sends to no effect.
             ClientMessage::StartNextRound
             | ClientMessage::Ping { .. }
@@ -459,7 +467,7 @@ impl Room {
         GameRecord {
             game_id: playing.game_id,
             room_id: self.id.to_string(),
-            started_at_ms: playing.started_at.unix_ms(),
+            started_at_ms: playing.started_at.dated_by(now).unix_ms(),
             duration_ms: playing.duration_ms(now),
             players: BySeat::from_fn(player),
             proof: playing.proof.clone(),

@@ -21,7 +21,7 @@ use crate::archive::GameId;
 use crate::game::{Seat, ServerSeed};
 use crate::observe::{EventKind, Events, Metrics};
 use crate::protocol::server_message::{ListReason, RoomSummary};
-use crate::protocol::{Frame, OtherSeats, PlayerName, RoomId, SeatChoice, SeatToken, SessionKey};
+use crate::protocol::{Frame, PlayerName, RoomId, RoomRules, SeatChoice, SeatToken, SessionKey};
 
 /// How often a closing room is checked for its end.
 const CLOSING_STEP: Duration = Duration::from_millis(10);
@@ -121,7 +121,7 @@ impl Rooms {
         &self.0.registry
     }
 
-    /// Opens a room for `name`, who hosts it; `other_seats` says who has the other three.
+    /// Opens a room for `name`, who hosts it.
     ///
     /// # Errors
     /// [`CreateError`] says why there is none.
@@ -129,9 +129,9 @@ impl Rooms {
         &self,
         session: Option<SessionKey>,
         name: PlayerName,
-        other_seats: OtherSeats,
+        rules: RoomRules,
     ) -> Result<Seated, CreateError> {
-        let created = self.try_create(session, name, other_seats);
+        let created = self.try_create(session, name, rules);
         match &created {
             Ok(_) => self.registry().metrics.rooms_created.inc(),
             Err(error) => self.registry().metrics.rooms_refused.with(error.into()).inc(),
@@ -143,7 +143,7 @@ impl Rooms {
         &self,
         session: Option<SessionKey>,
         name: PlayerName,
-        other_seats: OtherSeats,
+        rules: RoomRules,
     ) -> Result<Seated, CreateError> {
         let registry = self.registry();
         if self.0.is_stopping.load(Ordering::Relaxed) {
@@ -173,11 +173,7 @@ impl Rooms {
             registry.events.note(EventKind::RoomOpened, json!({ "room": id, "host": name.as_str() }));
             let host = JoinRequest { session, name, token: token.key() };
             let (options, now) = (Arc::clone(&registry.options), registry.clock.now());
-            let room = Room::open(id, host, ServerSeed::new(secret), rng, options, now);
-            let room = match other_seats {
-                OtherSeats::Bots => room,
-                OtherSeats::Open => room.with_open_seats(),
-            };
+            let room = Room::open(id, host, ServerSeed::new(secret), rng, options, now).with_rules(rules);
             entry.insert(task::spawn(room, Arc::clone(registry)));
             registry.list_changed();
             return Ok(Seated { room_id: id, seat: Seat::One, token });
@@ -430,7 +426,7 @@ mod tests {
         };
         let rooms = rooms(&journal, Box::new(archive_game));
         let session = Some(SessionKey::of("browser"));
-        let id = rooms.create(session, "Ann".parse().unwrap(), OtherSeats::Bots).unwrap().room_id;
+        let id = rooms.create(session, "Ann".parse().unwrap(), RoomRules::default()).unwrap().room_id;
         assert!(rooms.registry().vacant_entry(id).is_none());
         let room = rooms.find(id).unwrap();
         let (connection, _outbox) = connection(session, 64);
@@ -517,7 +513,7 @@ mod tests {
     #[tokio::test]
     async fn shrinking_frees_the_memory_of_ended_rooms() {
         let rooms = rooms(&Journal::off(), Box::new(|_| Box::pin(async {}) as Archived));
-        (0..1_000).for_each(|_| drop(rooms.create(None, "Ann".parse().unwrap(), OtherSeats::Bots).unwrap()));
+        (0..1_000).for_each(|_| drop(rooms.create(None, "Ann".parse().unwrap(), RoomRules::default()).unwrap()));
         rooms.shrink();
         assert_eq!(rooms.len(), 1_000);
         assert_eq!(rooms.stop(Duration::from_secs(20)).await, 0);

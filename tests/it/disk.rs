@@ -232,6 +232,80 @@ async fn a_server_starts_on_a_full_disk() {
     table.hear("phase_change").await;
 }
 
+/// Waits until so many games are archived, and the archive is well.
+fn wait_for_games(server: &Server, wanted: u64) {
+    let is_archived = |health: &Value| health["checks"]["archive"]["games"].as_u64() >= Some(wanted);
+    wait_for_health(server, |health| health["checks"]["archive"]["status"] == "healthy" && is_archived(health));
+}
+
+/// It serves and plays, and its games are archived when there is room: a new archive, and one that a killed server left.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_server_starts_while_the_disk_of_its_archive_is_full() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(folder.path()) else { return };
+    let archive = folder.path().join("archive");
+    let mut settings = SETTINGS.to_vec();
+    settings.push(("ARCHIVE_URL", archive.to_str().unwrap()));
+    disk.fill();
+    let server = Server::start(&settings);
+    server.logs("the server starts without the archive");
+    let mut games = play(&server).games;
+    let health = wait_for_health(&server, |health| health["checks"]["archive"]["status"] == "degraded");
+    assert_eq!(health["checks"]["archive"]["games"], 0);
+    disk.free();
+    wait_for_games(&server, games);
+    games += play(&server).games;
+    wait_for_games(&server, games);
+
+    disk.fill();
+    let server = server.again();
+    games += play(&server).games;
+    disk.free();
+    wait_for_games(&server, games);
+}
+
+/// Somebody tidies up: the archive's folder is removed under a running server.
+#[test]
+fn an_archive_whose_folder_is_removed_is_written_anew_and_told() {
+    let mut settings = SETTINGS.to_vec();
+    settings.push(("ADMIN_TOKEN", "a-token-of-this-test-0123456789"));
+    let server = Server::start(&settings);
+    let games = play(&server).games;
+    wait_for_games(&server, games);
+    let stored = archive(server.data(), Some(&server), &["export", "-"]).stdout;
+    std::fs::remove_dir_all(server.data().join("archive")).unwrap();
+
+    let health = wait_for_health(&server, |health| health["checks"]["archive"]["status"] == "degraded");
+    server.logged("files were removed or replaced");
+    let health = if health["checks"]["archive"]["message"].as_str().unwrap().contains("DAMAGE") {
+        health
+    } else {
+        wait_for_health(&server, |health| {
+            health["checks"]["archive"]["message"].as_str().is_some_and(|message| message.contains("DAMAGE"))
+        })
+    };
+    let said = health["checks"]["archive"]["message"].as_str().unwrap();
+    assert!(said.contains("files were removed or replaced while the archive was open: records, tip"), "{said}");
+    assert!(health["checks"]["archive"]["games"].as_u64() >= Some(games), "{health}");
+    let authorization = ("Authorization", "Bearer a-token-of-this-test-0123456789");
+    let deadline = Instant::now() + PATIENCE;
+    let events = || server.request("GET", "/admin/events?limit=1000", &[authorization]);
+    while !events().text().contains("archive_failing") {
+        assert!(Instant::now() < deadline, "{} {}", events().status, events().text());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Commands find the server again, too.
+    let exported = || archive(server.data(), Some(&server), &["export", "-"]);
+    while !exported().status.success() {
+        assert!(Instant::now() < deadline, "{:?}", exported());
+    }
+    assert!(exported().stdout.starts_with(&stored));
+    let more = games + play(&server).games;
+    let server = server.again();
+    wait_for_games(&server, more);
+}
+
 fn archive(data: &Path, server: Option<&Server>, arguments: &[&str]) -> std::process::Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_liap"));
     command.env_clear().env("DATA_DIR", data).env("HOST", "127.0.0.1").arg("archive").args(arguments);

@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use tokio::runtime::Runtime;
 
-use super::super::{parallel, progress};
+use super::super::progress;
 use super::moving::Storing;
 use super::{PART_GAMES, Place, each_game, exit_code, kept_since, warn_of_retention};
 use crate::archive::sink::{
@@ -21,6 +21,7 @@ use crate::archive::sink::{
     SinkError, SinkKind,
 };
 use crate::archive::{CopyStatus, GameId, GameRecord, IfMissing, Options, Query, Records, encode, replay};
+use crate::parallel;
 
 /// Games asked for in one go.
 const PAGE_GAMES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(999);
@@ -274,7 +275,7 @@ impl Compared<'_> {
                             (Err(error), _) => bar.suspend(|| self.report(id, &format!("differs: {error:#}")))?,
                         }
                     }
-                    Ok(())
+                    anyhow::Ok(())
                 },
             )?;
             if is_last {

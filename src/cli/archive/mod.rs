@@ -18,7 +18,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::{Context as _, anyhow, ensure};
 use clap::{Args, Subcommand};
 
-use super::{parallel, print_stderr, progress};
+use super::{print_stderr, progress};
 use crate::archive::sink::SinkKind;
 use crate::archive::{
     GameId, GameJson, IfMissing, Options, Query, Records, Summary, SummaryJson, decode, decode_summary, time_from,
@@ -26,6 +26,7 @@ use crate::archive::{
 };
 use crate::config::Config;
 use crate::game::Seat;
+use crate::parallel;
 
 /// Games that one thread reads in one go.
 const PART_GAMES: usize = 128;
@@ -298,7 +299,7 @@ fn each_game<T: Send>(
                     }
                 }
             }
-            Ok(())
+            anyhow::Ok(())
         },
     )?;
     bar.finish_and_clear();

@@ -10,9 +10,10 @@ use indicatif::ProgressBar;
 use serde::Deserialize;
 use serde_bytes::ByteBuf;
 
-use super::super::{parallel, print_stderr, progress, write_file};
+use super::super::{print_stderr, progress, write_file};
 use super::{Place, each_game, exit_code, kept_since, warn_of_retention};
 use crate::archive::{GameId, GameRecord, IfMissing, PutOutcome, Query, Records, decode, encode, replay};
+use crate::parallel;
 
 /// Lines that one thread reads in one go.
 const PART_LINES: usize = 64;
@@ -112,7 +113,7 @@ pub(super) fn import(place: &Place<'_>, file: &Path) -> anyhow::Result<ExitCode>
                 }
                 bar.inc(bytes);
             }
-            Ok(())
+            anyhow::Ok(())
         },
     )?;
     storing.finish()?;

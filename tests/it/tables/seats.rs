@@ -394,7 +394,7 @@ fn a_playing_bot_keeps_its_seat() {
 #[test]
 fn a_room_with_open_seats_fills_in_seat_order() {
     let mut table = Table::new(22, 1.0);
-    table.room = table.room.with_open_seats();
+    table.room = table.room.with_rules(RoomRules { other_seats: OtherSeats::Open, ..RoomRules::default() });
     let ann = table.enter("Ann");
     table.say(ann, "start_game", json!({}));
     assert_eq!(refusal(&table, ann), "action_refused", "a game needs four");
