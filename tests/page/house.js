@@ -108,7 +108,7 @@ export const situation = (page) => page.evaluate(() => {
   const there = (selector) => document.querySelector(selector) !== null;
   const go = document.querySelector('.actions .buttons .primary');
   return {
-    place: there('.finish') ? 'over' : there('.round-scores') ? 'scores' : there('.chips') ? 'declare' : there('.offers') ? 'play' : there('.actions .buttons') ? 'redeal' : there('.game') ? 'wait' : there('.waiting') ? 'room' : 'door',
+    place: there('.finish') ? 'over' : there('.round-scores') ? 'scores' : there('.chips') ? 'declare' : there('.offers') ? 'play' : there('.actions:not(.idle) .buttons') ? 'redeal' : there('.game') ? 'wait' : there('.waiting') ? 'room' : 'door',
     ready: go !== null && !go.hasAttribute('aria-disabled'),
     offers: document.querySelectorAll('.offer').length, open: there('.play.best'), hand: document.querySelectorAll('.tile-button').length,
     chosen: document.querySelectorAll('.tile-button.selected').length,
