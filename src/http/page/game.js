@@ -10,13 +10,13 @@ import { tile } from './tile.js';
 import { avatar } from './seat.js';
 import { figure, t } from './words.js';
 
-export function game(app, act) {
+export function game(app, act, heading) {
   const { room, ui } = app;
   const seatIndex = room.players.findIndex((player) => player?.name === room.you);
   const mine = seatIndex >= 0;
   return h('div', { key: 'game', class: cls('place', 'game', app.link !== 'open' && 'dim') },
     bar(app, act),
-    h('main', { class: 'board' },
+    h('main', { class: 'board' }, heading,
       table({
         players: room.players, bottom: Math.max(0, seatIndex), you: room.you, deadline: room.deadline,
         current: room.pending ? null : room.current ?? asked(room), starter: room.starter ?? room.data.current_turn_starter ?? null,

@@ -39,16 +39,19 @@ function place(app) {
     if (room.over) return h('div', { key: 'ended' }, gameOver(app, act));
     if (room.closed) return closed(app);
     if (!room.known) return h('main', { key: 'coming', class: 'place quiet-place' }, h('h1', null, t('link.connecting')), h('a', { class: 'button ghost', href: '.', onClick: act.follow }, t('closed.door')), linkLine(app));
-    if (room.phase !== 'waiting') return h('div', { key: 'playing', class: 'playing' }, game(app, act), linkLine(app));
-    return h('main', { key: 'room', class: 'place room' }, topBar(app, true), waiting(app, act), linkLine(app));
+    if (room.phase !== 'waiting') return h('div', { key: 'playing', class: 'playing' }, game(app, act, tableName(room)), linkLine(app));
+    return h('main', { key: 'room', class: 'place room' }, tableName(room), topBar(app, true), waiting(app, act), linkLine(app));
   }
   if (route.place === 'replay') return replayPlace(app, act);
   const page = { history: historyPlace, player: playerPlace, leaderboard: leadersPlace }[route.place] ?? door;
   return h('div', { key: 'front', class: 'front' }, topBar(app, false), page(app, act));
 }
 
+/** The heading of a table, for those who go from heading to heading. */
+const tableName = ({ id }) => h('h1', { class: 'unseen' }, t('wait.code'), ' ', id);
+
 function topBar(app, inRoom) {
-  return h('div', { key: 'top', class: 'top' },
+  return h('header', { key: 'top', class: 'top' },
     inRoom ? h('button', { type: 'button', class: 'ghost tiny leave', onClick: act.askLeave }, t('leave.go')) : h('span', null),
     languages(app, act),
     inRoom ? iconButton('help', t('bar.rules'), () => act.open('rules')) : null);
