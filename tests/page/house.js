@@ -83,7 +83,7 @@ export async function visitor(browser, url, { width = 360, height = 740, theme =
     // A house that keeps no games answers 404 to the question whether it does; the browser writes that down by itself.
     // A lost connection is written down by the browser too, and is no fault of the page.
     // The same holds for a player of whom it knows nothing.
-    const expected = /\/api\/(games|players\/nobody)/.test(message.location().url) || /^WebSocket connection to .*(ERR_CONNECTION|closed before)/.test(message.text());
+    const expected = /\/api\/(games|players\/nobody)/.test(message.location().url) || /^WebSocket connection to .*(ERR_CONNECTION|closed before|response code: 503)/.test(message.text());
     if (message.type() === 'error' && !expected) complaints.push(`console: ${message.text()}`);
   });
   page.on('pageerror', (error) => complaints.push(`error: ${error.stack}`));
