@@ -383,8 +383,9 @@ pub(super) fn restore(place: &Place<'_>, from: SinkKind) -> anyhow::Result<ExitC
         sink::owe_nothing(archive.store(), from, &*sink)?;
     }
     bar.finish_and_clear();
-    writeln!(io::stdout().lock(), "{} games restored, {} left out", storing.stored + storing.known, storing.refused)?;
-    Ok(exit_code(storing.refused == 0))
+    let Storing { stored, refused, .. } = storing;
+    writeln!(io::stdout().lock(), "{stored} games restored, {refused} left out")?;
+    Ok(exit_code(refused == 0))
 }
 
 /// The stored form of a copy, after it was played again.
