@@ -23,7 +23,7 @@ use anyhow::Context as _;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueHint};
 
-use crate::config::{ConfigError, Form, Sources};
+use crate::config::{ConfigError, Form, Sources, reference};
 use crate::server::ServerError;
 
 /// A self-hosted server for Liap Tui, the four-player piece game.
@@ -158,7 +158,7 @@ impl Cli {
         let sources = self.settings.sources();
         match self.command.unwrap_or(Command::Serve) {
             Command::Serve => serve::run(sources.load()?),
-            Command::Config { reference: Some(form) } => config::print_reference(form),
+            Command::Config { reference: Some(form) } => print_stdout(reference(form).as_bytes()),
             Command::Config { reference: None } => config::print_effective(&sources.load()?),
             Command::Doctor(arguments) => doctor::run(&arguments, &sources),
             Command::Healthcheck { address, live } => {
@@ -187,6 +187,11 @@ fn with_causes(error: &anyhow::Error) -> String {
 }
 
 /// Prints a line for the person at the terminal, outside the log.
+fn print_stdout(text: &[u8]) -> anyhow::Result<ExitCode> {
+    io::stdout().lock().write_all(text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn print_stderr(text: &str) {
     // Nothing can be done about a closed terminal.
     drop(writeln!(io::stderr(), "{text}"));
