@@ -61,6 +61,7 @@ pub use json::{
 };
 pub use json_reader::JsonError;
 pub use moves::MovesError;
+pub use old_layout::is_in as has_old_layout;
 pub use options::{Backend, Options};
 pub use queue::{IfFull, Receipt, Stored, WriteError};
 pub use record::{Ended, GameRecord, GameTime, Move, Player, PlayerKind, Takeover};

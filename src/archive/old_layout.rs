@@ -50,7 +50,10 @@ struct Found {
 }
 
 /// Whether there is an archive of this layout in a folder, or what is left of it while it is taken over.
-pub(super) fn is_in(store: &Path) -> io::Result<bool> {
+///
+/// # Errors
+/// The disk refuses.
+pub fn is_in(store: &Path) -> io::Result<bool> {
     Ok(match DurableNumber::look(&store.join(NUMBER), LAYOUT)? {
         NumberFound::Whole { .. } | NumberFound::Half(_) => true,
         NumberFound::Absent | NumberFound::Damaged => store.join(SEGMENTS).is_dir(),

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::salvage::PIECE_BYTES;
 use crate::disk::{remove_durably, sync_folder};
+use crate::observe::is_after_1970;
 
 /// How long opening may take: a gigabyte in a second, on a disk a hundred times slower.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(120);
@@ -72,6 +73,9 @@ pub(super) struct Store {
 impl Store {
     /// Opens the database in a folder, or makes one.
     pub(super) fn open(folder: &Path, cache_bytes: u64) -> Result<Self, Failure> {
+        if !is_after_1970() {
+            return Err(Failure::Refused(io::Error::other("the clock shows a time before 1970; set it")));
+        }
         let config = sled::Config::new()
             .path(folder)
             .cache_capacity(cache_bytes)

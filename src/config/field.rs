@@ -39,6 +39,7 @@ pub(super) enum Field<'a> {
 /// The unit a time is given in.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Unit {
+    Minutes,
     Seconds,
     Milliseconds,
 }
@@ -46,6 +47,7 @@ pub(super) enum Unit {
 impl Unit {
     fn duration(self, count: u64) -> Duration {
         match self {
+            Self::Minutes => Duration::from_secs(count * 60),
             Self::Seconds => Duration::from_secs(count),
             Self::Milliseconds => Duration::from_millis(count),
         }
@@ -53,6 +55,7 @@ impl Unit {
 
     fn count(self, duration: Duration) -> String {
         match self {
+            Self::Minutes => (duration.as_secs() / 60).to_string(),
             Self::Seconds => duration.as_secs().to_string(),
             Self::Milliseconds => duration.as_millis().to_string(),
         }
@@ -60,6 +63,7 @@ impl Unit {
 
     fn name(self) -> &'static str {
         match self {
+            Self::Minutes => "minutes",
             Self::Seconds => "seconds",
             Self::Milliseconds => "milliseconds",
         }

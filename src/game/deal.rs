@@ -1,6 +1,5 @@
 //! Fair deals: every deal of a game follows from a committed secret and the players' entropy (`docs/fair-deals.md`).
 
-use std::fmt;
 use std::str::FromStr;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -9,7 +8,8 @@ use sha2::{Digest, Sha256};
 use super::{BySeat, Piece};
 
 /// The server's secret of one game. `Debug` does not show it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(derive_more::Debug, Clone, PartialEq, Eq)]
+#[debug("ServerSeed(***)")]
 pub struct ServerSeed([u8; 32]);
 
 impl ServerSeed {
@@ -29,14 +29,8 @@ impl ServerSeed {
     }
 }
 
-impl fmt::Debug for ServerSeed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ServerSeed(***)")
-    }
-}
-
 /// A player's own randomness: 1 to 64 hexadecimal digits, kept in lower case.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, derive_more::Display)]
 pub struct Entropy(String);
 
 /// Why a text is no entropy.
@@ -49,12 +43,6 @@ impl FromStr for Entropy {
     fn from_str(text: &str) -> Result<Self, EntropyError> {
         let fits = (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         if fits { Ok(Self(text.to_ascii_lowercase())) } else { Err(EntropyError) }
-    }
-}
-
-impl fmt::Display for Entropy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
@@ -84,7 +72,8 @@ impl DealProof {
 }
 
 /// The key from which all deals of one game are drawn. `Debug` does not show it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(derive_more::Debug, Clone, PartialEq, Eq)]
+#[debug("DealSeed(***)")]
 pub struct DealSeed([u8; 32]);
 
 impl DealSeed {
@@ -105,12 +94,6 @@ impl DealSeed {
         }
         let (hands, _) = pieces.as_chunks::<8>();
         BySeat::from_fn(|seat| hands.get(seat.index()).copied().unwrap_or([Piece::wrapping(0); 8]))
-    }
-}
-
-impl fmt::Debug for DealSeed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DealSeed(***)")
     }
 }
 

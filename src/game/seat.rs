@@ -3,8 +3,9 @@
 use std::fmt;
 
 /// One of the four seats, numbered 1 to 4. Play goes by ascending seat, wrapping from 4 to 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, derive_more::Display)]
 #[expect(missing_docs, reason = "a seat is its number")]
+#[display("{}", self.number())]
 pub enum Seat {
     One,
     Two,
@@ -52,12 +53,6 @@ impl Seat {
         let second = self.next();
         let third = second.next();
         [self, second, third, third.next()]
-    }
-}
-
-impl fmt::Display for Seat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.number().fmt(f)
     }
 }
 

@@ -25,7 +25,7 @@ pub struct AppState {
     /// Bounds HTTP connections, which may become WebSockets.
     pub(super) connections: Arc<ConnectionLimit>,
     /// Bounds WebSockets.
-    pub(super) sockets: Arc<ConnectionLimit>,
+    pub sockets: Arc<ConnectionLimit>,
     /// Checks administrators' tokens.
     pub(super) admin_auth: AdminAuth,
     /// The runtime of tables, on which WebSockets run too.
@@ -70,7 +70,7 @@ impl AppState {
     /// Checks the rate limit for a request of this address and cost.
     pub(super) async fn admit(&self, kind: Kind, address: IpAddr, cost: Cost) -> Result<(), HttpError> {
         match self.services.limiter.check(kind, Key::from_address(address), cost).await {
-            Verdict::Allowed { .. } => Ok(()),
+            Verdict::Allowed => Ok(()),
             Verdict::Denied { retry_after } => {
                 self.count_limited(kind);
                 Err(HttpError::TooMany { quota: self.services.limiter.quota(kind), retry_after })
@@ -87,11 +87,5 @@ impl AppState {
     /// Waits for shutdown phases.
     pub(super) fn shutdown(&self) -> ShutdownWatch {
         ShutdownWatch(self.shutdown.subscribe())
-    }
-
-    /// The bound of WebSockets.
-    #[must_use]
-    pub fn sockets(&self) -> &ConnectionLimit {
-        &self.sockets
     }
 }

@@ -96,20 +96,22 @@ pub struct Forgotten {
     pub settled: Duration,
 }
 
-/// What a server holds, by its metrics.
+/// What a server holds: names and metrics. The first five belong to rooms and sockets.
+pub const LEVELS: [(&str, &str); 9] = [
+    ("rooms", "liap_rooms"),
+    ("sockets", "liap_sockets"),
+    ("limit keys", "liap_limit_keys"),
+    ("journal pending", "liap_journal_pending"),
+    ("archive pending", "liap_archive_pending"),
+    ("tasks", "liap_tasks"),
+    ("journal bytes", "liap_journal_bytes"),
+    ("open files", "process_open_fds"),
+    ("resident bytes", "process_resident_memory_bytes"),
+];
+
+/// The values of [`LEVELS`] at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields are metrics")]
-pub struct Held {
-    pub rooms: u64,
-    pub sockets: u64,
-    pub limit_keys: u64,
-    pub tasks: u64,
-    pub journal_pending: u64,
-    pub journal_bytes: u64,
-    pub archive_pending: u64,
-    pub open_files: u64,
-    pub resident_bytes: u64,
-}
+pub struct Held(pub [u64; 9]);
 
 impl Held {
     /// Reads the metrics.
@@ -129,23 +131,13 @@ impl Held {
             clippy::cast_sign_loss,
             reason = "levels are whole and not negative"
         )]
-        let level = |name| sum(name) as u64;
-        Ok(Self {
-            rooms: level("liap_rooms"),
-            sockets: level("liap_sockets"),
-            limit_keys: level("liap_limit_keys"),
-            tasks: level("liap_tasks"),
-            journal_pending: level("liap_journal_pending"),
-            journal_bytes: level("liap_journal_bytes"),
-            archive_pending: level("liap_archive_pending"),
-            open_files: level("process_open_fds"),
-            resident_bytes: level("process_resident_memory_bytes"),
-        })
+        let level = |(_, metric)| sum(metric) as u64;
+        Ok(Self(LEVELS.map(level)))
     }
 
     /// Whether nothing is held that belongs to a room or a socket.
     fn is_empty(&self) -> bool {
-        [self.rooms, self.sockets, self.limit_keys, self.journal_pending, self.archive_pending] == [0; 5]
+        self.0.first_chunk() == Some(&[0; 5])
     }
 }
 
@@ -154,10 +146,10 @@ impl Forgotten {
     /// tenth.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        let (before, after) = (&self.before, &self.after);
-        let is_within_a_tenth = after.resident_bytes <= before.resident_bytes / 10 * 11;
+        let (Held([.., tasks_before, _, _, bytes_before]), Held([.., tasks, _, _, bytes])) = (self.before, self.after);
+        let is_within_a_tenth = bytes <= bytes_before / 10 * 11;
         let are_few = self.left.values().sum::<usize>() < MEMORY_CHECKED_FROM;
-        after.is_empty() && after.tasks <= before.tasks && (are_few || is_within_a_tenth)
+        self.after.is_empty() && tasks <= tasks_before && (are_few || is_within_a_tenth)
     }
 }
 

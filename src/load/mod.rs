@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite;
 
-pub use leaving::{Forgotten, Held, Leaving, leave};
+pub use leaving::{Forgotten, Held, LEVELS, Leaving, leave};
 
 use table::Table;
 

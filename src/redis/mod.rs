@@ -6,6 +6,8 @@
 #[cfg(not(feature = "redis"))]
 mod disabled;
 #[cfg(feature = "redis")]
+mod handle;
+#[cfg(feature = "redis")]
 mod keeper;
 mod options;
 #[cfg(feature = "redis")]
@@ -18,9 +20,9 @@ use std::sync::Arc;
 
 #[cfg(not(feature = "redis"))]
 pub use disabled::Redis;
-pub use options::Options;
 #[cfg(feature = "redis")]
-pub use pool::{Redis, RequestError};
+pub use handle::{Redis, RequestError};
+pub use options::Options;
 pub use url::{NotARedisUrl, Url};
 
 use crate::observe::Metrics;

@@ -75,7 +75,10 @@ impl Target {
     }
 }
 
-async fn within<T>(limit: Duration, request: impl Future<Output = Result<T, ClientError>>) -> Result<T, ConnectError> {
+pub(super) async fn within<T>(
+    limit: Duration,
+    request: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ConnectError> {
     Ok(timeout(limit, request).await.map_err(|_| ConnectError::TimedOut(limit))??)
 }
 

@@ -13,6 +13,9 @@ it starts, some with SIGTERM. Browsers come back to their tables by themselves, 
   shown longer than --lost-ms before a kill;
 - `liap archive verify --deep` finds nothing.
 
+With --faults IN, calls on files whose path holds IN (such as `/journal/`) fail for half of every second, by `faults.c`. What was shown
+while the disk failed may be lost with a kill, so --lost-ms has to be 2500 then.
+
 Exit code: 0 all well, 1 a violation, 2 the server cannot be started at all.
 """
 
@@ -103,7 +106,9 @@ class Server:
         self.lives = {}
 
     def environment(self):
-        return {
+        faults = {"LD_PRELOAD": self.options.faults_library, "FAULTS_IN": self.options.faults, "FAULTS_ONE_IN": "4",
+                  "FAULTS_BURST_MS": "500"} if self.options.faults else {}
+        return faults | {
             "PATH": os.environ.get("PATH", ""), "HOST": "127.0.0.1", "PORT": str(self.port), "METRICS_ENABLED": "false",
             "DATA_DIR": self.folder, "GAME_PACE": str(self.options.pace), "TURN_TIMEOUT_SECONDS": "0", "LOG_FORMAT": "text",
             "USE_RATE_LIMITING": "false", "MAX_SOCKETS_PER_ADDRESS": "20000", "ARCHIVE_FLUSH_INTERVAL": "1",
@@ -155,7 +160,8 @@ class Server:
 
     def archive(self, *arguments):
         """`liap archive …` on its folder: exit code and output."""
-        done = subprocess.run([self.options.bin, "archive", *arguments], env=self.environment(), capture_output=True)
+        environment = {name: value for name, value in self.environment().items() if name != "LD_PRELOAD"}
+        done = subprocess.run([self.options.bin, "archive", *arguments], env=environment, capture_output=True)
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
@@ -366,6 +372,10 @@ class Book:
 
 async def main(options, report):
     folder = tempfile.mkdtemp(prefix="liap-crash-", dir=options.folder)
+    if options.faults:
+        options.faults_library = os.path.join(folder, "faults.so")
+        source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "faults.c")
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", options.faults_library, source, "-ldl"], check=True)
     try:
         await lives_and_deaths(options, report, folder)
     finally:
@@ -437,6 +447,7 @@ if __name__ == "__main__":
     parser.add_argument("--patience", type=float, default=45.0,
                         help="seconds without a frame that count as a stall; a table waits 30 for one who does not come back")
     parser.add_argument("--game-timeout", type=float, default=120.0, help="seconds the last games may take")
+    parser.add_argument("--faults", metavar="IN", help="let calls on files with this in their path fail now and then")
     parser.add_argument("--seed", type=int, default=None, help="seed of kills and players")
     parser.add_argument("--folder", help="where to work (default: the system's temporary folder)")
     parser.add_argument("--keep", action="store_true", help="keep the server's folder and log")

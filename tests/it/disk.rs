@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use liap::load::{Load, Report, Target, run};
 use serde_json::Value;
 
-use crate::process::{Server, request};
+use crate::process::{Server, Socket, journaled, request, room};
 
 /// The archive pauses for at most five seconds between two attempts.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -143,37 +143,81 @@ fn games_go_on_where_nothing_can_be_written() {
     );
 }
 
-/// Does something on a small file system that can be filled up. Only root can mount one; what stands in for it elsewhere is the
-/// limit above.
-#[cfg(target_os = "linux")]
-fn on_a_small_disk(act: impl FnOnce(&Path, &dyn Fn(), &dyn Fn())) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().to_str().unwrap();
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=16m", "liap-test", path]).output().unwrap();
-    if !mounted.status.success() {
-        eprintln!("not run: a small file system cannot be mounted: {}", String::from_utf8_lossy(&mounted.stderr));
-        return;
-    }
-    let filler = folder.path().join("filler");
-    let fill = || {
-        let mut file = File::create(&filler).unwrap();
-        while file.write_all(&[7; 4096]).is_ok() {}
-        assert!(file.write_all(&[7]).is_err(), "the disk is full to its last byte");
-    };
-    let free = || std::fs::remove_file(&filler).unwrap();
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| act(folder.path(), &fill, &free)));
-    assert!(Command::new("umount").args(["--lazy", path]).status().unwrap().success());
-    outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-}
-
+/// A small file system that fills up. Only root can mount one; what stands in for it elsewhere is the limit above.
 #[test]
 #[cfg(target_os = "linux")]
 fn games_go_on_while_the_disk_is_full() {
-    on_a_small_disk(|folder, fill, free| {
-        let mut settings = SETTINGS.to_vec();
-        settings.push(("DATA_DIR", folder.to_str().unwrap()));
-        play_through(Server::start(&settings), folder, |_| fill(), |_| free());
-    });
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(folder.path()) else { return };
+    let mut settings = SETTINGS.to_vec();
+    settings.push(("DATA_DIR", folder.path().to_str().unwrap()));
+    play_through(Server::start(&settings), folder.path(), |_| disk.fill(), |_| disk.free());
+}
+
+/// A file system of 16 MiB. It is unmounted when dropped.
+#[cfg(target_os = "linux")]
+struct SmallDisk(std::path::PathBuf);
+
+#[cfg(target_os = "linux")]
+impl SmallDisk {
+    fn mount(folder: &Path) -> Option<Self> {
+        let mount = ["-t", "tmpfs", "-o", "size=16m", "liap-test"];
+        let mounted = Command::new("mount").args(mount).arg(folder).output().unwrap();
+        if !mounted.status.success() {
+            eprintln!("not run: a small file system cannot be mounted: {}", String::from_utf8_lossy(&mounted.stderr));
+        }
+        mounted.status.success().then(|| Self(folder.to_owned()))
+    }
+
+    fn fill(&self) {
+        let mut file = File::create(self.0.join("filler")).unwrap();
+        while file.write_all(&[7; 4096]).is_ok() {}
+        assert!(file.write_all(&[7]).is_err(), "the disk is full to its last byte");
+    }
+
+    fn free(&self) {
+        std::fs::remove_file(self.0.join("filler")).unwrap();
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // A server may still have files open.
+        Command::new("umount").arg("--lazy").arg(&self.0).status().unwrap();
+    }
+}
+
+/// A server that starts on a full disk serves and plays, and writes live games down when there is room, without a restart.
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_server_starts_on_a_full_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(folder.path()) else { return };
+    let path = folder.path().to_str().unwrap();
+    let settings = [("GAME_PACE", "0"), ("DATA_DIR", path), ("USE_GAME_ARCHIVAL", "false")];
+    let server = Server::start(&settings);
+    let (_, mut table, _) = room(&server, "Mira").await;
+    table.say("start_game", serde_json::json!({})).await;
+    journaled(&server, &mut table).await;
+
+    disk.fill();
+    let server = server.again();
+    wait_for_health(&server, |health| health["checks"]["journal"]["status"] == "degraded");
+    let (id, mut table, session) = room(&server, "Jon").await;
+    table.say("start_game", serde_json::json!({})).await;
+    table.hear("phase_change").await;
+
+    disk.free();
+    let health = wait_for_health(&server, |health| health["status"] == "healthy");
+    assert_eq!(health["checks"]["journal"]["rooms"], 2);
+    journaled(&server, &mut table).await;
+    let server = server.again();
+    assert!(!server.said.iter().any(|line| line.contains("set aside")), "{:#?}", server.said);
+    assert_eq!(server.get("/health").json()["checks"]["journal"]["rooms"], 2);
+    let mut table = Socket::open_with(&server, &id, &[("Cookie", &session)]).await.unwrap();
+    table.enter(&id, "Jon").await;
+    table.hear("phase_change").await;
 }
 
 /// Waits until so many games are archived, and the archive is well.
@@ -186,27 +230,27 @@ fn wait_for_games(server: &Server, wanted: u64) {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_server_starts_while_the_disk_of_its_archive_is_full() {
-    on_a_small_disk(|folder, fill, free| {
-        let archive = folder.join("archive");
-        let mut settings = SETTINGS.to_vec();
-        settings.push(("ARCHIVE_URL", archive.to_str().unwrap()));
-        fill();
-        let server = Server::start(&settings);
-        server.logs("the server starts without the archive");
-        let mut games = play(&server).games;
-        let health = wait_for_health(&server, |health| health["checks"]["archive"]["status"] == "degraded");
-        assert_eq!(health["checks"]["archive"]["games"], 0);
-        free();
-        wait_for_games(&server, games);
-        games += play(&server).games;
-        wait_for_games(&server, games);
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(folder.path()) else { return };
+    let archive = folder.path().join("archive");
+    let mut settings = SETTINGS.to_vec();
+    settings.push(("ARCHIVE_URL", archive.to_str().unwrap()));
+    disk.fill();
+    let server = Server::start(&settings);
+    server.logs("the server starts without the archive");
+    let mut games = play(&server).games;
+    let health = wait_for_health(&server, |health| health["checks"]["archive"]["status"] == "degraded");
+    assert_eq!(health["checks"]["archive"]["games"], 0);
+    disk.free();
+    wait_for_games(&server, games);
+    games += play(&server).games;
+    wait_for_games(&server, games);
 
-        fill();
-        let server = server.again();
-        games += play(&server).games;
-        free();
-        wait_for_games(&server, games);
-    });
+    disk.fill();
+    let server = server.again();
+    games += play(&server).games;
+    disk.free();
+    wait_for_games(&server, games);
 }
 
 /// Somebody tidies up: the archive's folder is removed under a running server.

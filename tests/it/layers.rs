@@ -10,6 +10,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("game", &[] as &[_]),
         ("disk", &[]),
         ("observe", &[]),
+        ("options", &[]),
         ("insecure_tls", &[]),
         ("parallel", &[]),
         ("protocol", &["game"]),

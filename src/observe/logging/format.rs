@@ -5,7 +5,7 @@ use log::kv;
 use log::{Level, Record};
 use serde_json::{Map, Value};
 
-use super::super::{LogFormat, LogOptions};
+use super::super::{LogFormat, LogOptions, wall_time};
 use super::CorrelationId;
 
 /// How a line is formatted.
@@ -36,7 +36,7 @@ impl LineFormat {
 }
 
 fn now() -> String {
-    format!("{:.3}", jiff::Timestamp::now())
+    format!("{:.3}", wall_time())
 }
 
 pub(super) fn level_name(level: Level) -> &'static str {

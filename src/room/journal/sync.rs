@@ -3,6 +3,7 @@
 //! Written bytes survive the end of the process, however it ends; only a crash of the machine needs the disk. So writing
 //! goes on while an earlier group is syncing, and a killed server loses nothing to a slow disk.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::sync::mpsc::SyncSender;
@@ -14,11 +15,14 @@ use tokio::sync::oneshot;
 
 use super::status::Status;
 use crate::observe::Metrics;
+use crate::protocol::RoomId;
 
 /// Groups that are written but not known to be on disk.
 #[derive(Debug)]
 pub(super) struct Written {
     pub(super) notes: u64,
+    /// The rooms that they are about.
+    pub(super) rooms: BTreeSet<RoomId>,
     /// When the first of their notes came.
     pub(super) began: Instant,
     pub(super) waiters: Vec<Waiter>,
@@ -28,6 +32,7 @@ impl Written {
     /// Both groups as one.
     fn merge(mut self, later: Self) -> Self {
         self.notes += later.notes;
+        self.rooms.extend(later.rooms);
         self.waiters.extend(later.waiters);
         self
     }
