@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::snapshot::RoomSnapshot;
-use crate::disk::{FolderLock, LockError, Stretch, stamp, sync_folder, walk};
+use crate::disk::{FolderLock, LockError, Stretch, push_varint, read_varint, stamp, sync_folder, walk};
 use crate::protocol::RoomId;
 
 /// The largest frame. A header that names a larger one is damaged.
@@ -166,7 +166,11 @@ impl Log {
     /// Begins a new file that holds all rooms, and removes the older ones once it is on disk.
     pub(super) fn begin_file(&mut self, room_logs: &RoomLogs) -> io::Result<()> {
         if self.lock.is_none() {
-            self.lock = Some(claim(&self.folder).map_err(io::Error::other)?);
+            let lock = claim(&self.folder).map_err(|error| match error {
+                JournalError::Io { error, .. } => error,
+                held => io::Error::other(held),
+            });
+            self.lock = Some(lock?);
         }
         let number = self.number + 1;
         let path = self.folder.join(format!("{number:010}.journal"));
@@ -195,8 +199,11 @@ impl Log {
         Ok(())
     }
 
-    /// Opens the newest file for appending.
+    /// Opens the newest file for appending, in a folder that is locked.
     fn continue_file(&mut self) -> io::Result<()> {
+        if self.lock.is_none() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let (_, path) = files(&self.folder)?.pop().ok_or(io::ErrorKind::NotFound)?;
         let file = File::options().write(true).open(path)?;
         self.file_bytes = file.metadata()?.len();
@@ -302,16 +309,6 @@ pub(super) fn push_whole(entries: &mut Vec<u8>, room: RoomId, room_log: &RoomLog
     let number = room_log.next.wrapping_sub(1);
     push_entry(entries, room, WHOLE_SNAPSHOT, number, &room_log.snapshot);
     push_entry(entries, room, WHOLE_EVENTS, number, &room_log.events);
-}
-
-fn push_varint(bytes: &mut Vec<u8>, mut value: u32) {
-    while value >= 0x80 {
-        let [low, ..] = value.to_le_bytes();
-        bytes.push(low | 0x80);
-        value >>= 7;
-    }
-    let [low, ..] = value.to_le_bytes();
-    bytes.push(low);
 }
 
 type Numbered = Vec<(u64, PathBuf)>;
@@ -514,15 +511,4 @@ fn next_entry(bytes: &[u8]) -> Option<(Entry<'_>, &[u8])> {
     let (length, rest) = read_varint(rest)?;
     let (bytes, rest) = rest.split_at_checked(length as usize)?;
     Some((Entry { room: RoomId::from_number(u32::from_le_bytes([a, b, c, 0])), kind, number, bytes }, rest))
-}
-
-fn read_varint(bytes: &[u8]) -> Option<(u32, &[u8])> {
-    let mut value = 0_u32;
-    for (place, &byte) in bytes.iter().enumerate().take(5) {
-        value |= u32::from(byte & 0x7F) << (7 * place);
-        if byte & 0x80 == 0 {
-            return Some((value, bytes.get(place + 1..)?));
-        }
-    }
-    None
 }

@@ -114,7 +114,7 @@ impl Playing {
     /// Applies stored events, one after the other.
     fn replay(&mut self, events: &[u8]) -> Result<(), RestoreError> {
         let mut reader = EventReader::new(events);
-        while let Some(event) = reader.next(&self.game).map_err(|invalid| RestoreError::Events(invalid.at))? {
+        while let Some(event) = reader.next(&self.game)? {
             match event {
                 JournalEvent::StagePassed => self.pass(),
                 JournalEvent::Move(next) => {

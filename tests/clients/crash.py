@@ -199,7 +199,8 @@ class Table:
         self.server, self.options, self.report, self.book = server, options, report, book
         self.rng = random.Random(seed)
         self.seen = {}
-        self.started = (0.0, 0)
+        # When and in which life the start of the game was heard.
+        self.started = None
 
     def saw(self, player, data):
         if player.name not in data["players"]:
@@ -227,7 +228,7 @@ class Table:
             truth.commitment = players[0].truth.commitment
             for player in players:
                 player.table, player.truth, player.view, player.expect_errors = self, truth, None, True
-            self.started = (ws.now(), self.server.life)
+            self.started = None
             async with asyncio.TaskGroup() as group:
                 for player in players:
                     group.create_task(self.live(player))
@@ -242,6 +243,7 @@ class Table:
                 is_return, player.life = player.life is not None, self.server.life
                 if not is_return:
                     await player.wait_for_start()
+                    self.started = self.started or (ws.now(), player.life)
                 else:
                     await player.open_game()
                     if not await self.back(player):
@@ -270,7 +272,7 @@ class Table:
             if event == "room_closed":
                 raise client.Gone(event)
             if event in ("room_update", "room_state_update") and not data["started"]:
-                if self.server.must_keep(*self.started):
+                if self.must_have_started():
                     self.report.violation(player.name, "the room waits for a start that was long ago")
                 self.report.counts["games whose start was lost"] += 1
                 await player.leave_page()
@@ -303,7 +305,10 @@ class Table:
     def may_be_gone(self):
         """A room that is over, or began in the last moments before the end, need not be there."""
         is_over = any(where[1] == PHASES.index("game_over") for moments in self.seen.values() for where in moments)
-        return is_over or not self.server.must_keep(*self.started)
+        return is_over or not self.must_have_started()
+
+    def must_have_started(self):
+        return self.started is not None and self.server.must_keep(*self.started)
 
 
 class Book:

@@ -154,14 +154,14 @@ fn games_go_on_while_the_disk_is_full() {
     play_through(Server::start(&settings), folder.path(), |_| disk.fill(), |_| disk.free());
 }
 
-/// A file system of 16 MiB. It is unmounted when dropped.
+/// A file system of 16 MiB and a thousand files. It is unmounted when dropped.
 #[cfg(target_os = "linux")]
 struct SmallDisk(std::path::PathBuf);
 
 #[cfg(target_os = "linux")]
 impl SmallDisk {
     fn mount(folder: &Path) -> Option<Self> {
-        let mount = ["-t", "tmpfs", "-o", "size=16m", "liap-test"];
+        let mount = ["-t", "tmpfs", "-o", "size=16m,nr_inodes=1000", "liap-test"];
         let mounted = Command::new("mount").args(mount).arg(folder).output().unwrap();
         if !mounted.status.success() {
             eprintln!("not run: a small file system cannot be mounted: {}", String::from_utf8_lossy(&mounted.stderr));
@@ -173,9 +173,13 @@ impl SmallDisk {
         let mut file = File::create(self.0.join("filler")).unwrap();
         while file.write_all(&[7; 4096]).is_ok() {}
         assert!(file.write_all(&[7]).is_err(), "the disk is full to its last byte");
+        let files = self.0.join("files");
+        std::fs::create_dir(&files).unwrap();
+        assert!((0..1_000).any(|number| File::create(files.join(number.to_string())).is_err()), "and to its last file");
     }
 
     fn free(&self) {
+        std::fs::remove_dir_all(self.0.join("files")).unwrap();
         std::fs::remove_file(self.0.join("filler")).unwrap();
     }
 }
@@ -204,6 +208,11 @@ async fn a_server_starts_on_a_full_disk() {
     disk.fill();
     let server = server.again();
     wait_for_health(&server, |health| health["checks"]["journal"]["status"] == "degraded");
+    // One that has no folder yet, where not even an empty file can be made.
+    let new = folder.path().join("new");
+    let fresh = Server::start(&[settings[0], ("DATA_DIR", new.to_str().unwrap()), settings[2]]);
+    wait_for_health(&fresh, |health| health["checks"]["journal"]["status"] == "degraded");
+    let _table = room(&fresh, "Ann").await;
     let (id, mut table, session) = room(&server, "Jon").await;
     table.say("start_game", serde_json::json!({})).await;
     table.hear("phase_change").await;
@@ -211,6 +220,9 @@ async fn a_server_starts_on_a_full_disk() {
     disk.free();
     let health = wait_for_health(&server, |health| health["status"] == "healthy");
     assert_eq!(health["checks"]["journal"]["rooms"], 2);
+    let health = wait_for_health(&fresh, |health| health["status"] == "healthy");
+    assert_eq!(health["checks"]["journal"]["rooms"], 1);
+    assert!(new.join("journal/0000000001.journal").exists());
     journaled(&server, &mut table).await;
     let server = server.again();
     assert!(!server.said.iter().any(|line| line.contains("set aside")), "{:#?}", server.said);

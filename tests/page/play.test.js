@@ -28,8 +28,7 @@ after(async () => {
 async function assertAccessible(page, where) {
   await page.evaluate(AXE);
   const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ['violations'] }));
-  const serious = found.violations.filter((violation) => violation.impact === 'serious' || violation.impact === 'critical');
-  assert.deepEqual(serious.map((violation) => `${where}: ${violation.id}: ${violation.nodes.map((node) => `${node.target} ${node.failureSummary}`).join('; ')}`), []);
+  assert.deepEqual(found.violations.map((violation) => `${where}: ${violation.id}: ${violation.nodes.map((node) => `${node.target} ${node.failureSummary}`).join('; ')}`), []);
 }
 
 test('a whole game by keyboard alone, from the address on', { timeout: GAME_WITHIN_MS + 60000 }, async () => {
@@ -166,7 +165,7 @@ test('the whole page lives below a base path', { timeout: 90000 }, async () => {
   await below.stop();
 });
 
-test('nothing serious for those who do not see or do not use a mouse', { timeout: GAME_WITHIN_MS }, async () => {
+test('axe finds nothing for those who do not see or do not use a mouse', { timeout: GAME_WITHIN_MS }, async () => {
   for (const theme of ['dark', 'light']) {
     const { page, leave } = await visitor(browser, server.url, { theme, calm: true });
     await page.waitForSelector('.open-tables');
@@ -190,7 +189,7 @@ test('nothing serious for those who do not see or do not use a mouse', { timeout
 });
 
 test('targets are large enough for a finger', { timeout: 60000 }, async () => {
-  const { page, leave } = await visitor(browser, server.url, { touch: true });
+  const { page, leave } = await visitor(browser, server.url, { touch: true, calm: true });
   const small = () => page.$$eval('button, select, a.button, input:not([type="range"])', (elements) => elements
     .filter((element) => element.offsetParent !== null).map((element) => [element.className || element.localName, element.getBoundingClientRect()])
     .filter(([, { width, height }]) => width < 43.5 || height < 43.5).map(([name, { width, height }]) => `${name} ${width}x${height}`));
@@ -279,7 +278,7 @@ test('every module is fetched at once, not one after another', () => {
   assert.deepEqual(named, readdirSync(PAGE).filter((name) => name.endsWith('.js')).sort());
 });
 
-test('the page weighs at most 120 KiB', () => {
+test('the page weighs at most 150 KiB', () => {
   const bytes = readdirSync(PAGE).map((name) => gzipSync(readFileSync(new URL(name, PAGE))).length).reduce((a, b) => a + b, 0);
-  assert.ok(bytes <= 120 * 1024, `${bytes} bytes`);
+  assert.ok(bytes <= 150 * 1024, `${bytes} bytes`);
 });

@@ -67,7 +67,8 @@ pub(super) fn sync(place: &Place<'_>, to: Option<SinkKind>, all: bool) -> anyhow
     let kinds: Vec<SinkKind> = sinks.iter().map(|(kind, _)| *kind).collect();
     let records = place.open(IfMissing::Fail)?;
     if let Records::Local(archive) = &records {
-        archive.deliver_to(sinks, place.options)?;
+        // A command removes nothing for its age.
+        archive.deliver_to(sinks, &Options { retention_days: 0, ..place.options.clone() })?;
     }
     for &kind in &kinds {
         records.deliver(kind, all)?;

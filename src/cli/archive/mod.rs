@@ -77,7 +77,7 @@ pub(super) enum Command {
         #[arg(long)]
         deep: bool,
     },
-    /// Remove old games for good.
+    /// Move old games to the trash, from which they go for good when a server has run for a week.
     Prune {
         /// Games that began longer ago than this: days `90d`, weeks `12w` or years `2y`.
         #[arg(long, value_name = "AGE", value_parser = age_days)]
@@ -86,6 +86,17 @@ pub(super) enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Bring removed games back from the trash; without an id, say what is there.
+    Undelete {
+        /// The game's id.
+        #[arg(conflicts_with = "all")]
+        id: Option<GameId>,
+        /// All of them.
+        #[arg(long)]
+        all: bool,
+    },
+    /// Confirm that the clock is right after it has leapt, so that old games may be removed by it.
+    ConfirmClock,
     /// Write all games, as they are stored, into one file.
     Backup {
         /// Where to; `-` writes to the standard output.
@@ -202,6 +213,12 @@ fn run_in(command: Command, place: &Place<'_>) -> anyhow::Result<ExitCode> {
         Command::Import { file } => moving::import(place, &file),
         Command::Verify { deep } => verify(&open()?, deep),
         Command::Prune { older_than, dry_run } => prune(&open()?, options, older_than, dry_run),
+        Command::Undelete { id, all } => undelete(&open()?, id, all),
+        Command::ConfirmClock => {
+            open()?.confirm_clock()?;
+            writeln!(io::stdout().lock(), "the clock counts as right: old games are removed by it, where that is set")?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Backup { file } => backup::backup(&open()?, &file),
         Command::Restore { from: Some(sink), .. } => copies::restore(place, sink),
         Command::Restore { file, from: None } => backup::restore(place, &file.unwrap_or_default()),
@@ -428,11 +445,29 @@ fn prune(records: &Records, options: &Options, days: u32, dry_run: bool) -> anyh
         archive.spare_for(copies::sinks(options, None)?)?;
     }
     let pruned = records.prune(before_ms)?;
-    writeln!(out, "{} games removed that began more than {days} days ago", pruned.games)?;
+    writeln!(
+        out,
+        "{} games removed that began more than {days} days ago; `liap archive undelete` brings them back",
+        pruned.games
+    )?;
     if pruned.kept_for_copies > 0 {
         writeln!(out, "{} stay until they are copied: liap archive sync", pruned.kept_for_copies)?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Brings games back from the trash, or says what is there.
+fn undelete(records: &Records, id: Option<GameId>, all: bool) -> anyhow::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    if id.is_none() && !all {
+        let (games, ends) = records.trash()?;
+        let ends = ends.map(|(oldest, newest)| format!(", from {oldest} to {newest}; --all brings them back"));
+        writeln!(out, "{games} games are in the trash{}", ends.unwrap_or_default())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let games = records.undelete(id)?;
+    writeln!(out, "{games} games are back; ARCHIVE_RETENTION_DAYS removes them again unless it is raised, or 0")?;
+    Ok(exit_code(games > 0 || all))
 }
 
 fn exit_code(is_well: bool) -> ExitCode {

@@ -156,10 +156,10 @@ impl Journal {
     /// Waits until everything queued so far is on disk, or writing it was tried. Blocks: not for async threads.
     pub fn flush(&self) {
         if let Some(writer) = &self.writer {
-            let (done, wait) = sync_channel(1);
+            let (done, wait) = oneshot::channel();
             if writer.notes.send(Message::Flush(done)).is_ok() {
                 // The writer answers, or has ended.
-                wait.recv().ok();
+                wait.blocking_recv().ok();
             }
         }
     }

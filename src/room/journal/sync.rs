@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
-use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -38,22 +37,8 @@ impl Written {
     }
 }
 
-/// A caller that waits until its notes are on disk.
-#[derive(Debug)]
-pub(super) enum Waiter {
-    Task(oneshot::Sender<()>),
-    Thread(SyncSender<()>),
-}
-
-impl Waiter {
-    /// Wakes the caller, if it still waits.
-    pub(super) fn answer(self) {
-        match self {
-            Self::Task(done) => drop(done.send(())),
-            Self::Thread(done) => drop(done.send(())),
-        }
-    }
-}
+/// Tells a caller that its notes are on disk, or that writing them was tried. Dropping it tells the same.
+pub(super) type Waiter = oneshot::Sender<()>;
 
 /// The syncing thread and its task.
 #[derive(Debug)]
@@ -184,6 +169,5 @@ impl Shared {
         self.status.update(|figures| figures.status.commits += 1);
         self.metrics.journal_written.inc_by(written.notes);
         self.metrics.journal_commit_seconds.observe(written.began.elapsed().as_secs_f64());
-        written.waiters.into_iter().for_each(Waiter::answer);
     }
 }

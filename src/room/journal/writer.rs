@@ -8,11 +8,9 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-use tokio::sync::oneshot;
 
 use super::status::Status;
 use super::sync::{Syncer, Waiter, Written};
@@ -36,9 +34,9 @@ const BEGIN_AGAIN_AFTER: Duration = Duration::from_secs(5);
 pub(super) enum Message {
     Entry(RoomId, Change),
     /// Write everything now and answer.
-    Flush(SyncSender<()>),
+    Flush(Waiter),
     /// Answer when everything so far is written.
-    Written(oneshot::Sender<()>),
+    Written(Waiter),
     Stop,
 }
 
@@ -103,7 +101,7 @@ impl JournalWriter {
                 writer.note_failure(&error);
             }
         }
-        writer.note_size();
+        writer.note_size(writer.live_bytes());
         std::thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run(&messages))
     }
 
@@ -146,11 +144,11 @@ impl JournalWriter {
                 }
             }
             Ok(Message::Flush(done)) => {
-                self.waiters.push(Waiter::Thread(done));
+                self.waiters.push(done);
                 self.commit();
             }
             Ok(Message::Written(done)) => {
-                self.waiters.push(Waiter::Task(done));
+                self.waiters.push(done);
                 if self.failed.is_some() {
                     self.answer();
                 } else if self.group_began.is_none() {
@@ -219,18 +217,18 @@ impl JournalWriter {
 
     /// Writes the group. After a failure, or when the file has grown too long, writes all rooms into a new file.
     fn commit(&mut self) {
-        let limit = COMPACT_ABOVE_BYTES + self.live_bytes() * 3 / 2;
+        let live = self.live_bytes();
+        let limit = COMPACT_ABOVE_BYTES + live * 3 / 2;
         let wants_file = match self.begin_failed {
             Some(failed) => failed.elapsed() >= BEGIN_AGAIN_AFTER || !self.log.has_file(),
             None => self.failed.is_some() || (self.log.file_bytes() > limit && !self.group.is_empty()),
         };
-        let is_begun = wants_file && self.begin_file();
-        let result = if is_begun { Ok(()) } else { self.append() };
-        match result {
+        let written = if wants_file && self.begin_file() { Ok(()) } else { self.append() };
+        match written {
             Ok(()) => self.note_success(),
             Err(error) => self.note_failure(&error),
         }
-        self.note_size();
+        self.note_size(live);
     }
 
     /// Writes all rooms into a new file. Returns whether that succeeded.
@@ -261,10 +259,8 @@ impl JournalWriter {
         let file = self.log.append(&self.group).inspect_err(|_| self.forget_entries())?;
         // An earlier group may still be syncing, and waiters wait for that too.
         let is_busy = self.syncer.is_busy();
-        match self.written() {
-            Some(written) if written.notes > 0 || is_busy => self.syncer.sync(&file, written),
-            Some(written) => written.waiters.into_iter().for_each(Waiter::answer),
-            None => {}
+        if let Some(written) = self.written().filter(|written| written.notes > 0 || is_busy) {
+            self.syncer.sync(&file, written);
         }
         Ok(())
     }
@@ -279,11 +275,11 @@ impl JournalWriter {
         self.room_logs.values().map(|room_log| (room_log.snapshot.len() + room_log.events.len()) as u64).sum()
     }
 
-    fn note_size(&self) {
+    fn note_size(&self, live: u64) {
         self.status.update(|figures| {
             figures.status.rooms = self.room_logs.len() as u64;
             figures.status.file_bytes = self.log.file_bytes();
-            figures.status.live_bytes = self.live_bytes();
+            figures.status.live_bytes = live;
         });
     }
 
@@ -343,6 +339,6 @@ impl JournalWriter {
 
     /// Answers all waiters: their notes are written, or writing them was tried.
     fn answer(&mut self) {
-        self.waiters.drain(..).for_each(Waiter::answer);
+        self.waiters.clear();
     }
 }
