@@ -19,7 +19,7 @@ use anyhow::{Context as _, anyhow, ensure};
 use clap::{Args, Subcommand};
 
 use super::{print_stderr, progress, shown};
-use crate::archive::sink::SinkKind;
+use crate::archive::sink::{Installation, SinkKind};
 use crate::archive::{
     GameId, GameJson, IfMissing, Options, Query, Records, Summary, SummaryJson, decode, decode_summary, time_from,
     time_until,
@@ -121,15 +121,8 @@ pub(super) enum Command {
         to: Option<SinkKind>,
         /// Send nothing, but take over the copies of games that are here, so that the server removes them when they are old: those
         /// that do not say which installation made them, or, with a number, those of an installation that is no more.
-        #[arg(
-            long,
-            value_name = "INSTALLATION",
-            num_args = 0..=1,
-            require_equals = true,
-            default_missing_value = "",
-            conflicts_with = "all"
-        )]
-        adopt: Option<copies::AdoptFrom>,
+        #[arg(long, value_name = "INSTALLATION", require_equals = true, conflicts_with = "all")]
+        adopt: Option<Option<Installation>>,
     },
     /// Compare the archive with its copies by their hashes and name every difference; exit code 0 if there is none.
     Compare {
@@ -224,7 +217,7 @@ fn run_in(command: Command, place: &Place<'_>) -> anyhow::Result<ExitCode> {
         Command::Restore { file, from: None } => backup::restore(place, &file.unwrap_or_default()),
         Command::Sync { to, adopt: Some(from), .. } => copies::adopt(place, to, from),
         Command::Sync { all, to, adopt: None } => copies::sync(place, to, all),
-        Command::Compare { with, deep, shared } => copies::compare(place, with, copies::Comparison { deep, shared }),
+        Command::Compare { with, deep, shared } => copies::compare(place, with, deep, shared),
     }
 }
 
