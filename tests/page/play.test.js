@@ -296,6 +296,21 @@ async function photograph(url, { size, width, height, theme }) {
   await leave();
 }
 
+test('the page can be installed, below a base path too', { timeout: 60000 }, async () => {
+  const below = await house({ BASE_PATH: '/liap' });
+  const { page, leave } = await visitor(browser, new URL('/liap/', below.url).href);
+  const devtools = await page.context().newCDPSession(page);
+  const { url, errors, manifest } = await devtools.send('Page.getAppManifest');
+  assert.match(url, /\/liap\/assets\/[0-9a-f]+\/manifest\.webmanifest$/);
+  assert.deepEqual(errors, []);
+  assert.equal(manifest.startUrl, new URL('/liap/', below.url).href);
+  for (const icon of manifest.icons) assert.ok((await fetch(icon.url)).ok, icon.url);
+  const { installabilityErrors } = await devtools.send('Page.getInstallabilityErrors');
+  assert.deepEqual(installabilityErrors.filter(({ errorId }) => errorId !== 'in-incognito'), []);
+  await leave();
+  await below.stop();
+});
+
 test('every module is fetched at once, not one after another', () => {
   const html = readFileSync(new URL('index.html', PAGE), 'utf8');
   const named = [...html.matchAll(/"assets\/(\w+\.js)"/g)].map((match) => match[1]).sort();
