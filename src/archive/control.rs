@@ -31,8 +31,14 @@ pub(super) enum Request {
     Get { ids: Vec<GameId> },
     /// Stores records, and answers when they are on disk.
     Put { records: Vec<(GameId, ByteBuf)> },
-    /// Removes the games that began before this time, in milliseconds of Unix time.
+    /// Moves the games that began before this time, in milliseconds of Unix time, to the trash.
     Prune { before_ms: u64 },
+    /// How many games are in the trash, and the oldest and newest of them.
+    Trash,
+    /// Brings this game back from the trash, or all.
+    Undelete { id: Option<GameId> },
+    /// Believes the clock.
+    ConfirmClock,
     /// The sequence number of a game.
     Number { id: GameId },
     /// How far the copies in a place are.
@@ -101,10 +107,10 @@ pub(super) fn answer(archive: &Archive, request: &[u8]) -> Vec<u8> {
         Ok(Request::Ids { query, limit }) => encode(ids(archive, &query, limit)),
         Ok(Request::Get { ids }) => encode(get(archive, &ids)),
         Ok(Request::Put { records }) => encode(put(archive, records)),
-        Ok(Request::Prune { before_ms }) => encode(archive.prune(before_ms).map(|games| {
-            let kept_for_copies = archive.owed_before(before_ms) as u64;
-            Pruned { games, kept_for_copies }
-        })),
+        Ok(Request::Prune { before_ms }) => encode(prune(archive, before_ms)),
+        Ok(Request::Trash) => encode(archive.trash()),
+        Ok(Request::Undelete { id }) => encode(archive.undelete(id)),
+        Ok(Request::ConfirmClock) => encode(archive.confirm_clock()),
         Ok(Request::Number { id }) => encode(Ok::<_, StoreError>(archive.store().number(id))),
         Ok(Request::Progress { kind, place }) => encode(sink::progress(archive.store(), kind, &place)),
         Ok(Request::Deliver { kind, all }) => {
@@ -121,6 +127,12 @@ fn encode<T: Serialize, E: ToString>(answer: Result<T, E>) -> Vec<u8> {
     let answer = answer.map_err(|error| error.to_string());
     // Encoding into memory fails for no answer there is; an empty one would be noticed.
     rmp_serde::to_vec_named(&answer).unwrap_or_default()
+}
+
+fn prune(archive: &Archive, before_ms: u64) -> Result<Pruned, String> {
+    archive.check_clock()?;
+    let games = archive.prune(before_ms).map_err(|error| error.to_string())?;
+    Ok(Pruned { games, kept_for_copies: archive.owed_before(before_ms) as u64 })
 }
 
 fn status(archive: &Archive) -> RecordsStatus {

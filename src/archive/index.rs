@@ -204,18 +204,11 @@ impl Index {
             }
         }
         // The others move up, in all lists.
-        let mut next = 0;
-        let numbers: Vec<Option<u32>> = self
-            .ids
-            .iter()
-            .map(|id| {
-                gone.binary_search(id).is_err().then(|| {
-                    next += 1;
-                    next - 1
-                })
-            })
-            .collect();
-        self.ids.retain(|id| gone.binary_search(id).is_err());
+        let is_kept = |id: &GameId| gone.binary_search(id).is_err();
+        let mut next = 0..;
+        let number = |id| if is_kept(id) { next.next() } else { None };
+        let numbers: Vec<Option<u32>> = self.ids.iter().map(number).collect();
+        self.ids.retain(is_kept);
         renumber(&mut self.all.0, &numbers, |number| number);
         for list in [&mut self.rooms.sorted, &mut self.rooms.newest] {
             renumber(list, &numbers, |(_, number)| number);

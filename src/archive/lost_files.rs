@@ -3,6 +3,7 @@
 //! A file that is removed lives on for whoever has it open. So all records that the database still gives, or that are still
 //! whole in the file it has open, go into a new one before the old one is closed.
 
+use std::cell::LazyCell;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -69,27 +70,6 @@ impl LostFiles {
         Ok(())
     }
 
-    /// Builds a new database of all records that the open one still gives. It is put in place when that one is closed.
-    pub(super) fn rescue_records(&self, shared: &Shared) -> Result<(), StoreError> {
-        let Ok(database) = shared.database() else { return Ok(()) };
-        let copy = || {
-            // Whatever the database says: its file as it has it open.
-            let salvage = Salvage::walk(&[database.open_file()]).unwrap_or_default();
-            let mut builder = Builder::begin(&shared.layout, shared.cache_bytes)?;
-            let (last, gone) = (shared.books().last, shared.books().gone.all());
-            for seq in gone.gaps(&(1..=last.max(1))).flatten() {
-                let is_whole = |bytes: &[u8]| frame::parse(bytes).is_some_and(|(frame, _)| frame.seq == seq);
-                let given = database.get(seq).ok().flatten().map(|frame| frame.to_vec());
-                let found = || salvage.get(seq).ok().flatten();
-                if let Some(frame) = given.filter(|frame| is_whole(frame)).or_else(found) {
-                    builder.push(seq, &frame)?;
-                }
-            }
-            builder.finish()
-        };
-        copy().map_err(|failure: Failure| shared.layout.error(failure))
-    }
-
     /// Puts everything in its place. The database is closed.
     pub(super) fn write_anew(&self, shared: &Shared, report: &mut OpenReport) -> io::Result<()> {
         let layout: &Layout = &shared.layout;
@@ -126,4 +106,27 @@ fn is_unlocked(shared: &Shared) -> Result<bool, StoreError> {
         Err(LockError::Held(holder)) => Err(StoreError::Locked { path: folder.to_owned(), holder }),
         Err(LockError::Io(source)) => Err(shared.layout.fault(source)),
     }
+}
+
+/// Builds a new database of all records that the open one still gives, or that are whole in its file as it has it open. It is put
+/// in place when the open one is closed. Returns how many are neither.
+pub(super) fn copy_records(shared: &Shared) -> Result<u64, StoreError> {
+    let database = shared.database()?;
+    let salvage = LazyCell::new(|| Salvage::walk(&[database.open_file()]).unwrap_or_default());
+    let copy = || {
+        let mut missing = 0;
+        let mut builder = Builder::begin(&shared.layout, shared.cache_bytes)?;
+        let (last, gone) = (shared.books().last, shared.books().gone.all());
+        for seq in gone.gaps(&(1..=last.max(1))).flatten() {
+            let is_whole = |bytes: &[u8]| frame::parse(bytes).is_some_and(|(frame, _)| frame.seq == seq);
+            let given = database.get(seq).ok().flatten().map(|frame| frame.to_vec());
+            let found = || salvage.get(seq).ok().flatten();
+            match given.filter(|frame| is_whole(frame)).or_else(found) {
+                Some(frame) => builder.push(seq, &frame)?,
+                None => missing += 1,
+            }
+        }
+        builder.finish().map(|()| missing)
+    };
+    copy().map_err(|failure: Failure| shared.layout.error(failure))
 }

@@ -174,12 +174,36 @@ impl Records {
         Ok(outcomes)
     }
 
-    /// Removes the games that began before this time, in milliseconds of Unix time, but for those that a sink is owed.
+    /// Moves the games that began before this time, in milliseconds of Unix time, to the trash, but for those that a sink is owed.
     ///
     /// # Errors
     /// Some could not be removed; removing again does the rest.
     pub fn prune(&self, before_ms: u64) -> Result<Pruned, RecordsError> {
         self.ask(&Request::Prune { before_ms })
+    }
+
+    /// How many games are in the trash, and the oldest and newest of them.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn trash(&self) -> Result<(u64, Option<(GameId, GameId)>), RecordsError> {
+        self.ask(&Request::Trash)
+    }
+
+    /// Brings this game back from the trash, or all, and says how many there were.
+    ///
+    /// # Errors
+    /// The disk refuses; what is not back is still in the trash.
+    pub fn undelete(&self, id: Option<GameId>) -> Result<u64, RecordsError> {
+        self.ask(&Request::Undelete { id })
+    }
+
+    /// Has the clock believed, although it has leapt.
+    ///
+    /// # Errors
+    /// It cannot be right.
+    pub fn confirm_clock(&self) -> Result<(), RecordsError> {
+        self.ask(&Request::ConfirmClock)
     }
 
     /// The number of a game in the order of storing, if there is such a game.

@@ -15,8 +15,7 @@ use std::time::{Duration, Instant};
 use super::GameId;
 use super::codec;
 use super::frame::{self, HEADER_BYTES, MAX_RECORD_BYTES};
-use super::layout::Builder;
-use super::lost_files::LostFiles;
+use super::lost_files::{LostFiles, copy_records};
 use super::queue::{Answer, Checkpointed, Item, Payload, Removal, Stored, WriteError};
 use super::recover::{self, Loader, Opened, When};
 use super::report::{Health, OpenReport, StoreError};
@@ -365,7 +364,9 @@ impl Writer {
         let changed = self.lost_files.changed();
         if let Some(changed) = &changed {
             shared.note_failure(changed);
-            self.lost_files.rescue_records(&shared)?;
+            if shared.database().is_ok() {
+                copy_records(&shared)?;
+            }
         }
         // One that has failed need not close well. What counts is what its files hold.
         if let Some(database) = shared.take_database()?
@@ -507,18 +508,10 @@ impl Writer {
         if self.is_broken || bytes < REBUILD_BYTES || bytes / REBUILD_FACTOR < shared.books().frame_bytes() {
             return Ok(());
         }
+        if copy_records(&shared)? > 0 {
+            return Err(StoreError::Failed("not every game can be read".to_owned()));
+        }
         let failed = |failure| layout.error(failure);
-        let database = shared.database()?;
-        let copy = || {
-            let mut builder = Builder::begin(layout, shared.cache_bytes)?;
-            for frame in database.from(0)? {
-                let (seq, frame) = frame?;
-                builder.push(seq, &frame)?;
-            }
-            builder.finish()
-        };
-        copy().map_err(failed)?;
-        drop(database);
         // From here on the next opening, in a moment or after a crash, finds one of the two in its place.
         self.is_broken = true;
         if let Some(database) = shared.take_database()? {

@@ -13,6 +13,7 @@ mod simulate;
 mod upgrade;
 mod verify_deal;
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
@@ -23,7 +24,7 @@ use anyhow::Context as _;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueHint};
 
-use crate::config::{ConfigError, Form, Sources};
+use crate::config::{ConfigError, Form, Sources, reference};
 use crate::room::JournalError;
 use crate::server::{LaterData, ServerError, check_data_form};
 
@@ -171,7 +172,7 @@ impl Cli {
         let sources = self.settings.sources();
         match self.command.unwrap_or(Command::Serve { ignore_journal: false }) {
             Command::Serve { ignore_journal } => serve::run(sources.load()?, ignore_journal),
-            Command::Config { reference: Some(form) } => config::print_reference(form),
+            Command::Config { reference: Some(form) } => print_stdout(reference(form).as_bytes()),
             Command::Config { reference: None } => config::print_effective(&sources.load()?),
             Command::Doctor(arguments) => doctor::run(&arguments, &sources),
             Command::Healthcheck { address, live } => {
@@ -205,9 +206,28 @@ fn with_causes(error: &anyhow::Error) -> String {
 }
 
 /// Prints a line for the person at the terminal, outside the log.
+fn print_stdout(text: &[u8]) -> anyhow::Result<ExitCode> {
+    io::stdout().lock().write_all(text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn print_stderr(text: &str) {
     // Nothing can be done about a closed terminal.
-    drop(writeln!(io::stderr(), "{text}"));
+    drop(writeln!(io::stderr(), "{}", shown(text)));
+}
+
+/// A text for a terminal: what would move the cursor, change colours or reverse the line is escaped. Texts from files may hold
+/// anything.
+fn shown(text: &str) -> Cow<'_, str> {
+    let is_harmful = |c: char| {
+        (c.is_control() && c != '\n')
+            || matches!(c, '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let escaped = |c: char| if is_harmful(c) { c.escape_unicode().to_string() } else { c.to_string() };
+    text.chars().map(escaped).collect()
 }
 
 /// Writes a file, which has its own name only when it is whole and on disk; `-` is the standard output. A pipe or a

@@ -481,7 +481,8 @@ mod tests {
         let archive_game = Box::new(|_| Box::pin(async {}) as Archived);
         let rooms = Rooms::new(options, Journal::off(), archive_game, metrics, Events::new(0));
         let session = Some(SessionKey::of("browser"));
-        let create = || rooms.create(session, "Ann".parse().unwrap(), RoomRules::default()).map(|seated| seated.room_id);
+        let create =
+            || rooms.create(session, "Ann".parse().unwrap(), RoomRules::default()).map(|seated| seated.room_id);
         let mut ids = Vec::new();
         for _ in 0..5 {
             let id = create().unwrap();

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::ServerError;
-use crate::archive::{self, Archive, ControlSocket, OpenReport, Options, StoreError, StoreOutcome};
+use crate::archive::{self, Announcement, Archive, ControlSocket, OpenReport, Options, StoreError, StoreOutcome};
 use crate::config::Config;
 use crate::observe::{EventKind, Events, Metrics};
 use crate::room::ArchiveGame;
@@ -116,7 +116,7 @@ pub(super) fn keep(archive: Option<Archive>, events: Events) -> ArchiveGame {
     })
 }
 
-/// Notes an event when completed games cannot be stored any more, and when they can again.
+/// Notes an event when completed games cannot be stored any more, when they can again, and before many old ones are removed.
 pub(super) async fn watch_archive(archive: Archive, events: Events) {
     let (mut was_failing, mut failures) = (false, 0);
     let mut interval = tokio::time::interval(ARCHIVE_CHECK_INTERVAL);
@@ -134,5 +134,9 @@ pub(super) async fn watch_archive(archive: Archive, events: Events) {
             was_failing = false;
         }
         failures = status.store.failures;
+        for Announcement { place, games, oldest, newest } in archive.announced() {
+            let fields = json!({ "place": place, "games": games, "oldest": oldest, "newest": newest });
+            events.note(EventKind::RemovalAnnounced, fields);
+        }
     }
 }

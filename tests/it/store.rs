@@ -519,7 +519,8 @@ fn lose_files(lose: impl Fn(&Path)) -> (OpenReport, BTreeSet<u64>) {
 /// Nothing is lost as long as the database has its file open, whatever its name leads to.
 #[test]
 fn files_that_are_removed_or_replaced_while_a_store_is_open_are_written_anew() {
-    let ways: [(&str, fn(&Path)); 7] = [
+    type Lose = fn(&Path);
+    let ways: [(&str, Lose); 7] = [
         ("records", |path| {
             for entry in fs::read_dir(path).unwrap() {
                 let path = entry.unwrap().path();

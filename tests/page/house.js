@@ -85,7 +85,7 @@ export async function visitor(browser, url, { width = 360, height = 740, theme =
     // A house that keeps no games answers 404 to the question whether it does; the browser writes that down by itself.
     // A lost connection is written down by the browser too, and is no fault of the page.
     // The same holds for a player of whom it knows nothing.
-    const expected = /\/api\/(games|players\/nobody)/.test(message.location().url) || /^WebSocket connection to .*(ERR_CONNECTION|closed before)/.test(message.text());
+    const expected = /\/api\/(games|players\/nobody)/.test(message.location().url) || /^WebSocket connection to .*(ERR_CONNECTION|closed before|response code: 503)/.test(message.text());
     if (message.type() === 'error' && !expected) complaints.push(`console: ${message.text()} (${message.location().url})`);
   });
   page.on('pageerror', (error) => complaints.push(`error: ${error.stack}`));
@@ -110,7 +110,7 @@ export const situation = (page) => page.evaluate(() => {
   const there = (selector) => document.querySelector(selector) !== null;
   const go = document.querySelector('.actions .buttons .primary');
   return {
-    place: there('.finish') ? 'over' : there('.round-scores') ? 'scores' : there('.chips') ? 'declare' : there('.offers') ? 'play' : there('.actions .buttons') ? 'redeal' : there('.game') ? 'wait' : there('.waiting') ? 'room' : 'door',
+    place: there('.finish') ? 'over' : there('.round-scores') ? 'scores' : there('.chips') ? 'declare' : there('.offers') ? 'play' : there('.actions:not(.idle) .buttons') ? 'redeal' : there('.game') ? 'wait' : there('.waiting') ? 'room' : 'door',
     ready: go !== null && !go.hasAttribute('aria-disabled'),
     offers: document.querySelectorAll('.offer').length, open: there('.play.best'), hand: document.querySelectorAll('.tile-button').length,
     chosen: document.querySelectorAll('.tile-button.selected').length,

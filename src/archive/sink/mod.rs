@@ -21,6 +21,7 @@ mod s3;
 #[cfg(feature = "s3")]
 mod s3_listing;
 mod status;
+mod sweep;
 mod url;
 
 use std::collections::BTreeMap;
@@ -123,6 +124,9 @@ impl FromStr for SinkKind {
 #[error("a sink is s3 or postgresql")]
 pub struct NotASink;
 
+/// Games that one call of [`Sink::remove`] looks at in a bucket, or removes from a database, at most.
+const PASS_GAMES: u64 = 500;
+
 /// The future answer of a sink.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, SinkError>> + Send + 'a>>;
 
@@ -164,7 +168,7 @@ pub trait Sink: fmt::Debug + Send + Sync {
     fn count(&self, before_ms: u64, limit: NonZeroUsize) -> Answer<'_, usize>;
 
     /// Removes copies of games that come after `after` and began before `before_ms`, in milliseconds of Unix time, if they
-    /// carry `ours`; all others stay. One call does a bounded share and says where the next one goes on.
+    /// carry `ours`; all others stay. One call removes at most 500 and says where the next one goes on.
     fn remove(&self, after: Option<GameId>, before_ms: u64, ours: Installation) -> Answer<'_, RemovalPass>;
 
     /// Makes copies ours that carry `from`, or nothing where that is `None`, if their content is that of these games. Says for
