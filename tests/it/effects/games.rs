@@ -107,7 +107,9 @@ pub(super) fn events_of_a_game() {
 
 pub(super) fn finished_games() {
     let played = |after: &str| {
-        let server = Server::start(&[("GAME_PACE", "0"), ("GC_COMPLETED_GAMES_AFTER", after)]);
+        // Bots end the games that are left when the players go.
+        let settings = [("GAME_PACE", "0"), ("GC_COMPLETED_GAMES_AFTER", after), ("ABANDONED_AFTER_MINUTES", "0")];
+        let server = Server::start(&settings);
         let games = whole_games(&server);
         (server, games)
     };
