@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::load::{Forgotten, LEVELS, Leaving, Load, Report, Target, leave, percentile, run};
+use crate::load::{Forgotten, LEVELS, Leaving, Load, Report, leave, percentile, run};
 
 /// What to measure.
 #[derive(Debug, Args)]
@@ -46,7 +46,6 @@ pub(super) fn load(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         rooms: arguments.rooms,
         people: arguments.people.into(),
         span: Duration::from_secs(arguments.seconds),
-        target: Target::Liap,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     if let Some(rooms) = arguments.leave {

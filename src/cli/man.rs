@@ -1,6 +1,5 @@
 //! `liap man`: the manual, made from the definition of the command line and the table of settings.
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
@@ -75,8 +74,7 @@ pub(super) fn run(words: &[String]) -> anyhow::Result<ExitCode> {
         table(&mut rest, "EXIT STATUS", EXIT_CODES);
         rest.to_writer(&mut page)?;
     }
-    io::stdout().lock().write_all(&page)?;
-    Ok(ExitCode::SUCCESS)
+    super::print_stdout(&page)
 }
 
 /// Every setting with its built-in value.

@@ -24,7 +24,7 @@ use anyhow::Context as _;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueHint};
 
-use crate::config::{ConfigError, Form, Sources};
+use crate::config::{ConfigError, Form, Sources, reference};
 use crate::room::JournalError;
 use crate::server::{LaterData, ServerError, check_data_form};
 
@@ -172,7 +172,7 @@ impl Cli {
         let sources = self.settings.sources();
         match self.command.unwrap_or(Command::Serve { ignore_journal: false }) {
             Command::Serve { ignore_journal } => serve::run(sources.load()?, ignore_journal),
-            Command::Config { reference: Some(form) } => config::print_reference(form),
+            Command::Config { reference: Some(form) } => print_stdout(reference(form).as_bytes()),
             Command::Config { reference: None } => config::print_effective(&sources.load()?),
             Command::Doctor(arguments) => doctor::run(&arguments, &sources),
             Command::Healthcheck { address, live } => {
@@ -206,6 +206,11 @@ fn with_causes(error: &anyhow::Error) -> String {
 }
 
 /// Prints a line for the person at the terminal, outside the log.
+fn print_stdout(text: &[u8]) -> anyhow::Result<ExitCode> {
+    io::stdout().lock().write_all(text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn print_stderr(text: &str) {
     // Nothing can be done about a closed terminal.
     drop(writeln!(io::stderr(), "{}", shown(text)));

@@ -1,32 +1,24 @@
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 
 /// A source of settings.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, derive_more::Display)]
 pub enum Layer {
     /// Built in.
+    #[display("default")]
     Default,
     /// A file of settings.
+    #[display("file {}", _0.display())]
     File(PathBuf),
     /// An environment variable.
+    #[display("environment")]
     Environment,
     /// The file an environment variable `NAME_FILE` names.
+    #[display("secret file")]
     SecretFile,
     /// The command line.
+    #[display("command line")]
     Flag,
-}
-
-impl fmt::Display for Layer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::File(path) => write!(f, "file {}", path.display()),
-            Self::Environment => f.write_str("environment"),
-            Self::SecretFile => f.write_str("secret file"),
-            Self::Flag => f.write_str("command line"),
-        }
-    }
 }
 
 /// What the sources say: by the name of a setting, the highest layer that has it, and the text there. `None` stands for a

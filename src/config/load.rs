@@ -1,7 +1,6 @@
 //! Reads the sources of settings in their order and reports every mistake at once.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 
 use super::file::read_file;
@@ -10,29 +9,20 @@ use super::suggest::{misspelt, unknown};
 use super::{Config, ConfigError, Layer, Mistake, SETTINGS, Setting};
 use crate::archive::sink::{ArchiveUrl, SinkKind};
 
-/// Where settings come from, lowest first: built-in values, a file, the environment, flags.
-#[derive(Clone, Default)]
+/// Where settings come from, lowest first: built-in values, a file, the environment, flags. Values do not show: they may be
+/// secrets.
+#[derive(derive_more::Debug, Clone, Default)]
 pub struct Sources {
     /// A file of settings.
     pub file: Option<PathBuf>,
     /// The environment: names that are not settings are ignored, and empty values count as not set.
+    #[debug(skip)]
     pub environment: BTreeMap<String, String>,
     /// Names of settings in the environment whose values are not text; each is a mistake.
     pub unreadable: Vec<String>,
     /// Names and values from the command line, in the order given; the last one wins.
+    #[debug("{:?}", flags.iter().map(|(name, _)| name).collect::<Vec<_>>())]
     pub flags: Vec<(String, String)>,
-}
-
-/// Names only: values may be secrets.
-impl fmt::Debug for Sources {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let flags: Vec<&String> = self.flags.iter().map(|(name, _)| name).collect();
-        f.debug_struct("Sources")
-            .field("file", &self.file)
-            .field("environment", &self.environment.len())
-            .field("flags", &flags)
-            .finish()
-    }
 }
 
 impl Sources {

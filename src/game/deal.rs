@@ -84,13 +84,13 @@ impl DealSeed {
 
     /// Deal number `number` of the game, counted from 0 over all rounds and redeals.
     pub fn deal(&self, number: u32) -> BySeat<[Piece; 8]> {
-        let mut stream = Stream::new(self, number);
+        let mut stream = stream(self, number);
         let mut pieces: [Piece; Piece::COUNT] = {
             let mut numbers = 0..;
             std::array::from_fn(|_| Piece::wrapping(numbers.next().unwrap_or(0)))
         };
         for i in (1..Piece::COUNT).rev() {
-            pieces.swap(i, stream.below(i + 1));
+            pieces.swap(i, below(&mut stream, i + 1));
         }
         let (hands, _) = pieces.as_chunks::<8>();
         BySeat::from_fn(|seat| hands.get(seat.index()).copied().unwrap_or([Piece::wrapping(0); 8]))
@@ -102,45 +102,21 @@ fn keyed(key: &[u8]) -> Hmac<Sha256> {
     Hmac::new_from_slice(key).expect("any key length")
 }
 
-/// The random bytes of one deal: HMAC over the deal's number and a counter of blocks.
-struct Stream {
-    /// Keyed once; each block starts from a copy.
-    mac: Hmac<Sha256>,
-    deal: u32,
-    next_block: u32,
-    block: std::array::IntoIter<u8, 32>,
+/// The random bytes of a deal: HMAC-SHA-256 in counter mode.
+fn stream(seed: &DealSeed, deal: u32) -> impl Iterator<Item = u8> {
+    let mac = keyed(&seed.0);
+    (0_u32..).flat_map(move |block| {
+        let mut mac = mac.clone();
+        mac.update(&deal.to_be_bytes());
+        mac.update(&block.to_be_bytes());
+        <[u8; 32]>::from(mac.finalize().into_bytes())
+    })
 }
 
-impl Stream {
-    fn new(seed: &DealSeed, deal: u32) -> Self {
-        let mut used_up = [0; 32].into_iter();
-        used_up.by_ref().for_each(drop);
-        Self { mac: keyed(&seed.0), deal, next_block: 0, block: used_up }
-    }
-
-    fn byte(&mut self) -> u8 {
-        loop {
-            if let Some(byte) = self.block.next() {
-                return byte;
-            }
-            let mut mac = self.mac.clone();
-            mac.update(&self.deal.to_be_bytes());
-            mac.update(&self.next_block.to_be_bytes());
-            self.next_block += 1;
-            self.block = <[u8; 32]>::from(mac.finalize().into_bytes()).into_iter();
-        }
-    }
-
-    /// A uniform number in `0..bound`, for `bound` from 1 to 256: bytes that would favour small numbers are skipped.
-    fn below(&mut self, bound: usize) -> usize {
-        let fair = 256 - 256 % bound;
-        loop {
-            let byte = usize::from(self.byte());
-            if byte < fair {
-                return byte % bound;
-            }
-        }
-    }
+/// A number below `bound`, each with the same chance: bytes at the end of the range would favour some, and are skipped.
+fn below(stream: &mut impl Iterator<Item = u8>, bound: usize) -> usize {
+    let fair = 256 - 256 % bound;
+    stream.map(usize::from).find(|byte| *byte < fair).unwrap_or(0) % bound
 }
 
 #[cfg(test)]

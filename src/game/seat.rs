@@ -18,14 +18,8 @@ impl Seat {
     pub const ALL: [Self; 4] = [Self::One, Self::Two, Self::Three, Self::Four];
 
     /// The seat with this number, 1 to 4.
-    pub const fn from_number(number: u64) -> Option<Self> {
-        match number {
-            1 => Some(Self::One),
-            2 => Some(Self::Two),
-            3 => Some(Self::Three),
-            4 => Some(Self::Four),
-            _ => None,
-        }
+    pub fn from_number(number: u64) -> Option<Self> {
+        Self::ALL.into_iter().find(|seat| u64::from(seat.number()) == number)
     }
 
     /// The number, 1 to 4.

@@ -16,11 +16,12 @@ use warp::http::uri::Authority;
 use warp::http::{Method, Request, StatusCode};
 use warp::reply::Response;
 
+use super::answer::redirect;
 use super::client::Peer;
 use super::connection_limit::{ConnectionPermit, LimitReached};
 use super::error::HttpError;
 use super::headers;
-use super::middleware::{Middleware, redirect};
+use super::middleware::Middleware;
 use super::target::to_origin_form;
 use super::tls::Tls;
 use super::transport::Transport;
@@ -66,11 +67,10 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 ///
 /// warp's own server has no deadline for request headers, so a client that sends none would hold its connection for ever.
 pub(super) async fn accept(listener: TcpListener, tls: Option<Arc<Tls>>, middleware: Middleware) {
-    let mut shutdown = middleware.state.shutdown();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = shutdown.refusing() => return,
+            () = middleware.state.refusing() => return,
         };
         match accepted {
             Ok((stream, peer)) => match permit(&middleware, peer) {
@@ -129,12 +129,11 @@ async fn serve(
 /// Performs the TLS handshake, unless the client speaks plain HTTP; `None` if it fails or takes too long.
 async fn handshake(stream: TcpStream, tls: &Tls, middleware: &Middleware) -> Option<Transport> {
     let state = &middleware.state;
-    let mut shutdown = state.shutdown();
     // On the heap, so that a connection does not keep the memory of its handshake.
     let accepted = Box::pin(timeout(state.options.header_timeout, tls.accept(stream)));
     let accepted = tokio::select! {
         accepted = accepted => accepted,
-        () = shutdown.refusing() => return None,
+        () = state.refusing() => return None,
     };
     let (outcome, accepted) = match accepted {
         Ok(Ok(accepted @ Transport::Right(_))) => ("accepted", Some(accepted)),
@@ -152,14 +151,13 @@ async fn handshake(stream: TcpStream, tls: &Tls, middleware: &Middleware) -> Opt
 /// Serves requests one after the other.
 async fn serve_requests(stream: Transport, address: SocketAddr, middleware: Middleware) {
     let peer = Peer { address: address.ip(), is_secure: matches!(stream, Transport::Right(_)) };
-    let mut shutdown = middleware.state.shutdown();
     let connection = http1(&middleware)
         .serve_connection(TokioIo::new(stream), service_fn(|request| middleware.clone().answer(peer, request)))
         .with_upgrades();
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = shutdown.refusing() => {
+        () = middleware.state.refusing() => {
             // Answers the request under way and no other.
             connection.as_mut().graceful_shutdown();
             connection.await

@@ -1,18 +1,17 @@
 use serde_json::{Value, json};
-use warp::http::StatusCode;
 use warp::reply::Response;
 
+use super::answer::ok;
 use super::context::RequestContext;
 use super::error::HttpError;
-use super::ops::{answer, ok};
 use super::session::Session;
 use crate::limit::{Cost, Kind};
 use crate::protocol::server_message::RoomSummary;
 
 /// `GET /api/rooms`: the rooms that can be joined, as the lobby shows them.
-pub(super) fn rooms(context: RequestContext) -> Response {
+pub(super) fn rooms(context: RequestContext) -> Result<Response, HttpError> {
     let rooms: Vec<Value> = context.state.services.rooms.listed().iter().map(RoomSummary::to_json).collect();
-    answer(StatusCode::OK, &json!({ "rooms": rooms }))
+    ok(&json!({ "rooms": rooms }))
 }
 
 /// `GET /api/me/games`: the games under way here in which the browser's session holds a seat, so that its page can lead back.

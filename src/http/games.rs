@@ -7,9 +7,9 @@ use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use warp::reply::Response;
 
+use super::answer::ok;
 use super::context::RequestContext;
 use super::error::HttpError;
-use super::ops::ok;
 use crate::archive::{
     Archive, GameId, GameJson, Query, ReadError, SummaryJson, Totals, replay, tell, time_from, time_until,
 };

@@ -1,8 +1,8 @@
 use warp::http::header::{
-    AsHeaderName, CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, HeaderName, IF_NONE_MATCH, REFERRER_POLICY,
-    STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    AsHeaderName, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
-use warp::http::{HeaderMap, HeaderValue, StatusCode};
+use warp::http::{HeaderMap, HeaderValue};
 use warp::reply::Response;
 
 /// Our page needs nothing from elsewhere and runs nothing that is written into it.
@@ -62,16 +62,4 @@ pub(super) fn set(response: &mut Response, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }
-}
-
-/// The full answer with this tag, or 304 if the client has it already.
-pub(super) fn unless_known(request: &HeaderMap, etag: &str, full: impl FnOnce() -> Response) -> Response {
-    let mut response = Response::default();
-    if list(request, IF_NONE_MATCH).any(|known| known.trim_start_matches("W/") == etag) {
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-    } else {
-        response = full();
-    }
-    set(&mut response, ETAG, etag);
-    response
 }

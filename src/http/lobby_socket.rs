@@ -22,7 +22,6 @@ pub(super) async fn serve(link: &mut Link, limits: &SocketLimits, session: Sessi
     let rooms = &state.services.rooms;
     let mut list = rooms.watch_lobby();
     let mut next_list_at = Instant::now();
-    let mut shutdown = state.shutdown();
     loop {
         let list_changed = async {
             sleep_until(next_list_at).await;
@@ -37,7 +36,7 @@ pub(super) async fn serve(link: &mut Link, limits: &SocketLimits, session: Sessi
                 link.send(list).await?;
                 continue;
             }
-            () = shutdown.closing() => return Err(SocketEnd::Ours(CloseReason::Restart)),
+            () = state.closing() => return Err(SocketEnd::Ours(CloseReason::Restart)),
         };
         let Some(message) = link.read(incoming, limits).await? else { continue };
         let action = <&str>::from(&message);

@@ -8,14 +8,15 @@ use hyper::body::Incoming;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use warp::filters::BoxedFilter;
-use warp::http::header::{CONNECTION, LOCATION};
+use warp::http::header::CONNECTION;
 use warp::http::uri::PathAndQuery;
 use warp::http::{HeaderName, HeaderValue, Request, StatusCode, Uri};
 use warp::reply::Response;
 
+use super::answer::redirect;
 use super::client::{Client, Peer};
 use super::error::HttpError;
-use super::headers::{self, set};
+use super::headers;
 use super::state::AppState;
 use super::target::to_origin_form;
 use crate::directory::Location;
@@ -104,14 +105,6 @@ impl Middleware {
 async fn catch_panic(answer: impl Future<Output = (&'static str, Response)>) -> (&'static str, Response) {
     // Handlers share state only behind locks that ignore poisoning.
     AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| ("other", HttpError::Internal.response()))
-}
-
-/// A redirect.
-pub(super) fn redirect(status: StatusCode, to: &str) -> Response {
-    let mut response = Response::default();
-    *response.status_mut() = status;
-    set(&mut response, LOCATION, to);
-    response
 }
 
 /// What follows the base path, unless the proxy has removed it.

@@ -6,6 +6,7 @@
 mod accept;
 mod admin;
 mod admin_auth;
+mod answer;
 mod api;
 mod api_docs;
 mod blocking_pool;
@@ -15,16 +16,15 @@ mod context;
 mod error;
 mod games;
 mod headers;
+mod health;
 mod link;
 mod lobby_socket;
 mod middleware;
-mod ops;
 mod options;
 mod outgoing;
 mod page;
 mod scrape;
 mod session;
-mod shutdown;
 mod socket;
 mod socket_limits;
 mod state;
@@ -84,7 +84,7 @@ fn routes(state: &Arc<AppState>, static_dir: Option<Arc<StaticDir>>) -> BoxedFil
         path!("ws" / String).and(warp::get()).and(warp::ext::optional::<OnUpgrade>()).and(context.clone())
             .then(upgrade::upgrade).boxed(),
         // For programs.
-        path!("api" / "rooms").and(get).and(context.clone()).map(api::rooms).boxed(),
+        path!("api" / "rooms").and(get).and(context.clone()).map(api::rooms).map(error::or_refusal).boxed(),
         path!("api" / "me" / "games").and(get).and(context.clone()).then(api::my_games).map(error::or_refusal).boxed(),
         path!("api" / "games").and(get).and(warp::query()).and(context.clone()).then(games::find).map(error::or_refusal).boxed(),
         path!("api" / "games" / String).and(get).and(context.clone()).then(games::game).map(error::or_refusal).boxed(),
@@ -94,10 +94,10 @@ fn routes(state: &Arc<AppState>, static_dir: Option<Arc<StaticDir>>) -> BoxedFil
         path!("openapi.json").and(get).and(context.clone()).map(api_docs::answer(&openapi)).boxed(),
         path!("asyncapi.json").and(get).and(context.clone()).map(api_docs::answer(&asyncapi)).boxed(),
         // Health.
-        path!("health").and(get).and(context.clone()).then(ops::health).boxed(),
-        path!("health" / "live").and(get).map(ops::live).boxed(),
-        path!("health" / "ready").and(get).and(context.clone()).map(ops::ready).boxed(),
-        path!("api" / "health").and(get).and(context.clone()).then(ops::health).boxed(),
+        path!("health").and(get).and(context.clone()).then(health::health).boxed(),
+        path!("health" / "live").and(get).map(health::live).boxed(),
+        path!("health" / "ready").and(get).and(context.clone()).map(health::ready).boxed(),
+        path!("api" / "health").and(get).and(context.clone()).then(health::health).boxed(),
         // Administration: the table is `admin::ROUTES`.
         admin::routes(context.clone()),
     ];

@@ -15,9 +15,10 @@ use warp::path::{Peek, Tail};
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
+use super::answer::unless_known;
 use super::context::RequestContext;
 use super::error::HttpError;
-use super::headers::{STRICT_POLICY, list, set, unless_known};
+use super::headers::{STRICT_POLICY, list, set};
 use super::session::Session;
 
 /// The page in the binary. Builds for debugging read the folder itself, so that a change shows at once.

@@ -9,10 +9,19 @@ use super::admin_auth::AdminAuth;
 use super::blocking_pool::BlockingPool;
 use super::connection_limit::ConnectionLimit;
 use super::error::HttpError;
-use super::shutdown::{ShutdownPhase, ShutdownWatch};
 use crate::limit::{Cost, Key, Kind, Verdict};
 use crate::observe::{EventKind, Health};
 use crate::services::Services;
+
+/// How far the server has shut down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum ShutdownPhase {
+    Running,
+    /// New connections are refused.
+    Refusing,
+    /// Open connections have to end.
+    Closing,
+}
 
 /// What all requests and WebSockets share.
 #[derive(Debug)]
@@ -84,8 +93,18 @@ impl AppState {
         self.services.events.note_often(EventKind::LimitHit, kind.name());
     }
 
-    /// Waits for shutdown phases.
-    pub(super) fn shutdown(&self) -> ShutdownWatch {
-        ShutdownWatch(self.shutdown.subscribe())
+    /// Waits until new connections are refused. Cancel safe.
+    pub(super) async fn refusing(&self) {
+        self.reached(ShutdownPhase::Refusing).await;
+    }
+
+    /// Waits until open connections have to end. Cancel safe.
+    pub(super) async fn closing(&self) {
+        self.reached(ShutdownPhase::Closing).await;
+    }
+
+    async fn reached(&self, wanted: ShutdownPhase) {
+        // It fails only if the sender is gone, and the state holds it.
+        drop(self.shutdown.subscribe().wait_for(|phase| *phase >= wanted).await);
     }
 }

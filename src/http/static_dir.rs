@@ -15,11 +15,11 @@ use warp::path::{FullPath, Peek};
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
+use super::answer::{redirect, unless_known};
 use super::blocking_pool::BlockingPool;
 use super::context::RequestContext;
 use super::error::HttpError;
-use super::headers::{COMPATIBLE_POLICY, set, unless_known};
-use super::middleware::redirect;
+use super::headers::{COMPATIBLE_POLICY, set};
 use super::page::keep_session;
 
 /// Another web client's folder. Its files may change while they are served.
@@ -90,9 +90,11 @@ impl StaticDir {
     /// The bytes of a file, from memory while any client still gets them. So many slow readers hold each file once.
     fn bytes(&self, path: &Path, file: fs::File, length: u64, modified: SystemTime) -> io::Result<Arc<[u8]>> {
         let sending = || self.sending.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_same = |known: &Sending| known.modified == modified;
-        let held = sending().get(path).filter(|known| is_same(known)).and_then(|known| known.bytes.upgrade());
-        if let Some(bytes) = held.filter(|bytes| bytes.len() as u64 == length) {
+        let held = |sending: &HashMap<PathBuf, Sending>, length| {
+            let known = sending.get(path).filter(|known| known.modified == modified)?;
+            known.bytes.upgrade().filter(|bytes| bytes.len() as u64 == length)
+        };
+        if let Some(bytes) = held(&sending(), length) {
             return Ok(bytes);
         }
         let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
@@ -101,8 +103,7 @@ impl StaticDir {
         let bytes: Arc<[u8]> = bytes.into();
         let mut sending = sending();
         // Another request may have read it meanwhile.
-        let held = sending.get(path).filter(|known| is_same(known)).and_then(|known| known.bytes.upgrade());
-        if let Some(held) = held.filter(|held| held.len() == bytes.len()) {
+        if let Some(held) = held(&sending, bytes.len() as u64) {
             return Ok(held);
         }
         sending.retain(|_, known| known.bytes.strong_count() > 0);

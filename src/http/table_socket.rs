@@ -190,11 +190,11 @@ pub(super) async fn unknown_room(link: &mut Link, limits: &SocketLimits, id: &st
 async fn answer_for_unknown_room(link: &mut Link, limits: &SocketLimits) -> Served {
     let until = sleep(UNKNOWN_ROOM_TIMEOUT);
     tokio::pin!(until);
-    let mut shutdown = link.state.shutdown();
+    let state = Arc::clone(&link.state);
     loop {
         let incoming = tokio::select! {
             incoming = link.receive() => incoming,
-            () = shutdown.closing() => return Err(SocketEnd::Ours(CloseReason::Restart)),
+            () = state.closing() => return Err(SocketEnd::Ours(CloseReason::Restart)),
             () = &mut until => return Err(SocketEnd::Ours(CloseReason::Done)),
         };
         let Some(message) = link.read(incoming, limits).await? else { continue };

@@ -12,7 +12,7 @@ use warp::reply::Response;
 
 use super::context::RequestContext;
 use super::error::HttpError;
-use super::headers::list;
+use super::headers::{list, set};
 use super::session::Session;
 use super::socket;
 use super::transport::{Transport, move_to_current_runtime};
@@ -78,14 +78,18 @@ async fn accept(
         drop(permit);
     }));
 
+    Ok(switching_protocols(accept_key, session))
+}
+
+/// The answer that makes the connection a WebSocket.
+fn switching_protocols(accept_key: HeaderValue, session: Session) -> Response {
     let mut response = Response::default();
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let mut set = |name: HeaderName, value: HeaderValue| response.headers_mut().insert(name, value);
-    set(UPGRADE, HeaderValue::from_static("websocket"));
-    set(CONNECTION, HeaderValue::from_static("upgrade"));
-    set(SEC_WEBSOCKET_ACCEPT, accept_key);
+    set(&mut response, UPGRADE, "websocket");
+    set(&mut response, CONNECTION, "upgrade");
+    response.headers_mut().insert(SEC_WEBSOCKET_ACCEPT, accept_key);
     session.keep(response.headers_mut());
-    Ok(response)
+    response
 }
 
 /// Takes the connection over from the HTTP runtime, with the bytes that arrived together with the request. These are copied

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, Either};
+use strum::IntoEnumIterator as _;
 
 pub use key::Key;
 pub use memory::MemoryLimiter;
@@ -49,6 +50,11 @@ pub trait Limiter: Debug + Send + Sync {
 
     /// How many buckets of this kind are kept.
     fn held(&self, kind: Kind) -> usize;
+
+    /// How many buckets are kept.
+    fn held_in_all(&self) -> usize {
+        Kind::iter().map(|kind| self.held(kind)).sum()
+    }
 }
 
 /// A verdict that is there already, at the price of a function call (left), or that resolves within the limiter's own bound

@@ -56,14 +56,8 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// `rate` units a second, with a burst of that many `seconds`.
-    fn per_second(rate: u32, seconds: u32) -> Self {
-        Self { burst: at_least_one(rate.saturating_mul(seconds)), window: Duration::from_secs(u64::from(seconds)) }
-    }
-
-    /// `rate` units a minute, with a burst of a whole minute.
-    fn per_minute(rate: u32) -> Self {
-        Self { burst: at_least_one(rate), window: Duration::from_secs(60) }
+    fn new(burst: u32, seconds: u64) -> Self {
+        Self { burst: at_least_one(burst), window: Duration::from_secs(seconds) }
     }
 }
 
@@ -82,15 +76,15 @@ impl Quotas {
     pub fn of(options: &Options) -> Self {
         Self::from_closure(|kind| match kind {
             // A minute's worth at once: one storm of 40 greetings leaves room for play.
-            Kind::Player => Quota::per_minute(options.player_per_minute),
+            Kind::Player => Quota::new(options.player_per_minute, 60),
             // Four storms of 40 greetings.
-            Kind::Room => Quota::per_second(options.room_per_second, 20),
+            Kind::Room => Quota::new(options.room_per_second.saturating_mul(20), 20),
             // A page that opens, and a few quick clicks.
-            Kind::Socket => Quota::per_second(options.websocket_per_second, 6),
+            Kind::Socket => Quota::new(options.websocket_per_second.saturating_mul(6), 6),
             // Four storms of 40 sockets.
-            Kind::NewSocket => Quota::per_minute(options.new_sockets_per_minute),
+            Kind::NewSocket => Quota::new(options.new_sockets_per_minute, 60),
             // Pages and what belongs to them.
-            Kind::Http => Quota::per_minute(options.http_per_minute),
+            Kind::Http => Quota::new(options.http_per_minute, 60),
         })
     }
 }

@@ -1,6 +1,5 @@
 //! The handle on Redis that other folders use.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +16,8 @@ use super::{Options, RedisError};
 use crate::observe::{Check, Metrics};
 
 /// A handle on Redis; clones are the same. Its connections are kept in the background.
-#[derive(Clone)]
+#[derive(derive_more::Debug, Clone)]
+#[debug("Redis({}, is_up: {})", self.pool.options.url, self.is_up())]
 pub struct Redis {
     pool: Arc<Pool>,
     /// Ends with the last handle.
@@ -36,12 +36,6 @@ pub enum RequestError {
     /// It refused, or the connection was lost.
     #[strum(serialize = "failed")]
     Failed,
-}
-
-impl fmt::Debug for Redis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Redis").field("url", &self.pool.options.url).field("is_up", &self.is_up()).finish()
-    }
 }
 
 impl Redis {

@@ -4,7 +4,7 @@ use strum::IntoEnumIterator as _;
 use tokio::runtime::Handle;
 
 use crate::archive::Archive;
-use crate::limit::{Kind, Limiter};
+use crate::limit::Kind;
 use crate::observe::{Check, Health, HealthOptions, HealthStatus, MemoryLevel, MemoryState};
 use crate::room::Journal;
 use crate::services::Services;
@@ -26,7 +26,7 @@ pub(super) fn health(options: &HealthOptions, services: &Services, refused_rooms
         })
         .check("journal", move || check_journal(&journal, refused_rooms))
         .check("memory", move || check_memory(*memory.borrow()))
-        .check("limits", move || Check::healthy().with("keys", total_keys(&*limiter)))
+        .check("limits", move || Check::healthy().with("keys", limiter.held_in_all()))
         .check("rooms", move || Check::healthy().with("rooms", rooms.len()));
     if let Some(redis) = redis {
         health = health.check("redis", move || redis.check());
@@ -68,10 +68,6 @@ fn check_memory(memory: MemoryState) -> Check {
         .with("used_bytes", memory.used_bytes)
         .with("limit_bytes", memory.limit_bytes)
         .with("used_percent", memory.used_percent())
-}
-
-fn total_keys(limiter: &dyn Limiter) -> usize {
-    Kind::iter().map(|kind| limiter.held(kind)).sum()
 }
 
 /// Renders all metrics as text. Gauges that cost something to keep are measured only then.

@@ -186,6 +186,8 @@ class Survivor(client.Client):
         if event == "error" and "about to restart" in data.get("message", ""):
             raise client.Gone(data["message"])
         super().take(event, data, text)
+        if event == "game_started" and self.table:
+            self.table.started = self.table.started or (ws.now(), self.life)
         if event == "phase_change" and self.table:
             self.table.saw(self, data)
         elif event == "room_not_found" and self.table:
@@ -243,7 +245,6 @@ class Table:
                 is_return, player.life = player.life is not None, self.server.life
                 if not is_return:
                     await player.wait_for_start()
-                    self.started = self.started or (ws.now(), player.life)
                 else:
                     await player.open_game()
                     if not await self.back(player):
@@ -273,7 +274,7 @@ class Table:
                 raise client.Gone(event)
             if event in ("room_update", "room_state_update") and not data["started"]:
                 if self.must_have_started():
-                    self.report.violation(player.name, "the room waits for a start that was long ago")
+                    self.report.violation(player.name, f"the room waits in life {self.server.life} for a start of life {self.started[1]}")
                 self.report.counts["games whose start was lost"] += 1
                 await player.leave_page()
                 return False

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use liap::load::{Load, Report, Target, run};
+use liap::load::{Load, Report, run};
 use serde_json::Value;
 
 use crate::process::{Server, Socket, journaled, request, room};
@@ -33,7 +33,7 @@ fn play_at(server: SocketAddr) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     // A game takes a second, or ten on a busy machine.
     let reports = [3, 12, 48].map(Duration::from_secs).into_iter().map(|span| {
-        let load = Load { server, rooms: 6, people: 1, span, target: Target::Liap };
+        let load = Load { server, rooms: 6, people: 1, span };
         runtime.block_on(run(&load)).unwrap()
     });
     reports.into_iter().find(|report| report.games > 0).expect("a game comes to its end")

@@ -92,6 +92,30 @@ test('a reload, then a restart of the server, in the middle of a turn: the same 
   await slower.stop();
 });
 
+test('the focus stays in the hand after a play, and the result is left by a key', { timeout: 90000 }, async () => {
+  const slower = await house({ GAME_PACE: '0.5' });
+  const { page, leave } = await visitor(browser, slower.url, { calm: true });
+  await page.fill('#name', 'Jon');
+  await page.click('.choice:not(.primary)');
+  await untilMyTurn(page);
+  const hands = keys(page);
+  const before = await page.locator('.tile-button').count();
+  while (await page.locator('.tile-button').count() === before) {
+    const now = await situation(page);
+    if (now.place === 'play') await hands.play(now);
+    else break;
+  }
+  await page.waitForFunction((count) => document.querySelectorAll('.tile-button').length < count, before);
+  assert.ok(await page.evaluate(() => document.activeElement.matches('.hand .tile-button')), await page.evaluate(() => document.activeElement.outerHTML.slice(0, 80)));
+  await page.waitForSelector('.play.best');
+  const marks = await page.$$eval('.play-mark', (list) => list.map((mark) => mark.textContent));
+  assert.equal(marks.length, 4);
+  assert.ok(marks.every((mark) => /^thrown away$|^[a-z ]+ \d+$/.test(mark)), marks.join());
+  assert.ok(await page.isVisible('.actions >> text=Go on'));
+  await leave();
+  await slower.stop();
+});
+
 test('a second window takes the seat over, and gives it back', { timeout: 60000 }, async () => {
   const { page, leave } = await visitor(browser, server.url);
   await page.fill('#name', 'Ann');
@@ -271,6 +295,21 @@ async function photograph(url, { size, width, height, theme }) {
   }
   await leave();
 }
+
+test('the page can be installed, below a base path too', { timeout: 60000 }, async () => {
+  const below = await house({ BASE_PATH: '/liap' });
+  const { page, leave } = await visitor(browser, new URL('/liap/', below.url).href);
+  const devtools = await page.context().newCDPSession(page);
+  const { url, errors, manifest } = await devtools.send('Page.getAppManifest');
+  assert.match(url, /\/liap\/assets\/[0-9a-f]+\/manifest\.webmanifest$/);
+  assert.deepEqual(errors, []);
+  assert.equal(manifest.startUrl, new URL('/liap/', below.url).href);
+  for (const icon of manifest.icons) assert.ok((await fetch(icon.url)).ok, icon.url);
+  const { installabilityErrors } = await devtools.send('Page.getInstallabilityErrors');
+  assert.deepEqual(installabilityErrors.filter(({ errorId }) => errorId !== 'in-incognito'), []);
+  await leave();
+  await below.stop();
+});
 
 test('every module is fetched at once, not one after another', () => {
   const html = readFileSync(new URL('index.html', PAGE), 'utf8');

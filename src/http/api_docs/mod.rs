@@ -13,8 +13,9 @@ use sha2::{Digest as _, Sha256};
 use warp::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use warp::reply::Response;
 
+use super::answer::unless_known;
 use super::context::RequestContext;
-use super::headers::{set, unless_known};
+use super::headers::set;
 
 /// Routes and answers, of a server below this path.
 pub(super) fn openapi(base: &str) -> Value {

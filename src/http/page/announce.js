@@ -1,6 +1,6 @@
 // What changed between two states, in words for those who listen instead of look.
 
-import { asked } from './hand.js';
+import { asked, taken } from './hand.js';
 import { askedToRedeal, leaderOf, myTurn } from './state.js';
 import { worth } from './table.js';
 import { t } from './words.js';
@@ -26,7 +26,7 @@ export function changes(before, after) {
   if (after.phase === 'turn') for (const play of lay) said.push(laidDown(play, play === after.plays[0], after.you));
   if (leaderOf(after) && !leaderOf(before)) for (const play of after.plays) said.push(shown(play));
   if (after.result && !before.result) {
-    said.push(after.result.winner === after.you ? t('turn.youTook', { n: after.result.piles }) : t('turn.took', { name: after.result.winner, n: after.result.piles }));
+    said.push(taken(after.result.winner, after.result.piles, after.you));
   }
   if (after.phase === 'scoring' && before.phase !== 'scoring') for (const player of after.players) said.push(t('say.score', { name: player.name, n: player.score }));
   if (myTurn(after) && (!myTurn(before) || before.phase !== after.phase)) said.push(t('say.yourTurn'), asked(after));

@@ -1,7 +1,7 @@
 // The table while a game is played: bar, table, own hand, what to do; scores and turns at the side or in a sheet.
 
 import { cls, h } from './dom.js';
-import { actions, hand, situation } from './hand.js';
+import { actions, hand, situation, taken } from './hand.js';
 import { iconButton } from './icons.js';
 import { roundScores } from './results.js';
 import { leaderOf, myTurn, resultKey, seenKey } from './state.js';
@@ -99,7 +99,7 @@ export function lastTurn(room) {
 
 function turnRow(turn, room) {
   return h('li', { key: turn.number },
-    h('p', { class: 'turn-head' }, h('strong', null, t('side.turn', { n: turn.number })), h('span', { class: 'mark' }, turn.winner === room.you ? t('turn.youTook', { n: turn.piles }) : t('turn.took', { name: turn.winner, n: turn.piles }))),
+    h('p', { class: 'turn-head' }, h('strong', null, t('side.turn', { n: turn.number })), h('span', { class: 'mark' }, taken(turn.winner, turn.piles, room.you))),
     h('ul', null, turn.plays.map((play) => h('li', { key: play.player, class: cls(play.player === turn.winner && 'best') },
       h('span', { class: 'name' }, play.player), h('span', { class: 'minis' }, (play.kinds ?? []).map((kind, i) => tile(kind, { key: `${kind}${i}` }))),
       h('span', { class: 'mark' }, play.kinds ? playMark(play) : '')))));

@@ -92,8 +92,7 @@ export function situation(room) {
     case 'turn':
     case 'turn_results': {
       const winner = leaderOf(room);
-      if (room.result) return outcome(room);
-      if (winner) return t('table.open');
+      if (winner) return taken(winner, room.result?.piles ?? room.plays[0].count, room.you);
       return name && name !== room.you ? t('table.playing', { name }) : t('table.sent');
     }
     case 'scoring':
@@ -103,11 +102,8 @@ export function situation(room) {
   }
 }
 
-/** Who took the turn just finished. */
-export function outcome(room) {
-  const { winner, piles } = room.result;
-  return winner === room.you ? t('turn.youTook', { n: piles }) : t('turn.took', { name: winner, n: piles });
-}
+/** Who takes a turn. */
+export const taken = (winner, piles, you) => (winner === you ? t('turn.youTook', { n: piles }) : t('turn.took', { name: winner, n: piles }));
 
 /** What we are asked to do in our turn. */
 export function asked(room) {

@@ -176,7 +176,6 @@ export const WORDS = {
   'table.declared': ['{total} of 8 declared', 'ประกาศแล้ว {total} จาก 8', '已叫 {total}／8'],
   'table.playing': ['{name} is choosing tiles…', '{name} กำลังเลือกหมาก…', '{name} 正在选子…'],
   'table.sent': ['Your tiles lie on the table.', 'หมากของคุณอยู่บนโต๊ะแล้ว', '你的棋子已上桌。'],
-  'table.open': ['All tiles lie open.', 'หงายหมากทั้งหมดแล้ว', '全部翻开。'],
   'table.scoring': ['The round is over.', 'จบรอบแล้ว', '本局结束。'],
   'table.leads': ['{name} leads', '{name} นำ', '{name} 起手'],
   'turn.took': ['{name} takes {n} piles', '{name} ได้ {n} กอง', '{name} 得 {n} 墩'],

@@ -89,3 +89,41 @@ fn all_who_play_again_meet_at_the_table_named_first() {
     table.say(late, "rematch", json!({ "room_id": "BBBBBB", "instead_of": "AAAAAA" }));
     assert_eq!(named(&table, ann), json!({ "room_id": "BBBBBB", "player_name": "Jon" }), "the first one is gone");
 }
+
+#[test]
+fn pauses_take_less_than_a_quarter_of_ten_rounds_of_four_persons() {
+    const THINKS: Duration = Duration::from_secs(2);
+    const LOOKS: Duration = Duration::from_secs(1);
+    for (tempo, most_percent) in [(Tempo::Normal, 25), (Tempo::Blitz, 20)] {
+        let mut table = Table::new(33, 1.0);
+        table.room = table.room.with_rules(RoomRules { tempo, ..RoomRules::default() });
+        let names = ["Ann", "Jon", "Mali", "Tan"];
+        for name in &names[1..] {
+            table.join_choosing(name, SeatChoice::FreeOrBot).unwrap();
+        }
+        let players = names.map(|name| (table.enter(name), name));
+        let (ann, _) = players[0];
+        table.say(ann, "start_game", json!({}));
+        let began = table.now;
+        let mut thinking = Duration::ZERO;
+        let rounds = |table: &Table| table.last(ann, "phase_change").unwrap()["round"].as_u64().unwrap();
+        while table.phase(ann) != Some("game_over") && rounds(&table) <= 10 {
+            let decision = players.iter().find_map(|&(id, name)| Some((id, table.decide(id, name)?)));
+            if let Some((id, (event, data))) = decision {
+                table.pass(THINKS);
+                thinking += THINKS;
+                table.say(id, event, data);
+                continue;
+            }
+            // Each has looked for a second at what is shown, then taps; where nothing is shown that changes nothing.
+            if pause(&table) > LOOKS {
+                table.pass(LOOKS);
+                players.iter().for_each(|&(id, _)| table.say(id, "seen", json!({})));
+            }
+            table.wake();
+        }
+        let total = table.now.since(began);
+        let percent = (total - thinking).as_millis() * 100 / total.as_millis();
+        assert!(percent < most_percent, "{tempo:?}: {percent} % of {total:?}");
+    }
+}
