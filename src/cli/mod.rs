@@ -220,7 +220,7 @@ fn print_stderr(text: &str) {
 /// anything.
 fn shown(text: &str) -> Cow<'_, str> {
     let is_harmful = |c: char| {
-        (c.is_control() && c != '\n')
+        (c.is_control() && !matches!(c, '\n' | '\t'))
             || matches!(c, '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
     };
     if !text.contains(is_harmful) {

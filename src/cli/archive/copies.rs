@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use tokio::runtime::Runtime;
 
-use super::super::progress;
+use super::super::{progress, shown};
 use super::moving::Storing;
 use super::{PART_GAMES, Place, each_game, exit_code, kept_since, warn_of_retention};
 use crate::archive::sink::{
@@ -272,7 +272,7 @@ impl Compared<'_> {
 
     fn report(&mut self, id: GameId, what: &str) -> anyhow::Result<()> {
         self.differences += 1;
-        Ok(writeln!(io::stdout().lock(), "{}: game {id} {what}", self.kind)?)
+        Ok(writeln!(io::stdout().lock(), "{}: game {id} {}", self.kind, shown(what))?)
     }
 }
 

@@ -188,7 +188,10 @@ fn age_days(text: &str) -> Result<u32, &'static str> {
 pub(super) fn run(command: Command, config: &Config) -> anyhow::Result<ExitCode> {
     let place = Place::new(config);
     let done = run_in(command, &place);
-    place.give_back().and(done)
+    if let Err(error) = place.give_back() {
+        print_stderr(&format!("liap: files of root are left in {}: {error}", place.folder.display()));
+    }
+    done
 }
 
 fn run_in(command: Command, place: &Place<'_>) -> anyhow::Result<ExitCode> {
@@ -244,7 +247,7 @@ fn warn_of_retention(options: &Options, old: usize, more: &str) {
 struct Place<'a> {
     folder: PathBuf,
     options: &'a Options,
-    /// To whom root gives what it makes: user and group of the data folder, or of the archive's own.
+    /// To whom root gives what it makes: user and group of the archive's folder or, where there is none yet, of the data folder.
     owner: Option<(u32, u32)>,
 }
 
@@ -253,13 +256,14 @@ impl<'a> Place<'a> {
         let options = &config.archive;
         let folder = options.folder(&config.data_dir);
         let owner_of = |folder: &Path| std::fs::metadata(folder).ok().map(|folder| (folder.uid(), folder.gid()));
-        let owners = [&*folder, &config.data_dir].into_iter().filter_map(owner_of);
-        let owner = owners.into_iter().find(|(user, _)| *user != 0 && rustix::process::geteuid().is_root());
+        // Where the archive is root's already, so is the server.
+        let owner = owner_of(&folder).or_else(|| owner_of(&config.data_dir));
+        let owner = owner.filter(|(user, _)| *user != 0 && rustix::process::geteuid().is_root());
         Self { folder, options, owner }
     }
 
     /// Gives the archive's files back that root has made: the server could not open them.
-    fn give_back(&self) -> anyhow::Result<()> {
+    fn give_back(&self) -> io::Result<()> {
         let Some((user, group)) = self.owner else { return Ok(()) };
         let mut found = vec![self.folder.clone()];
         while let Some(path) = found.pop() {
@@ -271,8 +275,7 @@ impl<'a> Place<'a> {
             }
             // A file with a second name may be one that lies elsewhere, too.
             if metadata.uid() == 0 && (metadata.is_dir() || metadata.nlink() == 1) {
-                let given = std::os::unix::fs::lchown(&path, Some(user), Some(group));
-                given.with_context(|| format!("cannot give {} to user {user}", path.display()))?;
+                std::os::unix::fs::lchown(&path, Some(user), Some(group))?;
             }
         }
         Ok(())
