@@ -1,45 +1,46 @@
 //! The archive as the rest of the house sees it: hand a game over, find it again.
 
 use std::collections::HashMap;
+use std::io;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use jiff::Timestamp;
-
 use super::codec::{DecodeError, Summary, decode, decode_summary, plain_length};
 use super::index::{Index, Query, Totals};
+use super::known_time::KnownTime;
 use super::loading;
+use super::queue::{Checkpointed, IfFull, Item, Payload, Receipt, Stored, WriteError};
 use super::record::GameRecord;
+use super::recover::{Loader, Opened};
+use super::retention::{Announcement, Upkeep};
+use super::shared::Observer;
 use super::sink::{Installation, Sink, SinkKind, SinkStatus, SinkWorker, State};
-use super::writer::{Checkpointed, Item, Observer, Payload, Stored, WriteError};
-use super::{GameId, Health, OpenReport, Options, Store, StoreError, StoreOptions, StoreStatus};
+use super::trash::Trash;
+use super::{GameId, Health, OpenReport, Options, RecordStore, StoreError, StoreOptions, StoreStatus};
 use crate::observe::{Check, Metrics};
 
-/// Removed in one go, so that writing games never waits long for tidying up.
-const REMOVED_AT_ONCE: usize = 2_000;
+/// How often a store that waits for its disk is looked at.
+const OPEN_INTERVAL: Duration = Duration::from_millis(200);
 /// How long a reader waits for games that are on their way to the disk.
 const READERS_WAIT: Duration = Duration::from_secs(1);
 /// Games that may wait to be stored; this is many minutes of a busy server.
 const QUEUE_GAMES: usize = 8192;
-/// How often games that have grown too old are looked for.
-const RETENTION_INTERVAL: Duration = Duration::from_secs(3600);
-/// How long a game outlives its time when a sink has not got it yet. A sink that is gone for so long does not come back.
-const OWED_GRACE: Duration = Duration::from_secs(30 * 86_400);
+/// How long games from the trash may take to reach the disk.
+const UNDELETE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A game that waits this much longer than it takes to fill a group is worth a warning.
 const BEHIND: Duration = Duration::from_secs(60);
 
-/// Completed games: kept in a [`Store`], found by an index. Clones are the same archive.
+/// Completed games: kept in a [`RecordStore`], found by an index. Clones are the same archive.
 ///
 /// Whatever reads may wait for the disk and belongs on a thread that may; [`Archive::submit`] never waits.
 #[derive(Debug, Clone)]
 pub struct Archive {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     sink_workers: Arc<OnceLock<Vec<SinkWorker>>>,
-    retention: Arc<Mutex<Option<Retention>>>,
+    upkeep: Arc<Mutex<Option<Upkeep>>>,
     /// How long a game may wait for the disk before somebody should look.
     behind: Duration,
 }
@@ -47,12 +48,14 @@ pub struct Archive {
 /// What readers and the sinks' threads share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) store: Store,
+    pub(super) store: RecordStore,
     indexer: Arc<Indexer>,
     summaries: Mutex<Summaries>,
     pub(super) metrics: Arc<Metrics>,
-    /// What was found when the archive was opened.
-    report: OpenReport,
+    pub(super) trash: Trash,
+    /// Set where games are removed for their age, and where health tells of the clock: in a server.
+    pub(super) known_time: OnceLock<KnownTime>,
+    pub(super) announcements: Mutex<Vec<Announcement>>,
 }
 
 /// Takes in what the store has stored.
@@ -65,6 +68,14 @@ struct Indexer {
 }
 
 impl Observer for Indexer {
+    fn load(&self, open: &mut dyn FnMut(&mut dyn Loader) -> Result<Opened, StoreError>) -> Result<Opened, StoreError> {
+        let (opened, index) = loading::load(open);
+        if opened.is_ok() {
+            *self.index.write().unwrap_or_else(PoisonError::into_inner) = index;
+        }
+        opened
+    }
+
     fn stored(&self, record: &[u8], took: Duration) {
         match decode_summary(record) {
             Ok(summary) => {
@@ -141,31 +152,57 @@ impl Archive {
     /// a million games.
     ///
     /// # Errors
-    /// As for [`Store::open`]. Damage is no error but told in the report.
+    /// As for [`RecordStore::open`]. Damage is no error but told in the report.
     pub fn open(folder: &Path, options: &Options, metrics: Arc<Metrics>) -> Result<(Self, OpenReport), StoreError> {
+        Self::open_with(folder, options, metrics, false)
+    }
+
+    /// The same for a server, which goes on without its archive where the disk has no room for it: the archive takes games, and
+    /// has none until it was opened later.
+    ///
+    /// # Errors
+    /// As for [`Archive::open`], but for a disk without room and a database that fails.
+    pub fn open_or_wait(
+        folder: &Path,
+        options: &Options,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, OpenReport), StoreError> {
+        Self::open_with(folder, options, metrics, true)
+    }
+
+    fn open_with(
+        folder: &Path,
+        options: &Options,
+        metrics: Arc<Metrics>,
+        waits_for_disk: bool,
+    ) -> Result<(Self, OpenReport), StoreError> {
         let defaults = StoreOptions::default();
         let store_options = StoreOptions {
             group_records: NonZeroUsize::new(options.batch_size).unwrap_or(defaults.group_records),
             queue_records: NonZeroUsize::new(QUEUE_GAMES).unwrap_or(defaults.queue_records),
             interval: options.flush_interval,
+            waits_for_disk,
             ..defaults
         };
         let indexer =
             Arc::new(Indexer { index: RwLock::default(), metrics: Arc::clone(&metrics), sinks: OnceLock::new() });
         let observer = Arc::clone(&indexer);
-        let (store, report, index) = loading::load(|loader| Store::open_with(folder, store_options, observer, loader))?;
-        metrics.archive_games.set(i64::try_from(store.count()).unwrap_or(i64::MAX));
-        // Nothing was handed over yet, so nothing was stored meanwhile.
-        *indexer.index.write().unwrap_or_else(PoisonError::into_inner) = index;
+        let store = RecordStore::open_with(folder, store_options, observer)?;
+        let report = store.report();
+        let trash =
+            Trash::open(store.folder()).map_err(|source| StoreError::Io { path: store.folder().to_owned(), source })?;
         let shared = Arc::new(Shared {
             store,
             indexer,
             summaries: Mutex::new(Summaries::new(options.summary_cache_size)),
             metrics,
-            report: report.clone(),
+            trash,
+            known_time: OnceLock::new(),
+            announcements: Mutex::default(),
         });
+        shared.count();
         let behind = options.flush_interval + BEHIND;
-        Ok((Self { shared, sink_workers: Arc::default(), retention: Arc::default(), behind }, report))
+        Ok((Self { shared, sink_workers: Arc::default(), upkeep: Arc::default(), behind }, report))
     }
 
     /// Begins to copy games to sinks: what they do not have, and whatever comes. To be called once, with none where there
@@ -179,6 +216,28 @@ impl Archive {
         options: &Options,
     ) -> Result<(), StoreError> {
         let sinks: Vec<_> = sinks.into_iter().collect();
+        if self.shared.store.check_open().is_ok() {
+            return self.start_sinks(sinks, options);
+        }
+        // What they are owed is known when the store is open.
+        let (archive, options) = (self.clone(), options.clone());
+        let wait = move || {
+            loop {
+                match archive.shared.store.check_open() {
+                    Ok(()) => break,
+                    Err(StoreError::Closed) => return,
+                    Err(_not_yet) => thread::sleep(OPEN_INTERVAL),
+                }
+            }
+            if let Err(error) = archive.start_sinks(sinks, &options) {
+                log::error!("completed games are neither copied nor removed: {error}");
+            }
+        };
+        let spawned = thread::Builder::new().name("archive-sinks".to_owned()).spawn(wait);
+        spawned.map(drop).map_err(|source| StoreError::Io { path: self.shared.store.folder().to_owned(), source })
+    }
+
+    fn start_sinks(&self, sinks: Vec<(SinkKind, Arc<dyn Sink>)>, options: &Options) -> Result<(), StoreError> {
         let mut sink_workers = Vec::with_capacity(sinks.len());
         if !sinks.is_empty() {
             let folder = self.shared.store.folder();
@@ -196,11 +255,8 @@ impl Archive {
                 .set(sink_workers.iter().map(|sink_worker| Arc::clone(sink_worker.state())).collect()),
         );
         drop(self.sink_workers.set(sink_workers));
-        if let Some(age) = options.retention() {
-            let retention = Retention::start(&self.shared, age)
-                .map_err(|source| StoreError::Io { path: self.shared.store.folder().to_owned(), source })?;
-            self.retention.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(retention);
-        }
+        let upkeep = Upkeep::start(&self.shared, options.retention()).map_err(|source| self.shared.fault(source))?;
+        self.upkeep.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(upkeep);
         Ok(())
     }
 
@@ -247,7 +303,7 @@ impl Archive {
         told: impl FnOnce(StoreOutcome) + Send + 'static,
     ) -> Result<(), QueueFull> {
         let (id, payload) = (record.game_id, Payload::Game(Box::new(record)));
-        self.shared.store.submit(item(id, payload, told, None)).map_err(QueueFull)
+        self.shared.store.submit(item(id, payload, told, None), IfFull::ComesBack).map_err(QueueFull)
     }
 
     /// [`Archive::submit`] for whoever keeps a copy of the game: `checkpointed` is called when the copy may go. Then the game
@@ -262,7 +318,8 @@ impl Archive {
         checkpointed: impl FnOnce() + Send + 'static,
     ) -> Result<(), QueueFull> {
         let (id, payload) = (record.game_id, Payload::Game(Box::new(record)));
-        self.shared.store.submit(item(id, payload, told, Some(Box::new(checkpointed)))).map_err(QueueFull)
+        let item = item(id, payload, told, Some(Box::new(checkpointed)));
+        self.shared.store.submit(item, IfFull::ComesBack).map_err(QueueFull)
     }
 
     /// Hands a game over as [`Archive::submit`] does, and waits if the queue is full.
@@ -271,24 +328,7 @@ impl Archive {
     /// The archive is closed.
     pub fn put(&self, record: GameRecord, told: impl FnOnce(StoreOutcome) + Send + 'static) -> Result<(), StoreError> {
         let (id, payload) = (record.game_id, Payload::Game(Box::new(record)));
-        self.shared.store.submit_waiting(item(id, payload, told, None)).map_err(|_| StoreError::Closed)
-    }
-
-    /// The same for a game whose stored form is there already and shall stay as it is. The caller has checked that it is this
-    /// game's, and that it is not larger than [`MAX_RECORD_BYTES`](super::MAX_RECORD_BYTES).
-    ///
-    /// # Errors
-    /// The archive is closed.
-    pub(super) fn put_stored(
-        &self,
-        id: GameId,
-        stored: Vec<u8>,
-        told: impl FnOnce(StoreOutcome) + Send + 'static,
-    ) -> Result<(), StoreError> {
-        self.shared
-            .store
-            .submit_waiting(item(id, Payload::Record(id, stored), told, None))
-            .map_err(|_| StoreError::Closed)
+        self.shared.store.submit(item(id, payload, told, None), IfFull::Waits).map_err(|_| StoreError::Closed)
     }
 
     /// Finds games, newest first.
@@ -363,13 +403,64 @@ impl Archive {
         self.index(|index| index.leaders(limit))
     }
 
-    /// Removes the games that began before this time, in milliseconds of Unix time, and says how many there were. Games that
-    /// a sink is owed stay.
+    /// Moves the games that began before this time, in milliseconds of Unix time, to the trash, and says how many there were.
+    /// Games that a sink is owed stay.
     ///
     /// # Errors
     /// Some could not be removed; removing again does the rest.
     pub fn prune(&self, before_ms: u64) -> Result<u64, StoreError> {
-        self.shared.prune(before_ms, Undelivered::Stays).map(|removed| removed.games)
+        self.shared.remove(&self.shared.removable(before_ms, 0))
+    }
+
+    /// How many games are in the trash, and the oldest and the newest of them.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn trash(&self) -> Result<(u64, Option<(GameId, GameId)>), StoreError> {
+        self.shared.trash.figures().map_err(|source| self.shared.fault(source))
+    }
+
+    /// Brings a game back from the trash, or all of them, and says how many there were. They are on disk then.
+    ///
+    /// # Errors
+    /// The disk refuses; what is not back is still in the trash.
+    pub fn undelete(&self, id: Option<GameId>) -> Result<u64, StoreError> {
+        let restored = self.shared.trash.take(id, |games| {
+            let append = |(id, record)| self.shared.store.append(id, record, IfFull::Waits);
+            let receipts: Option<Vec<_>> = games.into_iter().map(append).collect();
+            // The receipts say nothing where the disk does not take them in time.
+            let is_stored = |receipt: Receipt| matches!(receipt.try_recv(), Ok(Ok(_)));
+            if self.flush(UNDELETE_TIMEOUT) && receipts.is_some_and(|receipts| receipts.into_iter().all(is_stored)) {
+                return Ok(());
+            }
+            Err(io::Error::other("the archive does not take games from the trash; the log says why"))
+        });
+        restored.map_err(|source| self.shared.fault(source))
+    }
+
+    /// Whether the system's clock can be believed.
+    ///
+    /// # Errors
+    /// It has leapt; the text says what to do.
+    pub fn check_clock(&self) -> Result<(), String> {
+        self.shared.trusted_now().map(drop).map_err(|leapt| leapt.to_string())
+    }
+
+    /// Believes the system's clock, although it has leapt, because an operator says that it is right.
+    ///
+    /// # Errors
+    /// It cannot be right.
+    pub fn confirm_clock(&self) -> Result<(), String> {
+        let known = self.shared.known_time.get_or_init(|| KnownTime::open(self.shared.store.folder(), None, now_ms()));
+        known.confirm(now_ms(), Instant::now())?;
+        self.upkeep.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(Upkeep::wake);
+        Ok(())
+    }
+
+    /// Removals of many games that were announced since this was asked last.
+    #[must_use]
+    pub fn announced(&self) -> Vec<Announcement> {
+        std::mem::take(&mut *self.shared.announcements.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Forgets what is only kept in memory to answer faster. Returns how many summaries those were.
@@ -386,13 +477,13 @@ impl Archive {
 
     /// What opening the archive found.
     #[must_use]
-    pub fn report(&self) -> &OpenReport {
-        &self.shared.report
+    pub fn report(&self) -> OpenReport {
+        self.shared.store.report()
     }
 
     /// The store below, for what reads or copies all of it.
     #[must_use]
-    pub fn store(&self) -> &Store {
+    pub fn store(&self) -> &RecordStore {
         &self.shared.store
     }
 
@@ -421,8 +512,14 @@ impl Archive {
                 Check::degraded(format!("{} reads found a damaged game", store.damaged_reads))
             }
             // Mended, and yet somebody should look: a backup may have what is missing.
-            Health::Healthy if self.shared.report.is_damaged() => Check::degraded(self.shared.report.to_string()),
-            Health::Healthy => Check::healthy(),
+            Health::Healthy => {
+                let report = self.report();
+                if report.is_damaged() {
+                    Check::degraded(report.to_string())
+                } else {
+                    self.check_clock().map_or_else(Check::degraded, |()| Check::healthy())
+                }
+            }
         };
         check.with("games", store.records).with("pending", pending).with("disk_bytes", store.disk_bytes)
     }
@@ -434,7 +531,7 @@ impl Archive {
         metrics.archive_games.set(gauge(store.records));
         metrics.archive_pending.set(gauge(store.waiting_records));
         metrics.archive_disk_bytes.set(gauge(store.disk_bytes));
-        metrics.archive_damaged.set(gauge(store.damaged_reads + u64::from(self.shared.report.is_damaged())));
+        metrics.archive_damaged.set(gauge(store.damaged_reads + u64::from(self.report().is_damaged())));
         let new = |total: u64, before: u64| total.saturating_sub(before);
         metrics.archive_batches.inc_by(new(store.groups, metrics.archive_batches.get()));
         metrics.archive_failures.inc_by(new(store.failures, metrics.archive_failures.get()));
@@ -479,7 +576,10 @@ impl Archive {
     #[must_use]
     pub fn close(&self, timeout: Duration) -> bool {
         let begun = Instant::now();
-        drop(self.retention.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.upkeep.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let now = Instant::now();
+        self.shared.known_time.get().into_iter().for_each(|known| known.write(now));
+        self.shared.trash.write(now);
         let flushed = self.shared.store.refuse_more(timeout);
         let sink_workers = self.sink_workers.get().map(Vec::as_slice).unwrap_or_default();
         sink_workers.iter().for_each(|sink_worker| sink_worker.stop(timeout.saturating_sub(begun.elapsed())));
@@ -488,63 +588,30 @@ impl Archive {
     }
 
     fn index<T>(&self, ask: impl FnOnce(&Index) -> T) -> T {
-        ask(&self.shared.indexer.index.read().unwrap_or_else(PoisonError::into_inner))
+        self.shared.index(ask)
     }
 }
 
 impl Shared {
-    /// The games that began before this time, oldest first, without those that a sink is owed.
-    pub(super) fn removable(&self, before_ms: u64) -> Vec<GameId> {
-        let index = self.indexer.index.read().unwrap_or_else(PoisonError::into_inner);
-        let mut ids = index.older_than(before_ms, 0, usize::MAX);
-        drop(index);
-        ids.retain(|id| !self.is_owed(*id));
-        ids
+    pub(super) fn index<T>(&self, ask: impl FnOnce(&Index) -> T) -> T {
+        ask(&self.indexer.index.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Removes games that began before this time.
-    pub(super) fn prune(&self, before_ms: u64, owed: Undelivered) -> Result<Removed, StoreError> {
-        let mut removed = Removed::default();
-        let mut spared = 0;
-        loop {
-            let mut ids = {
-                let index = self.indexer.index.read().unwrap_or_else(PoisonError::into_inner);
-                index.older_than(before_ms, spared, REMOVED_AT_ONCE)
-            };
-            if ids.is_empty() {
-                return Ok(removed);
-            }
-            let found = ids.len();
-            let is_owed = |id: &GameId| self.is_owed(*id);
-            match owed {
-                Undelivered::Stays => ids.retain(|id| !is_owed(id)),
-                Undelivered::Goes => removed.owed += ids.iter().filter(|id| is_owed(id)).count() as u64,
-            }
-            spared += found - ids.len();
-            if ids.is_empty() {
-                continue;
-            }
-            // What cannot be read any more goes all the same; only the totals do not learn of it.
-            let summaries: Vec<Summary> = ids
-                .iter()
-                .map(|&id| {
-                    let bytes = self.store.get(id).ok().flatten();
-                    bytes.and_then(|bytes| decode_summary(&bytes).ok()).ok_or(id)
-                })
-                .filter_map(Result::ok)
-                .collect();
-            removed.games += self.store.remove(&ids)?;
-            let mut index = self.indexer.index.write().unwrap_or_else(PoisonError::into_inner);
-            index.remove(&ids, &summaries);
-            drop(index);
-            self.summaries.lock().unwrap_or_else(PoisonError::into_inner).clear();
-            self.metrics.archive_removed.inc_by(ids.len() as u64);
-            self.count();
-        }
+    /// Takes games that were removed from the store out of everything else.
+    pub(super) fn forget(&self, ids: &[GameId], summaries: &[Summary]) {
+        self.indexer.index.write().unwrap_or_else(PoisonError::into_inner).remove(ids, summaries);
+        self.summaries.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.metrics.archive_removed.inc_by(ids.len() as u64);
+        self.count();
+    }
+
+    /// Brings the gauge up to date.
+    fn count(&self) {
+        self.metrics.archive_games.set(i64::try_from(self.store.count()).unwrap_or(i64::MAX));
     }
 
     /// Whether some sink has not got a game yet.
-    fn is_owed(&self, id: GameId) -> bool {
+    pub(super) fn is_owed(&self, id: GameId) -> bool {
         let sinks = self.sinks();
         let number = if sinks.is_empty() { None } else { self.store.number(id) };
         number.is_some_and(|number| sinks.iter().any(|sink| sink.owes(number)))
@@ -553,11 +620,6 @@ impl Shared {
     /// The sinks that get copies.
     pub(super) fn sinks(&self) -> &[Arc<State>] {
         self.indexer.sinks.get().map(Vec::as_slice).unwrap_or_default()
-    }
-
-    /// Brings the gauges up to date.
-    fn count(&self) {
-        self.metrics.archive_games.set(i64::try_from(self.store.count()).unwrap_or(i64::MAX));
     }
 }
 
@@ -579,99 +641,6 @@ fn item(
         });
     };
     Item { payload, answer: Box::new(answer), checkpointed }
-}
-
-/// Removes games that have grown too old, now and every hour, on a thread that ends with it.
-#[derive(Debug)]
-struct Retention {
-    /// Dropped to end the thread.
-    _running: mpsc::Sender<()>,
-}
-
-impl Retention {
-    fn start(shared: &Arc<Shared>, age: Duration) -> std::io::Result<Self> {
-        let (running, ended) = mpsc::channel::<()>();
-        // Weak, so that waiting for the next time keeps no closed archive open.
-        let shared = Arc::downgrade(shared);
-        thread::Builder::new().name("archive-retention".to_owned()).spawn(move || {
-            let mut is_first = true;
-            loop {
-                let Some(shared) = Weak::upgrade(&shared) else { return };
-                shared.announce_removal(age, is_first);
-                shared.remove_old(age);
-                drop(shared);
-                is_first = false;
-                if ended.recv_timeout(RETENTION_INTERVAL) != Err(RecvTimeoutError::Timeout) {
-                    return;
-                }
-            }
-        })?;
-        Ok(Self { _running: running })
-    }
-}
-
-/// The time so long ago, in milliseconds of Unix time.
-fn ms_before(age: Duration) -> u64 {
-    now_ms().saturating_sub(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// The day of a moment, as 2026-11-25.
-fn day(unix_ms: u64) -> String {
-    let time = i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    time.unwrap_or(Timestamp::MAX).strftime("%Y-%m-%d").to_string()
-}
-
-impl Shared {
-    /// Logs what the next removal takes, before it does: with a wrong setting or a wrong clock, the operator finds out why
-    /// games are gone.
-    fn announce_removal(&self, age: Duration, is_first: bool) {
-        let old = self.removable(ms_before(age));
-        let (Some(oldest), Some(newest)) = (old.first(), old.last()) else { return };
-        let level = if is_first { log::Level::Warn } else { log::Level::Info };
-        let [oldest, newest] = [oldest, newest].map(|id| day(id.unix_ms()));
-        let days = age.as_secs() / 86_400;
-        log::log!(
-            level, games = old.len(), oldest = oldest.as_str(), newest = newest.as_str();
-            "removing {} games that began more than {days} days ago, from {oldest} to {newest} \
-             (ARCHIVE_RETENTION_DAYS={days})",
-            old.len()
-        );
-    }
-
-    fn remove_old(&self, age: Duration) {
-        let removed = self
-            .prune(ms_before(age + OWED_GRACE), Undelivered::Goes)
-            .and_then(|old| self.prune(ms_before(age), Undelivered::Stays).map(|removed| (old, removed)));
-        match removed {
-            Ok((Removed { games: old, owed }, Removed { games, .. })) => {
-                if old + games > 0 {
-                    log::info!(games = old + games; "old games were removed from the archive");
-                }
-                if owed > 0 {
-                    log::error!(games = owed; "games were removed that a sink never got: it was gone for too long");
-                }
-            }
-            Err(StoreError::Closed) => {}
-            Err(error) => log::warn!("old games could not be removed from the archive: {error}"),
-        }
-    }
-}
-
-/// What becomes of old games that a sink has not got yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Undelivered {
-    /// They stay until it has.
-    Stays,
-    /// They go like all others.
-    Goes,
-}
-
-/// Games that were removed.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Removed {
-    pub(super) games: u64,
-    /// Those among them that a sink never got.
-    pub(super) owed: u64,
 }
 
 /// Now, in milliseconds of Unix time.

@@ -4,9 +4,16 @@ use jiff::Timestamp;
 
 /// A time in UTC with milliseconds, for example `2026-11-23T10:15:02.120Z`; times beyond the year 9999 count as its end.
 pub(super) fn time_text(unix_ms: u64) -> String {
-    let time =
-        i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::MAX);
-    format!("{time:.3}")
+    format!("{:.3}", timestamp(unix_ms))
+}
+
+/// The day of a moment, as `2026-11-23`.
+pub(super) fn day(unix_ms: u64) -> String {
+    timestamp(unix_ms).strftime("%Y-%m-%d").to_string()
+}
+
+fn timestamp(unix_ms: u64) -> Timestamp {
+    i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()).unwrap_or(Timestamp::MAX)
 }
 
 /// The start of a time given as a day (`2026-11-23`, in UTC) or a moment (`2026-11-23T10:15:02Z`), in milliseconds of

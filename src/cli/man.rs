@@ -34,7 +34,7 @@ const EXIT_CODES: &[(&str, &str)] = &[
     ("0", "All went well."),
     ("1", "It did not, or something that was checked is wrong."),
     ("64", "The command line cannot be understood."),
-    ("78", "A setting is wrong; every mistake is named."),
+    ("78", "A setting is wrong; every mistake is named. Or the data are those of a later version."),
 ];
 
 /// Prints the page of the program, or of the command that these words name.

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{parallel, progress, write_file};
+use super::{progress, write_file};
 use crate::archive::{GameRecord, replay};
 use crate::game::{BySeat, Level, Results, Seat, Seating, Series, Tally};
+use crate::parallel;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -107,7 +108,7 @@ fn play(series: &Series, games: u64, jobs: usize, mut out: Option<&mut dyn Write
             if let Some(out) = &mut out {
                 out.write_all(part.lines.as_bytes())?;
             }
-            Ok(())
+            anyhow::Ok(())
         },
     )?;
     bar.finish_and_clear();

@@ -40,6 +40,7 @@ pub(super) enum Field<'a> {
 #[derive(Debug, Clone, Copy, strum::IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]
 pub(super) enum Unit {
+    Minutes = 60_000,
     Seconds = 1_000,
     Milliseconds = 1,
 }

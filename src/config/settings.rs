@@ -6,7 +6,7 @@ use strum::{EnumIter, IntoStaticStr};
 use super::field::{Field, Unit};
 use super::{Config, Layer};
 
-use Unit::{Milliseconds, Seconds};
+use Unit::{Milliseconds, Minutes, Seconds};
 
 /// Finds the field of a setting in the options.
 type FieldOf = for<'a> fn(&'a mut Config) -> Field<'a>;
@@ -144,6 +144,8 @@ pub static SETTINGS: &[Setting] = &[
         |c| Field::Number(&mut c.room.game_pace, 0.0, 1_000.0)),
     plain(Group::Room, "TURN_TIMEOUT_SECONDS", "How long a connected player may do nothing before he is played for once.",
         |c| Field::TimeOrNone(&mut c.room.turn_timeout, Seconds, DAY)),
+    plain(Group::Room, "ABANDONED_AFTER_MINUTES", "How long a game stands still for players who lost their connection, when nobody else is there; 0 lets bots play on.",
+        |c| Field::Time(&mut c.room.abandoned_after, Minutes, 0, 1_440)),
     plain(Group::Room, "MAX_ACTIVE_GAMES", "Rooms that may exist at once; more are refused.",
         |c| Field::Whole(&mut c.room.max_active_games, 1, 10_000_000)),
     plain(Group::Room, "ROOM_INBOX_CAPACITY", "Inputs that may wait at one room; beyond that senders are told it is busy.",

@@ -3,12 +3,14 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::sync_folder;
 
 /// The present time as part of a file name: `20261123T101502Z`.
 pub(crate) fn stamp() -> String {
-    jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string()
+    let now = jiff::Timestamp::try_from(SystemTime::now()).unwrap_or(jiff::Timestamp::MAX);
+    now.strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
 /// Makes a new folder `NAME.WHAT-TIME` beside a folder, or `WHAT-TIME` inside it where nothing may be made beside it.

@@ -25,6 +25,7 @@ use super::middleware::Middleware;
 use super::target::to_origin_form;
 use super::tls::Tls;
 use super::transport::Transport;
+use crate::observe::is_after_1970;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4_096;
@@ -197,6 +198,7 @@ fn http1(middleware: &Middleware) -> http1::Builder {
         .timer(TokioTimer::new())
         .header_read_timeout(middleware.state.options.header_timeout)
         .max_buf_size(HEAD_MAX_BYTES)
-        .max_headers(HEADERS_MAX);
+        .max_headers(HEADERS_MAX)
+        .auto_date_header(is_after_1970());
     builder
 }

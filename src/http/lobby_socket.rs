@@ -63,8 +63,8 @@ async fn answer(
         ClientMessage::ClientReady { .. } => Ok(rooms.list_frame(ListReason::Initial)),
         ClientMessage::GetRooms => limits.query().await.map(|()| rooms.list_frame(ListReason::Requested)),
         ClientMessage::Ping { timestamp } => Ok(pong(&timestamp, None)),
-        ClientMessage::CreateRoom { player_name: name, other_seats } => match limits.new_room().await {
-            Ok(()) => match rooms.create(Some(session), name.clone(), other_seats) {
+        ClientMessage::CreateRoom { player_name: name, rules } => match limits.new_room().await {
+            Ok(()) => match rooms.create(Some(session), name.clone(), rules) {
                 Ok(room) => Ok(server_message::room_created(room.room_id, name.as_str(), room.token.reveal())),
                 Err(error) => Err(server_message::error(ErrorType::RoomCreationError, &error.to_string())),
             },

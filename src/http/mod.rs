@@ -85,6 +85,7 @@ fn routes(state: &Arc<AppState>, static_dir: Option<Arc<StaticDir>>) -> BoxedFil
             .then(upgrade::upgrade).boxed(),
         // For programs.
         path!("api" / "rooms").and(get).and(context.clone()).map(api::rooms).map(error::or_refusal).boxed(),
+        path!("api" / "me" / "games").and(get).and(context.clone()).then(api::my_games).map(error::or_refusal).boxed(),
         path!("api" / "games").and(get).and(warp::query()).and(context.clone()).then(games::find).map(error::or_refusal).boxed(),
         path!("api" / "games" / String).and(get).and(context.clone()).then(games::game).map(error::or_refusal).boxed(),
         path!("api" / "games" / String / "events").and(get).and(context.clone()).then(games::events).map(error::or_refusal).boxed(),

@@ -15,6 +15,7 @@ use warp::reply::Response;
 
 use super::error::HttpError;
 use super::target::to_origin_form;
+use crate::observe::is_after_1970;
 
 /// How many connections may be open; each scraper needs one.
 const CONNECTIONS: usize = 16;
@@ -46,6 +47,7 @@ pub async fn serve_metrics(listener: TcpListener, scrape: impl Fn() -> String + 
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
+                .auto_date_header(is_after_1970())
                 .serve_connection(TokioIo::new(stream), service_fn(|request| answer(request, Arc::clone(&scrape))));
             // A scraper that disconnects needs no answer.
             drop(connection.await);

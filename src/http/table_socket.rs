@@ -214,7 +214,9 @@ async fn answer_for_unknown_room(link: &mut Link, limits: &SocketLimits) -> Serv
             ClientMessage::GetRooms
             | ClientMessage::CreateRoom { .. }
             | ClientMessage::JoinRoom { .. }
-            | ClientMessage::StartNextRound => continue,
+            | ClientMessage::StartNextRound
+            | ClientMessage::Seen
+            | ClientMessage::Rematch { .. } => continue,
         };
         link.send(answer).await?;
     }

@@ -20,7 +20,7 @@ use tokio_rustls::rustls::{self, ServerConfig};
 use x509_cert::der::Decode as _;
 
 use super::transport::Transport;
-use crate::observe::Metrics;
+use crate::observe::{Metrics, wall_time};
 
 /// TLS with the operator's certificate, which can be renewed while the server runs. Open connections stay.
 #[derive(Debug)]
@@ -99,7 +99,7 @@ impl Tls {
     fn log_state(&self) {
         let identity = Arc::clone(&self.current.0.borrow());
         self.metrics.tls_certificate_ends.set(identity.ends.as_second());
-        match identity.trouble(Timestamp::now()) {
+        match identity.trouble(wall_time()) {
             None => log::info!("https with a certificate that ends on {}", identity.ends),
             Some(problem) => log::warn!("TLS_CERT: {problem}"),
         }

@@ -12,6 +12,8 @@ use strum::IntoStaticStr;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::wall_time;
+
 /// What kind of event it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
@@ -46,6 +48,8 @@ pub enum EventKind {
     ArchiveFailing,
     /// They can be stored again.
     ArchiveRecovered,
+    /// The next pass removes many games for their age.
+    RemovalAnnounced,
     /// A message or request met a rate limit.
     LimitHit,
     /// A socket was closed because it kept breaking rules.
@@ -180,7 +184,7 @@ impl Events {
 
     /// Adds an event. `fields` is a JSON object.
     pub fn note(&self, kind: EventKind, fields: Value) {
-        let at = jiff::Timestamp::now();
+        let at = wall_time();
         let mut ring = self.ring();
         let number = ring.next;
         if self.0.capacity > 0 {

@@ -8,6 +8,7 @@ mod memory;
 mod metrics;
 mod options;
 mod priority;
+mod wall_clock;
 
 pub use allocator::{trim_memory, tune_allocator};
 pub use events::{EventKind, Events, Follower, ServerEvent};
@@ -19,3 +20,4 @@ pub use memory::{MemoryLevel, MemoryState, resident_bytes, watch_memory};
 pub use metrics::{Labelled, Metrics, labels};
 pub use options::{HealthOptions, LogFormat, LogLevel, LogOptions, MemoryOptions, MetricsOptions};
 pub use priority::lower_priority;
+pub use wall_clock::{is_after_1970, wall_time};

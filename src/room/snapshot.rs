@@ -32,6 +32,8 @@ pub struct RoomSnapshot {
     pub(super) host: u8,
     pub(super) seats: Vec<SeatSnapshot>,
     pub(super) game: Option<GameSnapshot>,
+    #[serde(default)]
+    pub(super) tempo: u8,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -186,6 +188,7 @@ impl HumanSnapshot {
             token: key(&self.token)?,
             entropy: self.entropy.as_deref().map(entropy).transpose()?,
             presence: if self.is_away { Presence::Away } else { Presence::Grace { until: now } },
+            is_lost: false,
             on_close: if self.keeps_seat { OnClose::KeepSeat } else { OnClose::Leave },
             has_left_result: self.has_left_result,
         })
@@ -195,12 +198,15 @@ impl HumanSnapshot {
 impl From<&Playing> for GameSnapshot {
     fn from(playing: &Playing) -> Self {
         let takeover = |t: &Takeover| (t.seat.number(), t.from.hundredths(), t.to.map(GameTime::hundredths));
+        // As the record dates them, so that one made again from here is the same.
+        let started_at = playing.ended_at.map_or(playing.started_at, |ended| playing.started_at.dated_by(ended));
+        let ended_at = playing.ended_at.map(|ended| started_at + ended.since(started_at));
         Self {
             id: playing.game_id.to_bytes().to_vec(),
-            started_at_ms: playing.started_at.unix_ms(),
+            started_at_ms: started_at.unix_ms(),
             entropy: playing.proof.entropy.iter().map(|text| text.as_ref().map(ToString::to_string)).collect(),
             takeovers: playing.takeovers.iter().map(takeover).collect(),
-            ended_at_ms: playing.ended_at.map(Time::unix_ms),
+            ended_at_ms: ended_at.map(Time::unix_ms),
         }
     }
 }

@@ -190,6 +190,17 @@ fn games_beyond_their_retention_go_by_themselves() {
     }
     assert_eq!(archive.get(records[0].game_id).unwrap(), None);
     assert!(archive.get(records[1].game_id).unwrap().is_some());
+    // It waits in the trash, also for the next start.
+    assert!(archive.close(PATIENCE));
+    drop(archive);
+    let archive = open(folder.path());
+    assert_eq!(archive.trash().unwrap(), (1, Some((records[0].game_id, records[0].game_id))));
+    assert_eq!(archive.undelete(Some(records[1].game_id)).unwrap(), 0);
+    assert_eq!(archive.undelete(Some(records[0].game_id)).unwrap(), 1);
+    assert_eq!(archive.get(records[0].game_id).unwrap().as_ref(), Some(&records[0]));
+    assert_eq!((archive.trash().unwrap(), archive.undelete(None).unwrap()), ((0, None), 0));
+    drop(archive);
+    assert_eq!(open(folder.path()).status().store.records, 2);
 }
 
 /// A sink that does with games what it is told, and holds none.

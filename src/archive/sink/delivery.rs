@@ -17,8 +17,9 @@ use tokio::task;
 use super::group::Group;
 use super::outbox::Outbox;
 use super::status::{Failing, Figures, State};
-use super::{Delivery, Installation, Origin, Refusal, RemovalPass, Sink, SinkError, SinkKind};
-use crate::archive::archive::{Shared, now_ms};
+use super::sweep::Sweeper;
+use super::{Delivery, Installation, Origin, Refusal, Sink, SinkError, SinkKind};
+use crate::archive::archive::Shared;
 use crate::archive::{GameId, Options, StoreError, Unreadable};
 use crate::observe::{Metrics, lower_priority};
 
@@ -36,11 +37,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const READ_ATTEMPTS: u32 = 2;
 /// How often a sink that has everything is checked.
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
-/// How often games that are too old are removed from the sink.
-const RETENTION_INTERVAL: Duration = Duration::from_secs(3600);
-/// How often all old copies are looked at, and not only those that have grown too old meanwhile: `liap archive sync --adopt`
-/// may have made some of them ours. Where many belong to others, that costs a request for each in a bucket.
-const FULL_SWEEP_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 /// Games in a sink before an empty archive that are counted at most.
 const COUNTED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(999);
 /// The archive stores games in groups. The first game of a group waits this long for the others.
@@ -86,11 +82,7 @@ impl SinkWorker {
             outbox,
             group: options.batch_size.clamp(1, MAX_GROUP),
             installation,
-            retention,
-            tidied: None,
-            sweep: None,
-            swept_until: None,
-            swept_fully: None,
+            sweeper: Sweeper::new(retention),
             is_empty: shared.store.last_number() == 0,
             checked: None,
             waiting: None,
@@ -148,15 +140,7 @@ struct Pass {
     group: usize,
     /// Who we are: what our copies carry.
     installation: Installation,
-    retention: Option<Duration>,
-    /// When the last sweep for old copies has ended.
-    tidied: Option<Instant>,
-    /// The one under way.
-    sweep: Option<Sweep>,
-    /// Where the next one begins: no copy that was before it when it was passed is ours.
-    swept_until: Option<GameId>,
-    /// When the last sweep began that began with the oldest copy.
-    swept_fully: Option<Instant>,
+    sweeper: Sweeper,
     /// The archive has never held a game, and nobody was told yet what the sink has.
     is_empty: bool,
     /// When the sink last answered well.
@@ -169,17 +153,6 @@ struct Pass {
     /// The group to send next, as soon as it is ready.
     prepared: Option<Prepared>,
     stopped: watch::Receiver<Option<Instant>>,
-}
-
-/// One way through the old copies of a sink, pass by pass.
-#[derive(Debug)]
-struct Sweep {
-    /// The last game that was looked at.
-    after: Option<GameId>,
-    before_ms: u64,
-    is_full: bool,
-    removed: u64,
-    unmarked: u64,
 }
 
 /// A group that is ready, or will be.
@@ -232,8 +205,9 @@ impl Pass {
                 outcome
             } else if self.checked.is_none_or(|at| at.elapsed() >= CHECK_INTERVAL) {
                 self.check().await
-            } else if self.wants_to_tidy_up() {
-                self.tidy_up().await
+            } else if self.sweeper.time_left(&self.shared) == Some(Duration::ZERO) {
+                let Self { sweeper, shared, state, sink, installation, .. } = &mut *self;
+                sweeper.pass(shared, state.kind, &**sink, *installation).await.map_err(Failure::from)
             } else {
                 self.state.figures().idle = true;
                 refused_due = self.wait(self.time_left()).await == Woken::Now;
@@ -268,11 +242,8 @@ impl Pass {
 
     /// Time until the next regular task.
     fn time_left(&self) -> Duration {
-        let left = |since: Option<Instant>, interval: Duration| {
-            since.map_or(Duration::ZERO, |since| interval.saturating_sub(since.elapsed()))
-        };
-        let time = left(self.checked, CHECK_INTERVAL);
-        if self.retention.is_some() { time.min(left(self.tidied, RETENTION_INTERVAL)) } else { time }
+        let time = self.checked.map_or(Duration::ZERO, |checked| CHECK_INTERVAL.saturating_sub(checked.elapsed()));
+        self.sweeper.time_left(&self.shared).map_or(time, |left| time.min(left))
     }
 
     /// Waits until the time is over, games are stored, a delivery is requested, or the thread is stopped.
@@ -340,7 +311,7 @@ impl Pass {
                 self.check().await?;
             }
             refused.extend(within(self.sink.deliver(&group.games, self.installation)).await?);
-            self.sweep_again_from(&group.games);
+            self.sweeper.again_from(&group.games);
         }
         self.refuse(&refused)?;
         self.outbox.advance(group.last.max(self.outbox.delivered()))?;
@@ -364,7 +335,7 @@ impl Pass {
                 }
             }
             let refused = within(self.sink.deliver(&games, self.installation)).await?;
-            self.sweep_again_from(&games);
+            self.sweeper.again_from(&games);
             let mut settled: Vec<GameId> = games.iter().map(|game| game.id).collect();
             settled.retain(|id| refused.iter().all(|refusal| refusal.id != *id));
             let gone = ids.iter().copied().filter(|&id| matches!(self.shared.store.get(id), Ok(None)));
@@ -393,10 +364,6 @@ impl Pass {
         Ok(())
     }
 
-    fn wants_to_tidy_up(&self) -> bool {
-        self.retention.is_some() && self.tidied.is_none_or(|at| at.elapsed() >= RETENTION_INTERVAL)
-    }
-
     /// Warns of games in the sink of an empty archive: a disk may be lost, or the folder may be the wrong one.
     async fn warn_of_games_there(&self) -> Result<(), SinkError> {
         let games = within(self.sink.count(u64::MAX, COUNTED)).await?;
@@ -410,60 +377,6 @@ impl Pass {
                 self.sink.place()
             );
         }
-        Ok(())
-    }
-
-    /// What was just sent may be older than what a sweep has passed.
-    fn sweep_again_from(&mut self, games: &[Delivery]) {
-        let Some(oldest) = games.iter().map(|game| game.id).min() else { return };
-        let before = before(oldest.unix_ms());
-        self.swept_until = self.swept_until.map(|until| until.min(before));
-        if let Some(sweep) = &mut self.sweep {
-            sweep.after = sweep.after.map(|after| after.min(before));
-        }
-    }
-
-    /// Removes from the sink, one pass at a time, what this installation has put there and has grown too old.
-    async fn tidy_up(&mut self) -> Result<(), Failure> {
-        let Some(retention) = self.retention else { return Ok(()) };
-        let sweep = match self.sweep.take() {
-            Some(sweep) => sweep,
-            None => {
-                let is_full = self.swept_fully.is_none_or(|at| at.elapsed() >= FULL_SWEEP_INTERVAL);
-                if is_full {
-                    self.swept_fully = Some(Instant::now());
-                }
-                let after = if is_full { None } else { self.swept_until };
-                let before_ms = now_ms().saturating_sub(u64::try_from(retention.as_millis()).unwrap_or(u64::MAX));
-                Sweep { after, before_ms, is_full, removed: 0, unmarked: 0 }
-            }
-        };
-        let sweep = self.sweep.insert(sweep);
-        let RemovalPass { removed, unmarked, next } =
-            within(self.sink.remove(sweep.after, sweep.before_ms, self.installation)).await?;
-        sweep.removed += removed;
-        sweep.unmarked += unmarked;
-        if next.is_some() {
-            // The rest comes with the next pass; what is to be delivered goes first.
-            sweep.after = next;
-            return Ok(());
-        }
-        let Some(Sweep { before_ms, is_full, removed, unmarked, .. }) = self.sweep.take() else { return Ok(()) };
-        let kind = self.state.kind.name();
-        if removed > 0 {
-            log::info!(sink = kind, games = removed; "old games were removed from the sink");
-        }
-        // Once a day, and not whenever another one has grown too old.
-        if unmarked > 0 && is_full {
-            log::warn!(
-                sink = kind, games = unmarked;
-                "{unmarked} games older than ARCHIVE_RETENTION_DAYS stay in the sink, for their copies do not say which \
-                 installation made them: `liap archive sync --adopt` takes over those that are here too, remove the others \
-                 by hand"
-            );
-        }
-        self.swept_until = Some(before(before_ms));
-        self.tidied = Some(Instant::now());
         Ok(())
     }
 
@@ -541,13 +454,8 @@ enum Woken {
     Other,
 }
 
-/// A game before all that began at this moment or later.
-fn before(unix_ms: u64) -> GameId {
-    GameId::first_at(unix_ms.saturating_sub(1))
-}
-
 /// The answer of a sink, or an error if it takes too long.
-async fn within<T>(answer: super::Answer<'_, T>) -> Result<T, SinkError> {
+pub(super) async fn within<T>(answer: super::Answer<'_, T>) -> Result<T, SinkError> {
     tokio::time::timeout(REQUEST_TIMEOUT, answer)
         .await
         .unwrap_or_else(|_| Err(SinkError::Unavailable(format!("no answer within {} s", REQUEST_TIMEOUT.as_secs()))))
@@ -555,7 +463,7 @@ async fn within<T>(answer: super::Answer<'_, T>) -> Result<T, SinkError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Adoption, Answer, Content, SinkCopy};
+    use super::super::{Adoption, Answer, Content, RemovalPass, SinkCopy};
     use super::*;
     use crate::archive::{Archive, GameRecord};
     use crate::game::{BySeat, Level, Seating, Series};

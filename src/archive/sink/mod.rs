@@ -21,6 +21,7 @@ mod s3;
 #[cfg(feature = "s3")]
 mod s3_listing;
 mod status;
+mod sweep;
 mod url;
 
 use std::collections::BTreeMap;
@@ -32,11 +33,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{GameId, Options, Store, StoreError};
+use super::{GameId, Options, RecordStore, StoreError};
 use outbox::Outbox;
 
 pub(super) use delivery::SinkWorker;
 pub use game::{Delivery, DeliveryError, Digest};
+pub(super) use installation::NAME as INSTALLATION;
 pub(crate) use installation::Origin;
 pub use installation::{Installation, NotAnInstallation};
 pub use outbox::Progress;
@@ -122,6 +124,9 @@ impl FromStr for SinkKind {
 #[error("a sink is s3 or postgresql")]
 pub struct NotASink;
 
+/// Games that one call of [`Sink::remove`] looks at in a bucket, or removes from a database, at most.
+const PASS_GAMES: u64 = 500;
+
 /// The future answer of a sink.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, SinkError>> + Send + 'a>>;
 
@@ -163,7 +168,7 @@ pub trait Sink: fmt::Debug + Send + Sync {
     fn count(&self, before_ms: u64, limit: NonZeroUsize) -> Answer<'_, usize>;
 
     /// Removes copies of games that come after `after` and began before `before_ms`, in milliseconds of Unix time, if they
-    /// carry `ours`; all others stay. One call does a bounded share and says where the next one goes on.
+    /// carry `ours`; all others stay. One call removes at most 500 and says where the next one goes on.
     fn remove(&self, after: Option<GameId>, before_ms: u64, ours: Installation) -> Answer<'_, RemovalPass>;
 
     /// Makes copies ours that carry `from`, or nothing where that is `None`, if their content is that of these games. Says for
@@ -336,7 +341,7 @@ pub fn open_in(
 ///
 /// # Errors
 /// The disk refuses.
-pub(crate) fn progress(store: &Store, kind: SinkKind, place: &str) -> Result<Progress, StoreError> {
+pub(crate) fn progress(store: &RecordStore, kind: SinkKind, place: &str) -> Result<Progress, StoreError> {
     let folder = store.folder();
     Progress::look(folder, kind, place).map_err(|source| StoreError::Io { path: folder.to_owned(), source })
 }
@@ -345,7 +350,7 @@ pub(crate) fn progress(store: &Store, kind: SinkKind, place: &str) -> Result<Pro
 ///
 /// # Errors
 /// The disk refuses.
-pub(crate) fn owe_nothing(store: &Store, kind: SinkKind, sink: &dyn Sink) -> Result<(), StoreError> {
+pub(crate) fn owe_nothing(store: &RecordStore, kind: SinkKind, sink: &dyn Sink) -> Result<(), StoreError> {
     let last = store.last_number();
     let opened = Outbox::open(store.folder(), kind, &sink.place(), last);
     let noted = opened.and_then(|mut outbox| outbox.advance(last));

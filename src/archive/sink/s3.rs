@@ -24,7 +24,8 @@ use sha2::{Digest as _, Sha256};
 use super::aws_files;
 use super::s3_listing::{Connector, ENDING, is_name_char, is_part};
 use super::{
-    Adoption, Answer, ArchiveUrl, Content, Delivery, Installation, Refusal, RemovalPass, Sink, SinkCopy, SinkError,
+    Adoption, Answer, ArchiveUrl, Content, Delivery, Installation, PASS_GAMES, Refusal, RemovalPass, Sink, SinkCopy,
+    SinkError,
 };
 use crate::archive::{GameId, MAX_RECORD_BYTES, PlayerKind};
 use crate::game::RULES_VERSION;
@@ -40,7 +41,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Names asked for in one go: what the protocol allows.
 const PAGE_KEYS: usize = 1000;
 /// Objects whose installation is asked for in one pass of removing: each costs a request.
-const PASS_KEYS: usize = 500;
+const PASS_KEYS: usize = PASS_GAMES as usize;
 /// The metadata that says which installation made a copy.
 const INSTALLATION: &str = "liap-installation";
 

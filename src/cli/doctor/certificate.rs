@@ -2,11 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use jiff::Timestamp;
-
 use super::report::{Finding, Report, ok, warning, wrong};
 use crate::config::Config;
 use crate::http::Identity;
+use crate::observe::wall_time;
 
 /// Reads certificate and key as the server would, where there are any.
 pub(super) fn check(report: &mut Report, config: &Config) {
@@ -27,7 +26,7 @@ pub(super) fn check(report: &mut Report, config: &Config) {
 }
 
 fn check_dates(identity: &Identity) -> Finding {
-    let now = Timestamp::now();
+    let now = wall_time();
     let days = identity.ends().duration_since(now).as_hours() / 24;
     let finding = match identity.trouble(now) {
         Some(problem) if days < 0 => wrong(problem, "renew it"),

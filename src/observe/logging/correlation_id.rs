@@ -1,6 +1,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use super::super::wall_time;
+
 /// The id on all lines of one request or one socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CorrelationId(Arc<str>);
@@ -25,7 +27,7 @@ impl CorrelationId {
         static START: OnceLock<u64> = OnceLock::new();
         let start = START.get_or_init(|| {
             // Without the system's randomness the clock is good enough: ids are no secrets.
-            getrandom::u64().unwrap_or_else(|_| jiff::Timestamp::now().as_microsecond().unsigned_abs())
+            getrandom::u64().unwrap_or_else(|_| wall_time().as_microsecond().unsigned_abs())
         });
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         Self(format!("{:016x}", start.wrapping_add(number)).into())

@@ -6,7 +6,7 @@ use log::{Level, Record};
 use serde_json::{Map, Value};
 
 use super::super::options::level_name;
-use super::super::{LogFormat, LogOptions};
+use super::super::{LogFormat, LogOptions, wall_time};
 use super::CorrelationId;
 
 /// How a line is formatted.
@@ -37,7 +37,7 @@ impl LineFormat {
 }
 
 fn now() -> String {
-    format!("{:.3}", jiff::Timestamp::now())
+    format!("{:.3}", wall_time())
 }
 
 /// The folder that the line is from.

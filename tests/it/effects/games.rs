@@ -71,6 +71,22 @@ pub(super) fn turn_timeout() {
     });
 }
 
+pub(super) fn abandoned_after() {
+    let server = |minutes: &str| Server::start(&[("GAME_PACE", "0"), ("ABANDONED_AFTER_MINUTES", minutes)]);
+    let (stands_still, goes_on) = (server("1"), server("0"));
+    play(async {
+        for server in [&stands_still, &goes_on] {
+            let (_, mut table, _) = room(server, "Mira").await;
+            table.say("start_game", json!({})).await;
+            reaches(&mut table, "declaration").await;
+            // Dropping the socket loses the connection.
+        }
+    });
+    let ended = |server: &Server| metric(server, "liap_games_ended_total{outcome=\"finished\"}").unwrap();
+    until("bots have played the game to its end", || ended(&goes_on) == 1.0);
+    assert_eq!((ended(&stands_still), metric(&stands_still, "liap_rooms{phase=\"playing\"}")), (0.0, Some(1.0)));
+}
+
 pub(super) fn events_of_a_game() {
     let kept = |most: &str| {
         let server =
@@ -163,10 +179,20 @@ fn with_games(games: &str) -> tempfile::TempDir {
 pub(super) fn retention() {
     let games = |days: &str| Server::start_on(with_games("20"), &[("ARCHIVE_RETENTION_DAYS", days)]);
     let short = games("1");
+    // The clock is far ahead of the newest game, and nothing tells which of them is right.
+    assert_eq!(health(&short, "archive")["status"], "degraded");
+    assert_eq!(health(&short, "archive")["games"], 20);
+    let data = short.data().to_str().unwrap();
+    let confirmed = liap(short.data(), &["--data-dir", data, "archive", "confirm-clock"], &[]);
+    assert!(confirmed.status.success(), "{confirmed:?}");
     // Whoever did not mean that finds out what has happened.
     let told = short.logs("removing 20 games that began more than 1 days ago, from 2026-01-01 to 2026-01-01");
     assert!(told.contains("warn"), "{told}");
     until("they are removed", || health(&short, "archive")["games"] == 0);
+    assert_eq!(health(&short, "archive")["status"], "healthy");
+    let undeleted = liap(short.data(), &["--data-dir", data, "archive", "undelete", "--all"], &[]);
+    assert!(String::from_utf8_lossy(&undeleted.stdout).starts_with("20 games are back"), "{undeleted:?}");
+    assert_eq!(health(&short, "archive")["games"], 20);
     assert_eq!(health(&games("0"), "archive")["games"], 20);
 }
 

@@ -306,6 +306,8 @@ fn an_empty_archive_before_a_full_bucket_is_told() {
     let told = run(server.data(), &["archive", "restore", "--from", "s3", "--set", "ARCHIVE_RETENTION_DAYS=1"]);
     assert!(told.contains("30 of these games are older than ARCHIVE_RETENTION_DAYS=1; a server with"), "{told}");
     let server = server.again();
+    server.logs("no old game is removed until the clock has run on");
+    run(server.data(), &["archive", "confirm-clock"]);
     server.logs("removing 30 games that began more than 1 days ago, from 2026-01-01 to 2026-01-01");
     assert_eq!(s3.objects().len(), 30);
 }

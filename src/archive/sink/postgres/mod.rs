@@ -20,8 +20,8 @@ use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Error, Transaction};
 
 use super::{
-    Adoption, Answer, ArchiveUrl, Content, Defect, Delivery, Digest, Installation, Refusal, RemovalPass, Sink,
-    SinkCopy, SinkError,
+    Adoption, Answer, ArchiveUrl, Content, Defect, Delivery, Digest, Installation, PASS_GAMES, Refusal, RemovalPass,
+    Sink, SinkCopy, SinkError,
 };
 use crate::archive::{GameId, Options};
 use rows::{ALTERED, Events, Games, TOLD};
@@ -33,7 +33,7 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Games of one transaction: some thousand rows, which a database that is very slow writes within its time all the same.
 const GAMES_AT_ONCE: usize = 10;
 /// Old games removed by one transaction.
-const REMOVED_AT_ONCE: i64 = 200;
+const REMOVED_AT_ONCE: u64 = 200;
 /// Copies without an installation that are counted at most.
 const COUNTED: i64 = 100_000;
 /// A connection not used for so long is closed, unless it is one of those that are always kept.
@@ -293,18 +293,15 @@ impl Postgres {
              WHERE installation = $1 AND game_id > $2 AND game_id < $3 AND {LIAP_IDS} ORDER BY game_id COLLATE \"C\" LIMIT $4"
         );
         let (ours, before) = (ours.to_string(), before.to_string());
+        let limit = i64::try_from(REMOVED_AT_ONCE).unwrap_or(i64::MAX);
         let mut last = after.map(|id| id.to_string()).unwrap_or_default();
         let mut removed = 0;
         let until = Instant::now() + TIMEOUT.saturating_sub(STATEMENT_TIMEOUT);
         loop {
             let gone = self
                 .transact(async |transaction| {
-                    let columns: [(&(dyn ToSql + Sync), Type); 4] = [
-                        (&ours, Type::TEXT),
-                        (&last, Type::TEXT),
-                        (&before, Type::TEXT),
-                        (&REMOVED_AT_ONCE, Type::INT8),
-                    ];
+                    let columns: [(&(dyn ToSql + Sync), Type); 4] =
+                        [(&ours, Type::TEXT), (&last, Type::TEXT), (&before, Type::TEXT), (&limit, Type::INT8)];
                     let rows = transaction.query_typed(&choose, &columns).await?;
                     let ids = rows.iter().map(|row| row.try_get(0)).collect::<Result<Vec<String>, Error>>()?;
                     let events = "DELETE FROM archive.game_events WHERE game_id = ANY($1)";
@@ -317,8 +314,9 @@ impl Postgres {
             removed += gone.len() as u64;
             let Some(newest) = gone.into_iter().next_back() else { break };
             last = newest;
-            if Instant::now() > until {
-                return Ok(RemovalPass { removed, unmarked: 0, next: last.parse().ok() });
+            if Instant::now() > until || removed + REMOVED_AT_ONCE > PASS_GAMES {
+                let unmarked = self.count_unmarked(after, &last).await?;
+                return Ok(RemovalPass { removed, unmarked, next: last.parse().ok() });
             }
         }
         Ok(RemovalPass { removed, unmarked: self.count_unmarked(after, &before).await?, next: None })
