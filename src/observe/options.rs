@@ -1,4 +1,3 @@
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -24,7 +23,8 @@ options! {
 }
 
 /// A level of the log, under the names operators use (`WARNING` is as good as `warn`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, derive_more::Display)]
+#[display("{}", _0.to_level().map_or("off", level_name))]
 pub struct LogLevel(pub log::LevelFilter);
 
 impl FromStr for LogLevel {
@@ -40,12 +40,14 @@ impl FromStr for LogLevel {
     }
 }
 
-impl fmt::Display for LogLevel {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            log::LevelFilter::Warn => f.write_str("warning"),
-            level => f.write_str(&level.as_str().to_ascii_lowercase()),
-        }
+/// The name operators use for a level.
+pub(super) fn level_name(level: log::Level) -> &'static str {
+    match level {
+        log::Level::Error => "error",
+        log::Level::Warn => "warning",
+        log::Level::Info => "info",
+        log::Level::Debug => "debug",
+        log::Level::Trace => "trace",
     }
 }
 

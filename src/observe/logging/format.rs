@@ -5,6 +5,7 @@ use log::kv;
 use log::{Level, Record};
 use serde_json::{Map, Value};
 
+use super::super::options::level_name;
 use super::super::{LogFormat, LogOptions, wall_time};
 use super::CorrelationId;
 
@@ -39,16 +40,6 @@ fn now() -> String {
     format!("{:.3}", wall_time())
 }
 
-pub(super) fn level_name(level: Level) -> &'static str {
-    match level {
-        Level::Error => "error",
-        Level::Warn => "warning",
-        Level::Info => "info",
-        Level::Debug => "debug",
-        Level::Trace => "trace",
-    }
-}
-
 /// The folder that the line is from.
 fn target<'a>(record: &'a Record<'_>) -> &'a str {
     let target = record.target();
@@ -69,20 +60,28 @@ fn json(message: &fmt::Arguments<'_>, record: &Record<'_>, id: Option<&Correlati
     if let Some(id) = id {
         add("correlation_id", id.as_str());
     }
-    // The visitor never fails.
-    drop(record.key_values().visit(&mut JsonFields(&mut line)));
+    for (key, value) in fields(record) {
+        let key = if OWN_FIELDS.contains(&key.as_str()) { format!("field_{key}") } else { key };
+        line.insert(key, value);
+    }
     Value::Object(line).to_string()
 }
 
-struct JsonFields<'a>(&'a mut Map<String, Value>);
+/// The fields of a record. Numbers and flags stay what they are; all else is text.
+fn fields(record: &Record<'_>) -> Map<String, Value> {
+    let mut fields = Fields(Map::new());
+    // The visitor never fails.
+    drop(record.key_values().visit(&mut fields));
+    fields.0
+}
 
-impl<'kvs> kv::VisitSource<'kvs> for JsonFields<'_> {
+struct Fields(Map<String, Value>);
+
+impl<'kvs> kv::VisitSource<'kvs> for Fields {
     fn visit_pair(&mut self, key: kv::Key<'kvs>, value: kv::Value<'kvs>) -> Result<(), kv::Error> {
-        let key = key.as_str();
-        let key = if OWN_FIELDS.contains(&key) { format!("field_{key}") } else { key.to_owned() };
         let plain = value.to_u64().map(Value::from).or_else(|| value.to_i64().map(Value::from));
         let plain = plain.or_else(|| value.to_bool().map(Value::from)).or_else(|| value.to_f64().map(Value::from));
-        self.0.insert(key, plain.unwrap_or_else(|| value.to_string().into()));
+        self.0.insert(key.to_string(), plain.unwrap_or_else(|| value.to_string().into()));
         Ok(())
     }
 }
@@ -98,23 +97,15 @@ fn text(message: &fmt::Arguments<'_>, record: &Record<'_>, id: Option<&Correlati
         Level::Debug | Level::Trace => ("\x1b[2m", "\x1b[0m"),
     };
     let mut line = format!("{} {on}{level:<7}{off} {}: {}", now(), target(record), Escaped(&message.to_string()));
-    let mut fields = TextFields(&mut line);
-    // The visitor never fails.
-    drop(record.key_values().visit(&mut fields));
+    for (key, value) in fields(record) {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        line += &format!(" {key}={}", Escaped(&value));
+    }
     if let Some(id) = id {
         line.push_str(" correlation_id=");
         line.push_str(id.as_str());
     }
     line
-}
-
-struct TextFields<'a>(&'a mut String);
-
-impl<'kvs> kv::VisitSource<'kvs> for TextFields<'_> {
-    fn visit_pair(&mut self, key: kv::Key<'kvs>, value: kv::Value<'kvs>) -> Result<(), kv::Error> {
-        self.0.push_str(&format!(" {}={}", key.as_str(), Escaped(&value.to_string())));
-        Ok(())
-    }
 }
 
 /// A text whose control characters are escaped.

@@ -20,8 +20,9 @@ use prometheus::IntCounter;
 
 pub use correlation_id::CorrelationId;
 
+use super::options::level_name;
 use super::{Labelled, LogLevel, LogOptions};
-use format::{LineFormat, level_name};
+use format::LineFormat;
 use writer::{LogMessage, LogWriter};
 
 /// What the log counts about itself.
