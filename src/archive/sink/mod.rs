@@ -124,7 +124,7 @@ impl FromStr for SinkKind {
 pub struct NotASink;
 
 /// Games that one call of [`Sink::remove`] looks at in a bucket, or removes from a database, at most.
-const PASS_GAMES: u64 = 500;
+const PASS_GAMES: usize = 500;
 
 /// The future answer of a sink.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, SinkError>> + Send + 'a>>;

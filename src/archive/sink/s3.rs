@@ -40,8 +40,6 @@ const TIMEOUT: Duration = Duration::from_secs(45);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Names asked for in one go: what the protocol allows.
 const PAGE_KEYS: usize = 1000;
-/// Objects whose installation is asked for in one pass of removing: each costs a request.
-const PASS_KEYS: usize = PASS_GAMES as usize;
 /// The metadata that says which installation made a copy.
 const INSTALLATION: &str = "liap-installation";
 
@@ -342,10 +340,10 @@ impl Sink for S3 {
     fn remove(&self, after: Option<GameId>, before_ms: u64, ours: Installation) -> Answer<'_, RemovalPass> {
         Box::pin(bounded(async move {
             let before = GameId::first_at(before_ms);
-            let mut ids = self.ids(after, PASS_KEYS).await?;
+            let mut ids = self.ids(after, PASS_GAMES).await?;
             let found = ids.len();
             ids.retain(|id| *id < before);
-            let next = ids.last().copied().filter(|_| ids.len() == found && found == PASS_KEYS);
+            let next = ids.last().copied().filter(|_| ids.len() == found && found == PASS_GAMES);
             let look = |id| async move { self.maker(id).await.map(|maker| (id, maker)) };
             let makers: Vec<(GameId, Maker)> =
                 stream::iter(ids).map(look).buffer_unordered(IN_FLIGHT).try_collect().await?;

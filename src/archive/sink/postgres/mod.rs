@@ -328,7 +328,7 @@ impl Postgres {
             removed += gone.len() as u64;
             let Some(newest) = gone.into_iter().next_back() else { break };
             last = newest;
-            if Instant::now() > until || removed + REMOVED_AT_ONCE > PASS_GAMES {
+            if Instant::now() > until || removed + REMOVED_AT_ONCE > PASS_GAMES as u64 {
                 let unmarked = self.count_unmarked(after, &last).await?;
                 return Ok(RemovalPass { removed, unmarked, next: last.parse().ok() });
             }
