@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use divan::{Bencher, black_box};
 use liap::game::ServerSeed;
 use liap::observe::{Events, LogError, LogFormat, LogOptions, Metrics, start};
-use liap::protocol::{ClientMessage, OnClose, OtherSeats, RoomId, SeatToken, decode};
+use liap::protocol::{ClientMessage, OnClose, RoomId, RoomRules, SeatToken, decode};
 use liap::room::{self, Clock, Effect, Input, JoinRequest, Journal, Options, Room, Rooms};
 use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
@@ -74,7 +74,7 @@ async fn games(count: usize, metrics: Arc<Metrics>) -> Rooms {
     let keep: room::ArchiveGame = Box::new(|_| Box::pin(async {}));
     let rooms = Rooms::new(options, Journal::off(), keep, metrics, Events::new(0));
     for _ in 0..count {
-        let seated = rooms.create(None, "Mira".parse().unwrap(), OtherSeats::Bots).unwrap();
+        let seated = rooms.create(None, "Mira".parse().unwrap(), RoomRules::default()).unwrap();
         let handle = rooms.find(seated.room_id).unwrap();
         // Its end is not looked at: a queue that is full would only close it.
         let (connection, _outbox) = room::connection(None, 64);

@@ -71,8 +71,7 @@ async fn compare(at_once: u64, limiter: &RedisLimiter, connection: &MultiplexedC
     let bare = |key| {
         let mut connection = connection.clone();
         async move {
-            let command = limiter.command(Kind::Player, key, Cost::Ordinary);
-            connection.send_packed_command(&command).await.unwrap()
+            limiter.call(Kind::Player, key, Cost::Ordinary).invoke_async::<redis::Value>(&mut connection).await.unwrap()
         }
     };
     let ours = |key| limiter.check(Kind::Player, key, Cost::Ordinary);

@@ -6,19 +6,25 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "a bench tells and stops at errors"
 )]
 
 use std::env;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use futures_util::{SinkExt, StreamExt};
-use liap::load::{Load, Report, Target, percentile, run};
+use liap::load::{Load, Report, percentile, run};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::{WebSocketStream, client_async_with_config, tungstenite};
 use warp::Filter;
 use warp::ws::Message;
 
@@ -35,21 +41,17 @@ fn main() {
     }
     let number = |name: &str, default| env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     let (rooms, seconds) = (number("TABLE_ROOMS", 50), number("TABLE_SECONDS", 5));
-    let measure = |server: &Server, target| {
-        let span = Duration::from_secs(seconds);
-        let load = Load { server: server.address, rooms: usize::try_from(rooms).unwrap(), people: 4, span, target };
-        runtime.block_on(run(&load)).unwrap()
-    };
+    let (rooms, span) = (usize::try_from(rooms).unwrap(), Duration::from_secs(seconds));
     let liap = Server::liap(&[
         ("GAME_PACE", "0"),
         ("USE_RATE_LIMITING", "false"),
         ("MAX_SOCKETS_PER_ADDRESS", "20000"),
         ("METRICS_ENABLED", "false"),
     ]);
-    let ours = measure(&liap, Target::Liap);
+    let ours = runtime.block_on(run(&Load { server: liap.address, rooms, people: 4, span })).unwrap();
     drop(liap);
     let bare = Server::bare(BARE, &ours.frame_bytes().to_string());
-    let floor = measure(&bare, Target::Bare);
+    let floor = runtime.block_on(run_bare(bare.address, rooms, span));
     drop(bare);
     let show = |name, report: &Report| {
         let ms = |times: &[Duration], part| percentile(times, part).as_secs_f64() * 1_000.0;
@@ -70,6 +72,55 @@ fn main() {
         ours.rate() / floor.rate(),
         p99(&ours) / p99(&floor)
     );
+}
+
+/// The same load on the bare server, where a table is four sockets of one address.
+async fn run_bare(server: SocketAddr, rooms: usize, span: Duration) -> Report {
+    let mut tables = Vec::new();
+    for room in 0..rooms {
+        let mut sockets = Vec::new();
+        for _ in 0..4 {
+            let stream = TcpStream::connect(server).await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let config = WebSocketConfig::default().read_buffer_size(4 * 1024);
+            let url = format!("ws://{server}/ws/{room}");
+            sockets.push(client_async_with_config(url, stream, Some(config)).await.unwrap().0);
+        }
+        tables.push(sockets);
+    }
+    let began = Instant::now();
+    let mut running = JoinSet::new();
+    for sockets in tables {
+        running.spawn(play_bare(sockets, began + span));
+    }
+    let mut report = Report::default();
+    while let Some(table) = running.join_next().await {
+        report.add(table.unwrap());
+    }
+    report.end(began.elapsed());
+    report
+}
+
+/// One player after the other sends, and each time all four receive.
+async fn play_bare(mut sockets: Vec<WebSocketStream<TcpStream>>, until: Instant) -> Report {
+    let mut report = Report::default();
+    while Instant::now() < until {
+        let sent = Instant::now();
+        let actor = usize::try_from(report.actions % 4).unwrap();
+        let text = r#"{"event":"play","data":{"piece_indices":[0],"player_name":"x"}}"#;
+        sockets[actor].send(tungstenite::Message::text(text)).await.unwrap();
+        // The actor first, because it waits for its answer.
+        for seat in (actor..4).chain(0..actor) {
+            report.bytes += sockets[seat].next().await.unwrap().unwrap().len() as u64;
+            report.frames += 1;
+            if seat == actor {
+                report.to_self.push(sent.elapsed());
+            }
+        }
+        report.actions += 1;
+        report.to_last.push(sent.elapsed());
+    }
+    report
 }
 
 /// warp as it comes, but with `TCP_NODELAY`: each text is answered with one frame to all sockets of its room.

@@ -11,8 +11,8 @@ fail() { # CODE REASON
 stack() {
     stack=$1 file=docker-compose.$1.yml
     [[ $stack =~ ^(dev|test|prod)$ ]] || fail 64 "no stack $stack, but: dev test prod"
-    command -v docker >/dev/null || fail 69 'no docker: install Docker 24 or newer with its compose plugin'
-    docker compose version >/dev/null 2>&1 || fail 69 'docker has no compose: install its compose plugin, 2.20 or newer'
+    command -v docker >/dev/null || fail 69 'no docker: install Docker 20.10 or newer with its compose plugin'
+    docker compose version >/dev/null 2>&1 || fail 69 'docker has no compose: install its compose plugin, 2.24 or newer'
 }
 
 compose() { docker compose --file "$file" "$@"; }
@@ -25,6 +25,7 @@ make_secrets() {
     local redis archive access secret
     keep admin_token "$(random)"
     keep grafana_password "$(random)"
+    keep alert_webhook_url "$NO_WEBHOOK"
     keep postgres_password "$(random)"
     redis=$(keep redis_password "$(random)" && cat secrets/redis_password)
     archive=$(keep archive_password "$(random)" && cat secrets/archive_password)
@@ -37,6 +38,9 @@ make_secrets() {
 aws_access_key_id = $access
 aws_secret_access_key = $secret"
 }
+
+# What stands in secrets/alert_webhook_url until somebody fills it in; the name leads nowhere by definition.
+NO_WEBHOOK=http://alerts.invalid/
 
 keep() { # NAME VALUE
     [[ -s secrets/$1 ]] && return

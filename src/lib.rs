@@ -27,8 +27,11 @@
 //!
 //! `insecure_tls` is TLS without verification of certificates, for the health check of this machine and for databases.
 //!
-//! [`config`] gathers the options of every folder, [`server`] wires, starts and stops, [`cli`] has one file for each
-//! command, and [`load`] is the players of the load tool.
+//! `options` declares those of each folder; [`config`] gathers them, [`server`] wires, starts and stops, [`cli`] has one file for each
+//! command, and [`load`] is the players of the load tool. `parallel` does the same work on many things, for archive and commands.
+
+#[macro_use]
+mod options;
 
 pub mod archive;
 pub mod cli;
@@ -42,6 +45,7 @@ pub mod limit;
 pub mod load;
 pub mod memory_reclaimer;
 pub mod observe;
+mod parallel;
 pub mod protocol;
 pub mod redis;
 pub mod room;

@@ -7,11 +7,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::json;
-use strum::IntoEnumIterator as _;
 use tokio::time::Instant;
 
 use crate::archive::Archive;
-use crate::limit::Kind;
 use crate::observe::{EventKind, MemoryLevel, resident_bytes, trim_memory};
 use crate::services::Services;
 
@@ -77,11 +75,10 @@ impl MemoryReclaimer {
         let memory_reclaimer = self.clone();
         let rest = tokio::task::spawn_blocking(move || {
             let Services { archive, limiter, .. } = &memory_reclaimer.services;
-            let buckets = || Kind::iter().map(|kind| limiter.held(kind)).sum::<usize>();
             let cached_summaries = archive.as_ref().map_or(0, Archive::forget_cached);
-            let held = buckets();
+            let held = limiter.held_in_all();
             memory_reclaimer.free_unused();
-            (cached_summaries, held.saturating_sub(buckets()))
+            (cached_summaries, held.saturating_sub(limiter.held_in_all()))
         });
         // It does not panic; if it did, nothing would be known of what it freed.
         let (cached_summaries, limit_buckets) = rest.await.unwrap_or_default();

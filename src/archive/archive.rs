@@ -4,21 +4,26 @@ use std::collections::HashMap;
 use std::io;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::codec::{DecodeError, Summary, decode, decode_summary, plain_length};
 use super::index::{Index, Query, Totals};
 use super::known_time::KnownTime;
 use super::loading;
+use super::queue::{Checkpointed, IfFull, Item, Payload, Receipt, Stored, WriteError};
 use super::record::GameRecord;
+use super::recover::{Loader, Opened};
 use super::retention::{Announcement, Upkeep};
+use super::shared::Observer;
 use super::sink::{Installation, Sink, SinkKind, SinkStatus, SinkWorker, State};
 use super::trash::Trash;
-use super::writer::{Checkpointed, Item, Observer, Payload, Stored, WriteError};
-use super::{GameId, Health, OpenReport, Options, Store, StoreError, StoreOptions, StoreStatus};
+use super::{GameId, Health, OpenReport, Options, RecordStore, StoreError, StoreOptions, StoreStatus};
 use crate::observe::{Check, Metrics};
 
+/// How often a store that waits for its disk is looked at.
+const OPEN_INTERVAL: Duration = Duration::from_millis(200);
 /// How long a reader waits for games that are on their way to the disk.
 const READERS_WAIT: Duration = Duration::from_secs(1);
 /// Games that may wait to be stored; this is many minutes of a busy server.
@@ -28,7 +33,7 @@ const UNDELETE_TIMEOUT: Duration = Duration::from_secs(60);
 /// A game that waits this much longer than it takes to fill a group is worth a warning.
 const BEHIND: Duration = Duration::from_secs(60);
 
-/// Completed games: kept in a [`Store`], found by an index. Clones are the same archive.
+/// Completed games: kept in a [`RecordStore`], found by an index. Clones are the same archive.
 ///
 /// Whatever reads may wait for the disk and belongs on a thread that may; [`Archive::submit`] never waits.
 #[derive(Debug, Clone)]
@@ -43,7 +48,7 @@ pub struct Archive {
 /// What readers and the sinks' threads share.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) store: Store,
+    pub(super) store: RecordStore,
     indexer: Arc<Indexer>,
     summaries: Mutex<Summaries>,
     pub(super) metrics: Arc<Metrics>,
@@ -51,8 +56,6 @@ pub(super) struct Shared {
     /// Set where games are removed for their age, and where health tells of the clock: in a server.
     pub(super) known_time: OnceLock<KnownTime>,
     pub(super) announcements: Mutex<Vec<Announcement>>,
-    /// What was found when the archive was opened.
-    report: OpenReport,
 }
 
 /// Takes in what the store has stored.
@@ -65,6 +68,14 @@ struct Indexer {
 }
 
 impl Observer for Indexer {
+    fn load(&self, open: &mut dyn FnMut(&mut dyn Loader) -> Result<Opened, StoreError>) -> Result<Opened, StoreError> {
+        let (opened, index) = loading::load(open);
+        if opened.is_ok() {
+            *self.index.write().unwrap_or_else(PoisonError::into_inner) = index;
+        }
+        opened
+    }
+
     fn stored(&self, record: &[u8], took: Duration) {
         match decode_summary(record) {
             Ok(summary) => {
@@ -141,22 +152,43 @@ impl Archive {
     /// a million games.
     ///
     /// # Errors
-    /// As for [`Store::open`]. Damage is no error but told in the report.
+    /// As for [`RecordStore::open`]. Damage is no error but told in the report.
     pub fn open(folder: &Path, options: &Options, metrics: Arc<Metrics>) -> Result<(Self, OpenReport), StoreError> {
+        Self::open_with(folder, options, metrics, false)
+    }
+
+    /// The same for a server, which goes on without its archive where the disk has no room for it: the archive takes games, and
+    /// has none until it was opened later.
+    ///
+    /// # Errors
+    /// As for [`Archive::open`], but for a disk without room and a database that fails.
+    pub fn open_or_wait(
+        folder: &Path,
+        options: &Options,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, OpenReport), StoreError> {
+        Self::open_with(folder, options, metrics, true)
+    }
+
+    fn open_with(
+        folder: &Path,
+        options: &Options,
+        metrics: Arc<Metrics>,
+        waits_for_disk: bool,
+    ) -> Result<(Self, OpenReport), StoreError> {
         let defaults = StoreOptions::default();
         let store_options = StoreOptions {
             group_records: NonZeroUsize::new(options.batch_size).unwrap_or(defaults.group_records),
             queue_records: NonZeroUsize::new(QUEUE_GAMES).unwrap_or(defaults.queue_records),
             interval: options.flush_interval,
+            waits_for_disk,
             ..defaults
         };
         let indexer =
             Arc::new(Indexer { index: RwLock::default(), metrics: Arc::clone(&metrics), sinks: OnceLock::new() });
         let observer = Arc::clone(&indexer);
-        let (store, report, index) = loading::load(|loader| Store::open_with(folder, store_options, observer, loader))?;
-        metrics.archive_games.set(i64::try_from(store.count()).unwrap_or(i64::MAX));
-        // Nothing was handed over yet, so nothing was stored meanwhile.
-        *indexer.index.write().unwrap_or_else(PoisonError::into_inner) = index;
+        let store = RecordStore::open_with(folder, store_options, observer)?;
+        let report = store.report();
         let trash =
             Trash::open(store.folder()).map_err(|source| StoreError::Io { path: store.folder().to_owned(), source })?;
         let shared = Arc::new(Shared {
@@ -167,8 +199,8 @@ impl Archive {
             trash,
             known_time: OnceLock::new(),
             announcements: Mutex::default(),
-            report: report.clone(),
         });
+        shared.count();
         let behind = options.flush_interval + BEHIND;
         Ok((Self { shared, sink_workers: Arc::default(), upkeep: Arc::default(), behind }, report))
     }
@@ -184,6 +216,28 @@ impl Archive {
         options: &Options,
     ) -> Result<(), StoreError> {
         let sinks: Vec<_> = sinks.into_iter().collect();
+        if self.shared.store.check_open().is_ok() {
+            return self.start_sinks(sinks, options);
+        }
+        // What they are owed is known when the store is open.
+        let (archive, options) = (self.clone(), options.clone());
+        let wait = move || {
+            loop {
+                match archive.shared.store.check_open() {
+                    Ok(()) => break,
+                    Err(StoreError::Closed) => return,
+                    Err(_not_yet) => thread::sleep(OPEN_INTERVAL),
+                }
+            }
+            if let Err(error) = archive.start_sinks(sinks, &options) {
+                log::error!("completed games are neither copied nor removed: {error}");
+            }
+        };
+        let spawned = thread::Builder::new().name("archive-sinks".to_owned()).spawn(wait);
+        spawned.map(drop).map_err(|source| StoreError::Io { path: self.shared.store.folder().to_owned(), source })
+    }
+
+    fn start_sinks(&self, sinks: Vec<(SinkKind, Arc<dyn Sink>)>, options: &Options) -> Result<(), StoreError> {
         let mut sink_workers = Vec::with_capacity(sinks.len());
         if !sinks.is_empty() {
             let folder = self.shared.store.folder();
@@ -249,7 +303,7 @@ impl Archive {
         told: impl FnOnce(StoreOutcome) + Send + 'static,
     ) -> Result<(), QueueFull> {
         let (id, payload) = (record.game_id, Payload::Game(Box::new(record)));
-        self.shared.store.submit(item(id, payload, told, None)).map_err(QueueFull)
+        self.shared.store.submit(item(id, payload, told, None), IfFull::ComesBack).map_err(QueueFull)
     }
 
     /// [`Archive::submit`] for whoever keeps a copy of the game: `checkpointed` is called when the copy may go. Then the game
@@ -264,7 +318,8 @@ impl Archive {
         checkpointed: impl FnOnce() + Send + 'static,
     ) -> Result<(), QueueFull> {
         let (id, payload) = (record.game_id, Payload::Game(Box::new(record)));
-        self.shared.store.submit(item(id, payload, told, Some(Box::new(checkpointed)))).map_err(QueueFull)
+        let item = item(id, payload, told, Some(Box::new(checkpointed)));
+        self.shared.store.submit(item, IfFull::ComesBack).map_err(QueueFull)
     }
 
     /// Hands a game over as [`Archive::submit`] does, and waits if the queue is full.
@@ -273,24 +328,7 @@ impl Archive {
     /// The archive is closed.
     pub fn put(&self, record: GameRecord, told: impl FnOnce(StoreOutcome) + Send + 'static) -> Result<(), StoreError> {
         let (id, payload) = (record.game_id, Payload::Game(Box::new(record)));
-        self.shared.store.submit_waiting(item(id, payload, told, None)).map_err(|_| StoreError::Closed)
-    }
-
-    /// The same for a game whose stored form is there already and shall stay as it is. The caller has checked that it is this
-    /// game's, and that it is not larger than [`MAX_RECORD_BYTES`](super::MAX_RECORD_BYTES).
-    ///
-    /// # Errors
-    /// The archive is closed.
-    pub(super) fn put_stored(
-        &self,
-        id: GameId,
-        stored: Vec<u8>,
-        told: impl FnOnce(StoreOutcome) + Send + 'static,
-    ) -> Result<(), StoreError> {
-        self.shared
-            .store
-            .submit_waiting(item(id, Payload::Record(id, stored), told, None))
-            .map_err(|_| StoreError::Closed)
+        self.shared.store.submit(item(id, payload, told, None), IfFull::Waits).map_err(|_| StoreError::Closed)
     }
 
     /// Finds games, newest first.
@@ -388,18 +426,11 @@ impl Archive {
     /// The disk refuses; what is not back is still in the trash.
     pub fn undelete(&self, id: Option<GameId>) -> Result<u64, StoreError> {
         let restored = self.shared.trash.take(id, |games| {
-            let (sender, outcomes) = mpsc::channel();
-            for (id, record) in games {
-                let sender = sender.clone();
-                // The receiver goes away where the disk does not take them in time.
-                let told = move |outcome| {
-                    sender.send(outcome).ok();
-                };
-                self.put_stored(id, record, told).map_err(io::Error::other)?;
-            }
-            drop(sender);
-            let is_stored = |outcome| matches!(outcome, StoreOutcome::Stored(_));
-            if self.flush(UNDELETE_TIMEOUT) && outcomes.iter().all(is_stored) {
+            let append = |(id, record)| self.shared.store.append(id, record, IfFull::Waits);
+            let receipts: Option<Vec<_>> = games.into_iter().map(append).collect();
+            // The receipts say nothing where the disk does not take them in time.
+            let is_stored = |receipt: Receipt| matches!(receipt.try_recv(), Ok(Ok(_)));
+            if self.flush(UNDELETE_TIMEOUT) && receipts.is_some_and(|receipts| receipts.into_iter().all(is_stored)) {
                 return Ok(());
             }
             Err(io::Error::other("the archive does not take games from the trash; the log says why"))
@@ -446,13 +477,13 @@ impl Archive {
 
     /// What opening the archive found.
     #[must_use]
-    pub fn report(&self) -> &OpenReport {
-        &self.shared.report
+    pub fn report(&self) -> OpenReport {
+        self.shared.store.report()
     }
 
     /// The store below, for what reads or copies all of it.
     #[must_use]
-    pub fn store(&self) -> &Store {
+    pub fn store(&self) -> &RecordStore {
         &self.shared.store
     }
 
@@ -481,8 +512,14 @@ impl Archive {
                 Check::degraded(format!("{} reads found a damaged game", store.damaged_reads))
             }
             // Mended, and yet somebody should look: a backup may have what is missing.
-            Health::Healthy if self.shared.report.is_damaged() => Check::degraded(self.shared.report.to_string()),
-            Health::Healthy => self.check_clock().map_or_else(Check::degraded, |()| Check::healthy()),
+            Health::Healthy => {
+                let report = self.report();
+                if report.is_damaged() {
+                    Check::degraded(report.to_string())
+                } else {
+                    self.check_clock().map_or_else(Check::degraded, |()| Check::healthy())
+                }
+            }
         };
         check.with("games", store.records).with("pending", pending).with("disk_bytes", store.disk_bytes)
     }
@@ -494,7 +531,7 @@ impl Archive {
         metrics.archive_games.set(gauge(store.records));
         metrics.archive_pending.set(gauge(store.waiting_records));
         metrics.archive_disk_bytes.set(gauge(store.disk_bytes));
-        metrics.archive_damaged.set(gauge(store.damaged_reads + u64::from(self.shared.report.is_damaged())));
+        metrics.archive_damaged.set(gauge(store.damaged_reads + u64::from(self.report().is_damaged())));
         let new = |total: u64, before: u64| total.saturating_sub(before);
         metrics.archive_batches.inc_by(new(store.groups, metrics.archive_batches.get()));
         metrics.archive_failures.inc_by(new(store.failures, metrics.archive_failures.get()));
@@ -565,6 +602,11 @@ impl Shared {
         self.indexer.index.write().unwrap_or_else(PoisonError::into_inner).remove(ids, summaries);
         self.summaries.lock().unwrap_or_else(PoisonError::into_inner).clear();
         self.metrics.archive_removed.inc_by(ids.len() as u64);
+        self.count();
+    }
+
+    /// Brings the gauge up to date.
+    fn count(&self) {
         self.metrics.archive_games.set(i64::try_from(self.store.count()).unwrap_or(i64::MAX));
     }
 

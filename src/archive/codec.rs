@@ -139,14 +139,12 @@ pub fn encode(record: &GameRecord) -> Result<Vec<u8>, EncodeError> {
         return Err(EncodeError::TooLarge { bytes: plain.len() });
     }
     let newest = u8::try_from(DICTIONARIES.len()).unwrap_or(NOT_COMPRESSED);
-    let mut bytes = COMPRESS.with_borrow_mut(|compress| {
-        let (dictionary, body) = compress.run(&plain)?.map_or((NOT_COMPRESSED, &*plain), |frame| (newest, frame));
-        let mut bytes = Vec::with_capacity(body.len() + FRAME_BYTES);
-        bytes.extend([SCHEMA_VERSION, RULES_VERSION, dictionary]);
-        push_length(&mut bytes, plain.len());
-        bytes.extend_from_slice(body);
-        io::Result::Ok(bytes)
-    })?;
+    let compressed = compress(&plain)?;
+    let (dictionary, body) = compressed.as_ref().map_or((NOT_COMPRESSED, &plain), |body| (newest, body));
+    let mut bytes = Vec::with_capacity(body.len() + FRAME_BYTES);
+    bytes.extend([SCHEMA_VERSION, RULES_VERSION, dictionary]);
+    push_length(&mut bytes, plain.len());
+    bytes.extend_from_slice(body);
     let checksum = crc32fast::hash(&bytes);
     bytes.extend_from_slice(&checksum.to_le_bytes());
     Ok(bytes)
@@ -233,7 +231,7 @@ fn plain<T>(bytes: &[u8], read: impl FnOnce(&[u8]) -> Result<T, DecodeError>) ->
         return if body.len() == length { read(body) } else { Err(DecodeError::Field("length")) };
     }
     up_to("dictionary", *dictionary, u8::try_from(DICTIONARIES.len()).unwrap_or(u8::MAX))?;
-    DECOMPRESS.with_borrow_mut(|decompress| read(decompress.run(*dictionary, body, length)?))
+    read(&decompress(*dictionary, body, length)?)
 }
 
 fn read<'a, T: Deserialize<'a>>(plain: &'a [u8]) -> Result<T, DecodeError> {
@@ -277,57 +275,37 @@ static DECODERS: LazyLock<Vec<io::Result<DecoderDictionary<'static>>>> =
 
 thread_local! {
     // Setting up zstd costs more than compressing one record.
-    static COMPRESS: RefCell<Compress> = RefCell::default();
-    static DECOMPRESS: RefCell<Decompress> = RefCell::default();
+    static COMPRESSOR: RefCell<Compressor<'static>> = RefCell::default();
+    static DECOMPRESSOR: RefCell<Decompressor<'static>> = RefCell::default();
 }
 
 fn prepared<T>(dictionary: &'static io::Result<T>) -> io::Result<&'static T> {
     dictionary.as_ref().map_err(|error| io::Error::new(error.kind(), error.to_string()))
 }
 
-/// A compressor and its buffer.
-#[derive(Default)]
-struct Compress {
-    compressor: Compressor<'static>,
-    frame: Vec<u8>,
-}
-
-impl Compress {
-    /// `plain` compressed, or `None` if that is not shorter.
-    fn run(&mut self, plain: &[u8]) -> io::Result<Option<&[u8]>> {
-        self.compressor.set_prepared_dictionary(prepared(&ENCODER)?)?;
+/// `plain` compressed, or `None` if that is not shorter.
+fn compress(plain: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    let mut frame = COMPRESSOR.with_borrow_mut(|compressor| {
+        compressor.set_prepared_dictionary(prepared(&ENCODER)?)?;
         // The frame of the record holds all this already.
-        self.compressor.include_checksum(false)?;
-        self.compressor.include_dictid(false)?;
-        self.compressor.include_contentsize(false)?;
-        self.frame.clear();
-        self.frame.reserve(zstd::zstd_safe::compress_bound(plain.len()));
-        self.compressor.compress_to_buffer(plain, &mut self.frame)?;
-        Ok(self.frame.strip_prefix(&ZSTD_MAGIC).filter(|body| body.len() < plain.len()))
-    }
+        compressor.include_checksum(false)?;
+        compressor.include_dictid(false)?;
+        compressor.include_contentsize(false)?;
+        compressor.compress(plain)
+    })?;
+    let is_shorter = frame.starts_with(&ZSTD_MAGIC) && frame.len() - ZSTD_MAGIC.len() < plain.len();
+    Ok(is_shorter.then(|| frame.split_off(ZSTD_MAGIC.len())))
 }
 
-/// A decompressor and its buffers.
-#[derive(Default)]
-struct Decompress {
-    decompressor: Decompressor<'static>,
-    frame: Vec<u8>,
-    plain: Vec<u8>,
-}
-
-impl Decompress {
-    /// Decompresses `body` to exactly `length` bytes, which the caller has bounded.
-    fn run(&mut self, dictionary: u8, body: &[u8], length: usize) -> Result<&[u8], DecodeError> {
-        let dictionary = DECODERS.get(usize::from(dictionary) - 1).ok_or(DecodeError::Field("dictionary"))?;
-        self.decompressor.set_prepared_dictionary(prepared(dictionary)?)?;
-        self.frame.clear();
-        self.frame.extend_from_slice(&ZSTD_MAGIC);
-        self.frame.extend_from_slice(body);
-        self.plain.clear();
-        self.plain.reserve_exact(length);
-        self.decompressor.decompress_to_buffer(&self.frame, &mut self.plain)?;
-        if self.plain.len() == length { Ok(&self.plain) } else { Err(DecodeError::Field("length")) }
-    }
+/// Decompresses `body` to exactly `length` bytes, which the caller has bounded.
+fn decompress(dictionary: u8, body: &[u8], length: usize) -> Result<Vec<u8>, DecodeError> {
+    let dictionary = DECODERS.get(usize::from(dictionary) - 1).ok_or(DecodeError::Field("dictionary"))?;
+    let frame = [&ZSTD_MAGIC, body].concat();
+    let plain = DECOMPRESSOR.with_borrow_mut(|decompressor| {
+        decompressor.set_prepared_dictionary(prepared(dictionary)?)?;
+        decompressor.decompress(&frame, length)
+    })?;
+    if plain.len() == length { Ok(plain) } else { Err(DecodeError::Field("length")) }
 }
 
 /// Version 1. Frozen: another shape is another version.

@@ -24,7 +24,7 @@ use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
 use super::Archive;
-use super::control::{RecordsError, answer};
+use super::control::answer;
 
 /// The socket's name.
 const NAME: &str = "control";
@@ -44,6 +44,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a command waits for an answer; removing a million games takes minutes.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
+/// How often the socket is looked for where nobody connects.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// The pause after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -112,14 +114,24 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     socket.listen(MAX_CLIENTS)
 }
 
-async fn accept(listener: UnixListener, archive: Archive) {
+async fn accept(mut listener: UnixListener, archive: Archive) {
+    let folder = archive.store().folder();
     let mut clients = JoinSet::new();
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
+        let stream = match timeout(LOOK_INTERVAL, listener.accept()).await {
+            Ok(Ok((stream, _))) => stream,
+            Ok(Err(error)) => {
                 log::warn!("a command could not connect: {error}");
                 sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+            Err(_nobody) => {
+                // Somebody may have removed it. Where there is no folder, there soon is one again.
+                if !folder.join(NAME).exists()
+                    && let Ok(renewed) = with_short_path(folder, listen)
+                {
+                    listener = renewed;
+                }
                 continue;
             }
         };
@@ -189,6 +201,21 @@ fn frame(bytes: &[u8]) -> Vec<u8> {
     [&length.to_le_bytes(), bytes].concat()
 }
 
+/// Why a command cannot ask a server.
+#[derive(Debug)]
+pub(super) enum ConnectError {
+    /// It does not answer, or not as it should.
+    Io(io::Error),
+    /// It answers, but not this command.
+    Refused(String),
+}
+
+impl From<io::Error> for ConnectError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
 /// A command's end of the socket.
 #[derive(Debug)]
 pub struct Client {
@@ -201,7 +228,7 @@ impl Client {
     ///
     /// # Errors
     /// It does not answer this command.
-    pub(super) fn connect(folder: &Path) -> Result<Option<Self>, RecordsError> {
+    pub(super) fn connect(folder: &Path) -> Result<Option<Self>, ConnectError> {
         let stream = match with_short_path(folder, |path| BlockingStream::connect(path)) {
             Ok(stream) => stream,
             // None is running, or one was killed and has left its socket.
@@ -209,7 +236,9 @@ impl Client {
                 return Ok(None);
             }
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                return Err(RecordsError::NotAllowed(folder.join(NAME)));
+                let path = folder.join(NAME);
+                let reason = format!("{} is for the server's own user: run this as that user", path.display());
+                return Err(ConnectError::Refused(reason));
             }
             Err(error) => return Err(error.into()),
         };
@@ -218,7 +247,7 @@ impl Client {
 
     /// Sends a request and waits for its answer. Where the server has closed the connection meanwhile, it is asked on a
     /// new one: every request may be made twice.
-    pub(super) fn exchange(&self, request: &[u8]) -> Result<Vec<u8>, RecordsError> {
+    pub(super) fn exchange(&self, request: &[u8]) -> Result<Vec<u8>, ConnectError> {
         let mut stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
         if let Ok(answer) = exchange(&mut stream, request) {
             return Ok(answer);
@@ -229,17 +258,20 @@ impl Client {
 }
 
 /// Reads what the server says first.
-fn greeted(mut stream: BlockingStream) -> Result<BlockingStream, RecordsError> {
+fn greeted(mut stream: BlockingStream) -> Result<BlockingStream, ConnectError> {
     stream.set_read_timeout(Some(FRAME_TIMEOUT))?;
     stream.set_write_timeout(Some(FRAME_TIMEOUT))?;
     let hello: Hello = rmp_serde::from_slice(&read_answer(&mut stream)?).map_err(io::Error::other)?;
     match hello {
-        Hello { refusal: Some(refusal), .. } => Err(RecordsError::Refused(refusal)),
+        Hello { refusal: Some(refusal), .. } => Err(ConnectError::Refused(refusal)),
         Hello { protocol: PROTOCOL, .. } => {
             stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
             Ok(stream)
         }
-        Hello { liap, .. } => Err(RecordsError::OtherVersion { server: liap }),
+        Hello { liap, .. } => Err(ConnectError::Refused(format!(
+            "the running server is liap {liap} and does not understand liap {}: use the same version",
+            env!("CARGO_PKG_VERSION")
+        ))),
     }
 }
 

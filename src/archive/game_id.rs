@@ -4,9 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-
-/// Crockford's base 32: no I, L, O or U, so that nothing reads like something else.
-const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+use ulid::Ulid;
 
 /// Identifies one game: 48 bits of Unix time in milliseconds, then 80 bits that differ within one millisecond.
 ///
@@ -14,44 +12,35 @@ const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// Crockford's base 32, the form known as ULID.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct GameId(u128);
+pub struct GameId(Ulid);
 
 impl GameId {
     /// The id that sorts before all others.
-    pub const MIN: Self = Self(0);
+    pub const MIN: Self = Self(Ulid::nil());
     /// The id that sorts after all others.
-    pub const MAX: Self = Self(u128::MAX);
-
-    /// Bits of time that fit into an id: enough until the year 10889.
-    const TIME_BITS: u32 = 48;
-    /// Bits after the time.
-    const TAIL_BITS: u32 = u128::BITS - Self::TIME_BITS;
-    const TAIL_MASK: u128 = (1 << Self::TAIL_BITS) - 1;
-    /// Characters of the text form.
-    const DIGITS: usize = 26;
+    pub const MAX: Self = Self(Ulid::max());
 
     /// The smallest id of a millisecond: the border to ask for games "from" or "before" a time.
     ///
-    /// Times beyond 48 bits count as the last millisecond that fits.
+    /// Times beyond 48 bits, in the year 10889, count as the last millisecond that fits.
     pub const fn first_at(unix_ms: u64) -> Self {
-        const LAST_MS: u64 = (1 << GameId::TIME_BITS) - 1;
-        let unix_ms = if unix_ms > LAST_MS { LAST_MS } else { unix_ms };
-        Self((unix_ms as u128) << Self::TAIL_BITS)
+        const LAST_MS: u64 = (1 << Ulid::TIME_BITS) - 1;
+        Self(Ulid::from_parts(if unix_ms > LAST_MS { LAST_MS } else { unix_ms }, 0))
     }
 
     /// When the game got its id, in milliseconds of Unix time.
     pub const fn unix_ms(self) -> u64 {
-        (self.0 >> Self::TAIL_BITS) as u64
+        self.0.timestamp_ms()
     }
 
     /// The id as stored: big-endian, so bytes sort like ids.
     pub const fn to_bytes(self) -> [u8; 16] {
-        self.0.to_be_bytes()
+        self.0.to_bytes()
     }
 
     /// The id whose stored form is `bytes`.
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(u128::from_be_bytes(bytes))
+        Self(Ulid::from_bytes(bytes))
     }
 }
 
@@ -74,10 +63,10 @@ impl GameIds {
     pub fn next(&mut self, unix_ms: u64, random: [u8; 10]) -> GameId {
         let mut tail = [0; 16];
         tail.iter_mut().skip(6).zip(random).for_each(|(to, from)| *to = from);
-        let fresh = GameId(GameId::first_at(unix_ms).0 | (u128::from_be_bytes(tail) & GameId::TAIL_MASK));
+        let fresh = GameId(Ulid(GameId::first_at(unix_ms).0.0 | u128::from_be_bytes(tail)));
         let id = match self.last {
             // Within one millisecond, or after a clock went back, count on. 2^80 ids of one millisecond never run out.
-            Some(last) if last.unix_ms() >= fresh.unix_ms() => GameId(last.0.saturating_add(1)),
+            Some(last) if last.unix_ms() >= fresh.unix_ms() => GameId(Ulid(last.0.0.saturating_add(1))),
             _ => fresh,
         };
         self.last = Some(id);
@@ -87,12 +76,7 @@ impl GameIds {
 
 impl fmt::Display for GameId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = String::with_capacity(Self::DIGITS);
-        for digit in (0..Self::DIGITS).rev() {
-            let value = usize::try_from((self.0 >> (digit * 5)) & 31).unwrap_or_default();
-            text.push(char::from(ALPHABET.get(value).copied().unwrap_or_default()));
-        }
-        f.pad(&text)
+        f.pad(&self.0.to_string())
     }
 }
 
@@ -112,15 +96,9 @@ impl FromStr for GameId {
 
     /// Reads the text form, in capital or small letters.
     fn from_str(text: &str) -> Result<Self, ParseGameIdError> {
-        if text.len() != GameId::DIGITS {
-            return Err(ParseGameIdError);
-        }
-        let value = text.bytes().try_fold(0_u128, |value, byte| {
-            let digit = ALPHABET.iter().position(|letter| *letter == byte.to_ascii_uppercase())?;
-            // 26 characters carry 130 bits: the two too many must be zero, else two texts would name one game.
-            Some((value.leading_zeros() >= 5).then_some(value << 5)? | digit as u128)
-        });
-        value.map(Self).ok_or(ParseGameIdError)
+        // 26 characters carry 130 bits: the two too many must be zero, else two texts would name one game.
+        let fits = text.starts_with(|first| first <= '7');
+        Ulid::from_string(text).ok().filter(|_| fits).map(Self).ok_or(ParseGameIdError)
     }
 }
 
@@ -165,7 +143,7 @@ mod tests {
     proptest! {
         #[test]
         fn text_and_bytes_come_back_and_sort_alike(a: u128, b: u128) {
-            let (a, b) = (GameId(a), GameId(b));
+            let (a, b) = (GameId(Ulid(a)), GameId(Ulid(b)));
             prop_assert_eq!(a.to_string().parse::<GameId>(), Ok(a));
             prop_assert_eq!(a.to_string().to_lowercase().parse::<GameId>(), Ok(a));
             prop_assert_eq!(GameId::from_bytes(a.to_bytes()), a);

@@ -77,11 +77,13 @@ impl Totals {
 }
 
 /// How well a player plays: 1500 on average. A difference of 500 is about what luck decides in one game.
+///
+/// Two times out of three the truth is within the deviation of the mean; that is 500 before the first game.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rating {
     /// The best guess.
     pub mean: f64,
-    /// How unsure it is: two times out of three the truth is within this of the mean. 500 before the first game.
+    /// How unsure it is.
     pub deviation: f64,
 }
 
@@ -113,23 +115,6 @@ struct Player {
     games: List,
     won: List,
     totals: Totals,
-}
-
-impl Query {
-    /// Whether a game satisfies all conditions.
-    pub fn matches(&self, game: &Summary) -> bool {
-        let id = game.game_id;
-        let named = |name: &str, won: bool| {
-            let mut players = game.players.pairs();
-            players.any(|(seat, one)| one.name == name && (!won || game.outcome.winners.contains(seat)))
-        };
-        self.player.as_ref().is_none_or(|name| named(name, false))
-            && self.winner.as_ref().is_none_or(|name| named(name, true))
-            && self.room.as_ref().is_none_or(|room| game.room_id == *room)
-            && self.from_ms.is_none_or(|from| id >= GameId::first_at(from))
-            && self.to_ms.is_none_or(|to| id < GameId::first_at(to))
-            && self.before.is_none_or(|before| id < before)
-    }
 }
 
 impl Index {
@@ -219,18 +204,11 @@ impl Index {
             }
         }
         // The others move up, in all lists.
-        let mut next = 0;
-        let numbers: Vec<Option<u32>> = self
-            .ids
-            .iter()
-            .map(|id| {
-                gone.binary_search(id).is_err().then(|| {
-                    next += 1;
-                    next - 1
-                })
-            })
-            .collect();
-        self.ids.retain(|id| gone.binary_search(id).is_err());
+        let is_kept = |id: &GameId| gone.binary_search(id).is_err();
+        let mut next = 0..;
+        let number = |id| if is_kept(id) { next.next() } else { None };
+        let numbers: Vec<Option<u32>> = self.ids.iter().map(number).collect();
+        self.ids.retain(is_kept);
         renumber(&mut self.all.0, &numbers, |number| number);
         for list in [&mut self.rooms.sorted, &mut self.rooms.newest] {
             renumber(list, &numbers, |(_, number)| number);
@@ -471,9 +449,24 @@ mod tests {
         }
     }
 
+    /// Whether a game satisfies all conditions.
+    fn matches(query: &Query, game: &Summary) -> bool {
+        let id = game.game_id;
+        let named = |name: &str, won: bool| {
+            let mut players = game.players.pairs();
+            players.any(|(seat, one)| one.name == name && (!won || game.outcome.winners.contains(seat)))
+        };
+        query.player.as_ref().is_none_or(|name| named(name, false))
+            && query.winner.as_ref().is_none_or(|name| named(name, true))
+            && query.room.as_ref().is_none_or(|room| game.room_id == *room)
+            && query.from_ms.is_none_or(|from| id >= GameId::first_at(from))
+            && query.to_ms.is_none_or(|to| id < GameId::first_at(to))
+            && query.before.is_none_or(|before| id < before)
+    }
+
     /// What `find` must give, computed by looking at every game.
     fn searched(games: &[Summary], query: &Query, limit: usize) -> Vec<GameId> {
-        let mut found: Vec<_> = games.iter().filter(|game| query.matches(game)).map(|game| game.game_id).collect();
+        let mut found: Vec<_> = games.iter().filter(|game| matches(query, game)).map(|game| game.game_id).collect();
         found.sort_unstable();
         found.reverse();
         found.truncate(limit);

@@ -1,6 +1,4 @@
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 use super::sink::{self, ArchiveUrl, OpenError, SinkKind};
@@ -165,7 +163,8 @@ impl Default for Options {
 
 /// A kind of place for completed games. All are known in every build, so that asking for one that was not
 /// compiled in gets a clear answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, strum::Display, strum::EnumString)]
+#[strum(serialize_all = "lowercase")]
 pub enum Backend {
     /// A folder of this machine.
     #[default]
@@ -186,31 +185,3 @@ impl Backend {
         }
     }
 }
-
-impl FromStr for Backend {
-    type Err = NotABackend;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "filesystem" => Ok(Self::Filesystem),
-            "s3" => Ok(Self::S3),
-            "postgresql" => Ok(Self::Postgresql),
-            _ => Err(NotABackend),
-        }
-    }
-}
-
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Filesystem => "filesystem",
-            Self::S3 => "s3",
-            Self::Postgresql => "postgresql",
-        })
-    }
-}
-
-/// The text names no kind of archive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no kind of archive")]
-pub struct NotABackend;

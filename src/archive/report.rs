@@ -45,6 +45,19 @@ pub enum StoreError {
     Closed,
 }
 
+impl StoreError {
+    /// Whether the disk has no room or the database fails, which another attempt may find mended.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        match self {
+            Self::Failed(_) => true,
+            Self::Io { source, .. } => matches!(source.kind(), FileTooLarge | QuotaExceeded | StorageFull),
+            _ => false,
+        }
+    }
+}
+
 /// Whether records reach the disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {

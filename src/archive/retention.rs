@@ -53,7 +53,7 @@ impl Upkeep {
     /// Begins; games older than `age` are removed, if there is one.
     pub(super) fn start(shared: &Arc<Shared>, age: Option<Duration>) -> io::Result<Self> {
         // Where games are removed, a lost known time is replaced by that of the newest game.
-        let newest = age.and_then(|_| shared.store.newest_ids(.., 1).ok()?.first().map(|id| id.unix_ms()));
+        let newest = age.and_then(|_| shared.store.newest_ids(GameId::MAX, 1).ok()?.first().map(|id| id.unix_ms()));
         // A second call changes nothing.
         drop(shared.known_time.set(KnownTime::open(shared.store.folder(), newest, now_ms())));
         let (thread, woken) = mpsc::channel::<()>();

@@ -9,10 +9,10 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use super::frame::{self, Frame, HEADER_BYTES, MAX_RECORD_BYTES};
 use crate::disk::{Stretch, walk};
+use crate::parallel;
 
 /// Files are read in pieces of this size, the segments of the database's main file. No frame lies across the border of two
 /// segments, but in other files it may.
@@ -58,31 +58,17 @@ impl Salvage {
         for (number, path) in paths.iter().enumerate() {
             let file = File::open(path)?;
             let length = file.metadata()?.len();
-            let pieces = length.div_ceil(PIECE_BYTES as u64);
-            // Half of the file for each core, and not a thread for a few games.
-            let threads = if pieces < 16 {
-                1
-            } else {
-                thread::available_parallelism().map_or(1, |cores| cores.get() as u64).min(4)
-            };
-            let share = pieces.div_ceil(threads).max(1);
-            let walked = thread::scope(|scope| {
-                let walk_share = |first: u64| {
-                    let file = &file;
-                    move || walk_pieces(file, number, length, first..(first + share).min(pieces))
-                };
-                let others: Vec<_> = (1..threads).map(|part| scope.spawn(walk_share(part * share))).collect();
-                let mut walked = vec![walk_share(0)()];
-                walked.extend(others.into_iter().map(|thread| {
-                    thread.join().unwrap_or_else(|_panic| Err(io::Error::other("a file could not be searched")))
-                }));
-                walked
-            });
-            for part in walked {
-                let (places, unreadable) = part?;
-                salvage.places.extend(places);
-                salvage.unreadable = salvage.unreadable.take().or(unreadable);
-            }
+            parallel::in_order(
+                (0..length).step_by(PIECE_BYTES),
+                parallel::cores_for(length, PIECE_BYTES),
+                |start| search_piece(&file, number, length, start),
+                |piece| {
+                    let (places, unreadable) = piece?;
+                    salvage.places.extend(places);
+                    salvage.unreadable = salvage.unreadable.take().or(unreadable);
+                    io::Result::Ok(())
+                },
+            )?;
             salvage.files.push(file);
         }
         // The one that counts comes first among equals.
@@ -107,9 +93,7 @@ impl Salvage {
         let is_whole = frame::parse(&bytes).is_some_and(|(frame, _)| frame.seq == place.seq && frame.crc == place.crc);
         Ok(is_whole.then_some(bytes))
     }
-}
 
-impl Salvage {
     /// The frame with a number, if it was found and is still whole.
     ///
     /// # Errors
@@ -120,24 +104,18 @@ impl Salvage {
     }
 }
 
-type Walked = (Vec<Place>, Option<io::Error>);
-
-fn walk_pieces(file: &File, number: usize, length: u64, pieces: std::ops::Range<u64>) -> io::Result<Walked> {
-    let (mut places, mut unreadable, mut buffer) = (Vec::new(), None, Vec::new());
-    for piece in pieces {
-        let start = piece * PIECE_BYTES as u64;
-        let wanted = (PIECE_BYTES + OVERLAP_BYTES) as u64;
-        let refusal = read_piece(file, start, length.saturating_sub(start).min(wanted), &mut buffer)?;
-        unreadable = unreadable.or(refusal);
-        each_frame(&buffer, |at, Frame { seq, crc, record, .. }| {
-            // A frame that begins behind the piece belongs to the next one.
-            if at >= PIECE_BYTES {
-                return;
-            }
+/// The frames that begin in a piece of a file, and what the disk refused of it.
+fn search_piece(file: &File, number: usize, length: u64, start: u64) -> io::Result<(Vec<Place>, Option<io::Error>)> {
+    let (mut places, mut buffer) = (Vec::new(), Vec::new());
+    let wanted = (PIECE_BYTES + OVERLAP_BYTES) as u64;
+    let unreadable = read_piece(file, start, (length - start).min(wanted), &mut buffer)?;
+    each_frame(&buffer, |at, Frame { seq, crc, record, .. }| {
+        // A frame that begins behind the piece belongs to the next one.
+        if at < PIECE_BYTES {
             let length = u32::try_from(record.len()).unwrap_or(u32::MAX);
             places.push(Place { seq, crc, length, at: start + at as u64, file: number });
-        });
-    }
+        }
+    });
     Ok((places, unreadable))
 }
 

@@ -1,482 +1,367 @@
-//! The archive's store, as its users see it: records under their ids. It knows nothing of games.
+//! The database below the archive: one sled tree, from sequence number to framed record. No other file knows sled.
+//!
+//! sled 0.34 is treated as what it is. It may panic or wait for ever where its files are damaged or the disk refuses, so it is
+//! opened and closed on a thread of its own, and every call is caught. Its `flush` does not sync the length of the file, so
+//! that is done on a handle of ours. Its values lie in one piece in `db`, and those of large pages in `blobs/`.
 
-use std::num::NonZeroUsize;
-use std::ops::{Bound, RangeBounds};
-use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, mpsc};
-use std::time::Duration;
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::ops::Deref;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use super::salvage::PIECE_BYTES;
+use crate::disk::{remove_durably, sync_folder};
+use crate::observe::is_after_1970;
 
-use super::frame::{self, MAX_RECORD_BYTES};
-use super::recover::{self, Layout, Loader, Opened, When};
-use super::report::{Health, OpenReport, StoreError, StoreStatus};
-use super::writer::{
-    AppendError, Bounds, Inbox, Item, NotTaken, Observer, Payload, Receipt, Removal, Shared, Writer, folder_bytes,
-};
-use super::{GameId, GameRecord};
-use crate::disk::{FolderLock, LockError};
+/// How long opening may take: a gigabyte in a second, on a disk a hundred times slower.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long closing may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// sled's recovery is not deeply recursive; should it be, it meets the end of this stack and not of the main thread's.
+const STACK_BYTES: usize = 16 << 20;
 
-/// Completed games under their ids. Any thread may use it; one thread of its own writes.
-///
-/// ```
-/// use liap::archive::{GameIds, Store, StoreOptions};
-///
-/// let folder = tempfile::tempdir()?;
-/// let (store, report) = Store::open(&folder.path().join("archive"), StoreOptions::default())?;
-/// assert!(!report.is_damaged());
-///
-/// let id = GameIds::default().next(1_700_000_000_000, [7; 10]);
-/// store.append(id, b"what happened".to_vec())?.wait()?; // it is on disk now
-/// assert_eq!(store.get(id)?.as_deref(), Some(&b"what happened"[..]));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug)]
-pub struct Store {
-    shared: Arc<Shared>,
-    lock: FolderLock,
+/// Why the database, or the disk below it, did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    /// The disk refuses: it is full, read-only, or fails. Nothing is known to be damaged.
+    #[error("{0}")]
+    Refused(io::Error),
+    /// What sled says of its files, or that it panicked or did not come back.
+    #[error("{0}")]
+    Broken(String),
 }
 
-/// What may be set about a store.
-#[derive(Clone, Copy, Debug)]
-pub struct StoreOptions {
-    /// Memory for records that were read or written last, in bytes as they lie on disk. The database needs a few times that.
-    pub cache_bytes: u64,
-    /// Records that may wait for the disk; beyond, [`Store::append`] gives them back.
-    pub queue_records: NonZeroUsize,
-    /// Bytes of records that may wait for the disk.
-    pub queue_bytes: NonZeroUsize,
-    /// Records written and synced together at most.
-    pub group_records: NonZeroUsize,
-    /// How long a record waits for its group to fill.
-    pub interval: Duration,
-}
-
-impl Default for StoreOptions {
-    fn default() -> Self {
-        let size = |number| NonZeroUsize::new(number).unwrap_or(NonZeroUsize::MIN);
-        Self {
-            cache_bytes: 32 << 20,
-            queue_records: size(8192),
-            queue_bytes: size(64 << 20),
-            group_records: size(1000),
-            interval: Duration::ZERO,
+impl From<sled::Error> for Failure {
+    fn from(error: sled::Error) -> Self {
+        match error {
+            sled::Error::Io(error) => error.into(),
+            error => Self::Broken(error.to_string()),
         }
     }
 }
 
-/// Some games, newest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Page {
-    /// The ids and their records.
-    pub games: Vec<(GameId, Vec<u8>)>,
-    /// Games of the range whose records are damaged.
-    pub damaged: Vec<GameId>,
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            // A file that is shorter than it was, gone, or held by a sled that never came back.
+            io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::InvalidData
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::NotFound
+            | io::ErrorKind::AlreadyExists
+            | io::ErrorKind::Other => Self::Broken(error.to_string()),
+            _ => Self::Refused(error),
+        }
+    }
 }
 
-/// What a scan saw.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ScanReport {
-    /// Records visited.
-    pub records: u64,
-    /// Records that are there but damaged.
-    pub damaged: u64,
-}
-
-/// A record in the order of storing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Numbered {
-    /// Its sequence number.
-    pub seq: u64,
-    /// What there is of it.
-    pub record: Kept,
-}
-
-/// What there is of a record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kept {
-    /// All.
-    Whole(GameId, Vec<u8>),
-    /// Its bytes have changed, and with them perhaps its name.
-    Damaged,
-    /// The disk does not give it, and says why.
-    Unreadable(GameId, String),
-}
-
-/// What becomes of records that the disk does not give.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unreadable {
-    /// They are an error: another attempt may read them.
-    Fails,
-    /// They are named.
-    Named,
+/// An open database.
+#[derive(Debug)]
+pub(super) struct Store {
+    db: Option<sled::Db>,
+    /// Our own handle of sled's file; a sync works on the file, whoever wrote to it.
+    file: File,
+    folder: PathBuf,
 }
 
 impl Store {
-    /// Opens the store in the folder `path`, or begins one.
-    ///
-    /// All records are read and checked. Damage does not stop the opening: the report tells of it, and should be told loudly.
-    ///
-    /// # Errors
-    /// [`StoreError::Locked`], [`StoreError::Later`], or that the disk refuses.
-    pub fn open(path: &Path, options: StoreOptions) -> Result<(Self, OpenReport), StoreError> {
-        Self::open_with(path, options, Arc::new(()), &mut ())
-    }
-
-    /// [`Store::open`], showing every record to a loader, and every later one to an observer.
-    pub(super) fn open_with(
-        path: &Path,
-        options: StoreOptions,
-        observer: Arc<dyn Observer>,
-        loader: &mut dyn Loader,
-    ) -> Result<(Self, OpenReport), StoreError> {
-        // An absolute path, so that a later change of the working directory changes nothing, and a name to set damage aside under.
-        let fault = |source| StoreError::Io { path: path.to_owned(), source };
-        std::fs::create_dir_all(path).map_err(fault)?;
-        let path = &path.canonicalize().map_err(fault)?;
-        let lock = FolderLock::take(path).map_err(|error| match error {
-            LockError::Held(holder) => StoreError::Locked { path: path.clone(), holder },
-            LockError::Io(source) => StoreError::Io { path: path.join("lock"), source },
-        })?;
-        let layout = Layout::of(path);
-        let Opened { tree, high_water, books, report } =
-            recover::open(&layout, options.cache_bytes, When::Start, loader)?;
-        let newest = books.ids.newest((Bound::Unbounded, Bound::Unbounded), 1).first().copied();
-        let bounds = Bounds {
-            queue_records: options.queue_records.get(),
-            queue_bytes: options.queue_bytes.get(),
-            group_records: options.group_records.get(),
-            interval: options.interval,
-        };
-        let shared = Arc::new(Shared {
-            layout,
-            cache_bytes: options.cache_bytes,
-            tree: RwLock::new(Some(Arc::new(tree))),
-            raw: Mutex::new(None),
-            books: RwLock::new(books),
-            inbox: Inbox::new(bounds),
-            observer,
-            health: Mutex::new(Health::Healthy),
-            damaged_reads: AtomicU64::new(0),
-            unchecked: AtomicU64::new(0),
-            groups: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
-            disk_bytes: AtomicU64::new(0),
-            closed: AtomicBool::new(false),
-            #[cfg(test)]
-            refused: AtomicU64::new(0),
-        });
-        shared.measure_disk();
-        let writer = Writer::new(Arc::clone(&shared), high_water, newest);
-        std::thread::Builder::new().name("archive-writer".to_owned()).spawn(|| writer.run()).map_err(fault)?;
-        Ok((Self { shared, lock }, report))
-    }
-
-    /// Hands a record over, without waiting for anything. It is stored when the receipt says so.
-    ///
-    /// Handing the same record over again, say after a crash, is answered with [`Stored::Before`](super::Stored::Before).
-    ///
-    /// # Errors
-    /// The record was not taken and comes back: see [`AppendError`].
-    pub fn append(&self, id: GameId, record: Vec<u8>) -> Result<Receipt, AppendError> {
-        if record.len() > MAX_RECORD_BYTES {
-            return Err(AppendError::TooLarge(record));
+    /// Opens the database in a folder, or makes one.
+    pub(super) fn open(folder: &Path, cache_bytes: u64) -> Result<Self, Failure> {
+        if !is_after_1970() {
+            return Err(Failure::Refused(io::Error::other("the clock shows a time before 1970; set it")));
         }
-        let (answer, promise) = oneshot::channel();
-        let item = Item {
-            payload: Payload::Record(id, record),
-            // Whoever dropped the receipt does not want to know.
-            answer: Box::new(move |stored| drop(answer.send(stored))),
-            checkpointed: None,
-        };
-        let record = |item: Item| match item.payload {
-            Payload::Record(_, record) => record,
-            Payload::Game(_) => Vec::new(),
-        };
-        match self.shared.inbox.put(item) {
-            Ok(()) => Ok(Receipt(promise)),
-            Err(NotTaken::Full(item)) => Err(AppendError::Full(record(item))),
-            Err(NotTaken::Closed(item)) => Err(AppendError::Closed(record(item))),
-        }
-    }
-
-    /// Hands a game over, without waiting for anything.
-    pub(super) fn submit(&self, item: Item) -> Result<(), Box<GameRecord>> {
-        Self::given_back(self.shared.inbox.put(item))
-    }
-
-    /// Hands a game over, and waits while the queue is full.
-    pub(super) fn submit_waiting(&self, item: Item) -> Result<(), Box<GameRecord>> {
-        Self::given_back(self.shared.inbox.put_waiting(item))
-    }
-
-    fn given_back(taken: Result<(), NotTaken>) -> Result<(), Box<GameRecord>> {
-        match taken {
-            Err(
-                NotTaken::Full(Item { payload: Payload::Game(game), .. })
-                | NotTaken::Closed(Item { payload: Payload::Game(game), .. }),
-            ) => Err(game),
-            _ => Ok(()),
-        }
-    }
-
-    /// The record of a game, or `None` if there is no such game.
-    ///
-    /// # Errors
-    /// [`StoreError::Damaged`] if the record is there but not whole; or the disk refuses.
-    pub fn get(&self, id: GameId) -> Result<Option<Vec<u8>>, StoreError> {
-        self.check_open()?;
-        match self.number(id) {
-            Some(seq) => self.shared.read(seq, id),
-            None => Ok(None),
-        }
-    }
-
-    /// Whether there is such a game.
-    #[must_use]
-    pub fn contains(&self, id: GameId) -> bool {
-        self.number(id).is_some()
-    }
-
-    /// Up to `limit` games of a range of ids, newest first.
-    ///
-    /// # Errors
-    /// As for [`Store::get`]; damaged records do not end the page but are named in it.
-    pub fn newest(&self, range: impl RangeBounds<GameId>, limit: usize) -> Result<Page, StoreError> {
-        let mut page = Page::default();
-        for id in self.newest_ids(range, limit)? {
-            match self.get(id) {
-                Ok(Some(record)) => page.games.push((id, record)),
-                // Removed a moment ago.
-                Ok(None) => {}
-                Err(StoreError::Damaged(id)) => page.damaged.push(id),
-                Err(error) => return Err(error),
+        let config = sled::Config::new()
+            .path(folder)
+            .cache_capacity(cache_bytes)
+            .mode(sled::Mode::LowSpace)
+            .segment_size(PIECE_BYTES)
+            // Without its flusher sled never cleans up.
+            .flush_every_ms(Some(500));
+        let db = aside(OPEN_TIMEOUT, move || config.open().map_err(Failure::from))?;
+        let file = File::options().read(true).write(true).open(folder.join("db"));
+        match file {
+            Ok(file) => Ok(Self { db: Some(db), file, folder: folder.to_owned() }),
+            Err(error) => {
+                // Its own threads may be in its way; nobody waits for them here.
+                let _dropped = aside(CLOSE_TIMEOUT, move || {
+                    drop(db);
+                    Ok(())
+                });
+                Err(error.into())
             }
         }
-        Ok(page)
     }
 
-    /// The ids of [`Store::newest`] without the records.
-    ///
-    /// # Errors
-    /// The store is closed.
-    pub fn newest_ids(&self, range: impl RangeBounds<GameId>, limit: usize) -> Result<Vec<GameId>, StoreError> {
-        self.check_open()?;
-        let range = (range.start_bound().cloned(), range.end_bound().cloned());
-        Ok(self.shared.books().ids.newest(range, limit))
-    }
-
-    /// Visits every record, in the order of storing, which is nearly that of the ids.
-    ///
-    /// Records stored or removed meanwhile may be visited or not.
-    ///
-    /// # Errors
-    /// The database is closed. Records that cannot be read are counted.
-    pub fn scan(&self, mut visitor: impl FnMut(GameId, &[u8])) -> Result<ScanReport, StoreError> {
-        let mut report = ScanReport::default();
-        let mut after = 0;
-        loop {
-            let found = self.after(after, 1000, 8 << 20, Unreadable::Named)?;
-            let Some(last) = found.last() else { break };
-            after = last.seq;
-            for Numbered { record, .. } in found {
-                match record {
-                    Kept::Whole(id, record) => {
-                        report.records += 1;
-                        visitor(id, &record);
-                    }
-                    Kept::Damaged | Kept::Unreadable(..) => report.damaged += 1,
+    /// The files that hold frames, the main one first.
+    pub(super) fn raw_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+        let mut files = vec![folder.join("db")];
+        match fs::read_dir(folder.join("blobs")) {
+            Ok(entries) => {
+                for entry in entries {
+                    files.push(entry?.path());
                 }
             }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
-        Ok(report)
+        files.retain(|path| path.is_file());
+        Ok(files)
     }
 
-    /// The records above a sequence number, in the order of storing, at most `limit` of them and as many bytes as fit; at
-    /// least one, if there is any.
-    ///
-    /// # Errors
-    /// The store is closed, or the disk refuses.
-    pub fn after(
+    /// Takes away what says how far sled has read its file; it then reads all of it. `Torn`: only what was never finished, which
+    /// sled would take for whole.
+    pub(super) fn drop_snapshots(folder: &Path, which: Snapshots) -> io::Result<bool> {
+        let mut dropped = false;
+        let entries = match fs::read_dir(folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.starts_with("snap.") && (which == Snapshots::All || name.ends_with(".generating")) {
+                dropped |= remove_durably(&path)?;
+            }
+        }
+        Ok(dropped)
+    }
+
+    /// The frame of a number.
+    pub(super) fn get(&self, seq: u64) -> Result<Option<impl Deref<Target = [u8]> + use<>>, Failure> {
+        caught(|| Ok(self.db()?.get(seq.to_be_bytes())?))
+    }
+
+    /// Puts frames in. They are durable after [`Store::flush`].
+    pub(super) fn insert<'a>(&self, frames: impl IntoIterator<Item = (u64, &'a [u8])>) -> Result<(), Failure> {
+        caught(|| {
+            let db = self.db()?;
+            for (seq, frame) in frames {
+                db.insert(seq.to_be_bytes(), frame)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes frames out.
+    pub(super) fn remove(&self, seqs: impl IntoIterator<Item = u64>) -> Result<(), Failure> {
+        caught(|| {
+            let db = self.db()?;
+            for seq in seqs {
+                db.remove(seq.to_be_bytes())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Returns when everything so far is on disk.
+    pub(super) fn flush(&self) -> Result<(), Failure> {
+        caught(|| Ok(self.db()?.flush().map(drop)?))?;
+        self.file.sync_data()?;
+        // Only pages of unusually large records are there, and sled does not sync them.
+        let blobs = self.folder.join("blobs");
+        let mut any = false;
+        for entry in fs::read_dir(&blobs)? {
+            // One may be gone again.
+            if let Ok(blob) = File::open(entry?.path()) {
+                blob.sync_all()?;
+                any = true;
+            }
+        }
+        if any { Ok(sync_folder(&blobs)?) } else { Ok(()) }
+    }
+
+    /// The frames from a number on, in ascending order. The first error ends them.
+    pub(super) fn from(
         &self,
         seq: u64,
-        limit: usize,
-        max_bytes: usize,
-        unreadable: Unreadable,
-    ) -> Result<Vec<Numbered>, StoreError> {
-        let seqs = {
-            let books = self.shared.books();
-            let mut accounted = books.gone.removed.clone();
-            accounted.extend(&books.gone.lost);
-            let mut seqs = Vec::new();
-            for (first, last) in accounted.gaps(books.last) {
-                if last > seq {
-                    seqs.extend((first.max(seq + 1)..=last).take(limit - seqs.len()));
-                }
-                if seqs.len() == limit {
-                    break;
-                }
+    ) -> Result<impl Iterator<Item = Result<(u64, impl Deref<Target = [u8]> + use<>), Failure>>, Failure> {
+        let mut frames = caught(|| Ok(self.db()?.range(seq.to_be_bytes()..)))?;
+        let mut ended = false;
+        Ok(std::iter::from_fn(move || {
+            if ended {
+                return None;
             }
-            seqs
-        };
-        let mut found: Vec<Numbered> = Vec::new();
-        let mut bytes = 0;
-        for seq in seqs {
-            // Without a record, it was removed a moment ago.
-            let Some(record) = self.numbered(seq, unreadable)? else { continue };
-            bytes += if let Kept::Whole(_, record) = &record { record.len() } else { 0 };
-            if bytes > max_bytes && !found.is_empty() {
-                break;
-            }
-            found.push(Numbered { seq, record });
-        }
-        Ok(found)
+            let next = caught(|| frames.next().transpose().map_err(Failure::from));
+            ended = !matches!(next, Ok(Some(_)));
+            let (key, frame) = match next {
+                Ok(next) => next?,
+                Err(error) => return Some(Err(error)),
+            };
+            let Ok(key) = (*key).try_into() else {
+                ended = true;
+                return Some(Err(Failure::Broken("a key is no number".to_owned())));
+            };
+            Some(Ok((u64::from_be_bytes(key), frame)))
+        }))
     }
 
-    fn numbered(&self, seq: u64, unreadable: Unreadable) -> Result<Option<Kept>, StoreError> {
-        let shared = &self.shared;
-        let found = match shared.frame(seq) {
-            Err(StoreError::Closed) => return Err(StoreError::Closed),
-            found => found.unwrap_or_default(),
-        };
-        let whole = found.and_then(|bytes| {
-            let (frame, _) = frame::parse(&bytes).filter(|(frame, _)| frame.seq == seq)?;
-            Some((frame.id, frame.record.to_vec()))
-        });
-        #[cfg(test)]
-        let whole = whole.filter(|_| seq != shared.refused.load(Ordering::Relaxed));
-        if let Some((id, record)) = whole {
-            return Ok(Some(Kept::Whole(id, record)));
-        }
-        if shared.books().gone.contains(seq) {
-            return Ok(None);
-        }
-        // All names are looked at, which is why it is done last.
-        let name = shared.books().ids.name(seq);
-        let Some(name) = name else { return Ok(Some(Kept::Damaged)) };
-        match shared.read(seq, name) {
-            Ok(record) => Ok(record.map(|record| Kept::Whole(name, record))),
-            Err(StoreError::Damaged(_)) => Ok(Some(Kept::Damaged)),
-            Err(error @ StoreError::Io { .. }) if unreadable == Unreadable::Named => {
-                Ok(Some(Kept::Unreadable(name, error.to_string())))
-            }
-            Err(error) => Err(error),
-        }
+    /// Whether its file is still the one in its folder, and can hold so many bytes of frames.
+    pub(super) fn is_in_place(&self, frame_bytes: u64) -> io::Result<bool> {
+        let (ours, named) = (self.file.metadata()?, fs::metadata(self.folder.join("db")));
+        let is_same = named.is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino()));
+        Ok(is_same && folder_bytes(&self.folder)? >= frame_bytes)
     }
 
-    /// How many records there are above a sequence number.
-    #[must_use]
-    pub fn count_after(&self, seq: u64) -> u64 {
-        self.shared.books().count_above(seq)
+    /// A path to its file, also where that has none any more.
+    pub(super) fn open_file(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
     }
 
-    /// The last sequence number that any record has, or had.
-    #[must_use]
-    pub fn last_number(&self) -> u64 {
-        self.shared.books().last
+    /// Closes the database. Where that fails or takes too long, sled's threads may go on to hold its file.
+    pub(super) fn close(mut self) -> Result<(), Failure> {
+        let Some(db) = self.db.take() else { return Ok(()) };
+        let path = self.folder.join("db");
+        aside(CLOSE_TIMEOUT, move || {
+            let flushed = db.flush();
+            drop(db);
+            wait_unlocked(&path)?;
+            Ok(flushed.map(drop)?)
+        })?;
+        Ok(self.file.sync_all()?)
     }
 
-    /// The sequence number of a game.
-    #[must_use]
-    pub fn number(&self, id: GameId) -> Option<u64> {
-        self.shared.books().ids.get(id)
-    }
-
-    /// Has the disk refuse a record; 0 is none.
-    #[cfg(test)]
-    pub(super) fn refuse_to_read(&self, number: u64) {
-        self.shared.refused.store(number, Ordering::Relaxed);
-    }
-
-    /// The store's folder.
+    /// Where it lies.
     pub(super) fn folder(&self) -> &Path {
-        &self.shared.layout.store
+        &self.folder
     }
 
-    /// Removes games for good and returns how many there were. Waits until the disk has it; a stale copy of none comes back.
-    ///
-    /// # Errors
-    /// None was removed. Removing again may do it.
-    pub fn remove(&self, ids: &[GameId]) -> Result<u64, StoreError> {
-        let (answer, done) = mpsc::sync_channel(1);
-        self.shared.inbox.put_removal(Removal { ids: ids.to_vec(), answer })?;
-        done.recv().unwrap_or(Err(StoreError::Closed))
-    }
-
-    /// Games stored.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.shared.books().ids.len() as u64
-    }
-
-    /// How the store is doing; cheap enough for every scrape.
-    #[must_use]
-    pub fn status(&self) -> StoreStatus {
-        let (records, record_bytes) = {
-            let books = self.shared.books();
-            (books.ids.len() as u64, books.record_bytes)
-        };
-        let (waiting_records, waiting_bytes) = self.shared.inbox.waiting();
-        let load = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
-        StoreStatus {
-            health: self.shared.health.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            records,
-            record_bytes,
-            waiting_records,
-            waiting_bytes: waiting_bytes as u64,
-            unchecked_records: load(&self.shared.unchecked),
-            damaged_reads: load(&self.shared.damaged_reads),
-            groups: load(&self.shared.groups),
-            failures: load(&self.shared.failures),
-            disk_bytes: load(&self.shared.disk_bytes),
-        }
-    }
-
-    /// Bytes of all files of the store.
-    ///
-    /// # Errors
-    /// The folder cannot be listed.
-    pub fn disk_bytes(&self) -> Result<u64, StoreError> {
-        folder_bytes(self.folder()).map_err(|source| self.shared.layout.fault(source))
-    }
-
-    /// Lets nothing wait for its group, and waits until everything taken so far is on disk. Returns whether it is.
-    pub fn flush(&self, timeout: Duration) -> bool {
-        self.shared.inbox.flush(timeout)
-    }
-
-    /// Takes nothing more, and flushes. Records can still be read.
-    pub(super) fn refuse_more(&self, timeout: Duration) -> bool {
-        self.shared.inbox.refuse_more();
-        self.flush(timeout)
-    }
-
-    /// Whether something waits and nothing has reached the disk for so long.
-    pub(super) fn is_behind(&self, limit: Duration) -> bool {
-        self.shared.inbox.is_behind(limit)
-    }
-
-    /// Closes the store: nothing more is taken; what waits is written, for as long as `timeout` allows. Returns whether the
-    /// writer has ended.
-    ///
-    /// Dropping the store closes it too, within five seconds.
-    pub fn close(&self, timeout: Duration) -> bool {
-        self.shared.inbox.close(timeout)
-    }
-
-    fn check_open(&self) -> Result<(), StoreError> {
-        if self.shared.closed.load(Ordering::Acquire) { Err(StoreError::Closed) } else { Ok(()) }
+    fn db(&self) -> Result<&sled::Db, Failure> {
+        self.db.as_ref().ok_or_else(|| Failure::Broken("it is closed".to_owned()))
     }
 }
 
 impl Drop for Store {
     fn drop(&mut self) {
-        // Should the disk hang, the records are as safe as in a crash, and the lock stays with the writer.
-        if self.close(Duration::from_secs(5))
-            && let Err(error) = self.lock.release()
-        {
-            log::warn!("the archive's lock could not be given back: {error}");
+        if let Some(db) = self.db.take() {
+            // Where even the thread fails to start, its closure is dropped here, and sled with it.
+            let _ended_or_not = aside(CLOSE_TIMEOUT, move || {
+                drop(db);
+                Ok(())
+            });
         }
+    }
+}
+
+/// Bytes of all files of a folder.
+pub(super) fn folder_bytes(folder: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        // What is gone again, or has another name by now, does not count.
+        let Ok(kind) = entry.file_type() else { continue };
+        bytes += if kind.is_dir() {
+            folder_bytes(&entry.path()).unwrap_or_default()
+        } else {
+            entry.metadata().map_or(0, |metadata| metadata.len())
+        };
+    }
+    Ok(bytes)
+}
+
+/// Which snapshots [`Store::drop_snapshots`] takes away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Snapshots {
+    /// Those that were never finished.
+    Torn,
+    All,
+}
+
+/// Sled's own threads may hold its file for a moment longer; its lock tells when the last one let go.
+fn wait_unlocked(path: &Path) -> Result<(), Failure> {
+    let deadline = Instant::now() + CLOSE_TIMEOUT;
+    let held = File::open(path)?;
+    loop {
+        match held.try_lock() {
+            Ok(()) => return Ok(held.unlock()?),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(Duration::from_millis(1)),
+            Err(TryLockError::WouldBlock) => return Err(Failure::Broken("its file stays in use".to_owned())),
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+        }
+    }
+}
+
+/// Runs `work` behind a wall that its panics do not pass.
+///
+/// Unwind safety: after an error the database is closed, and nothing of it is used again.
+fn caught<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(work))
+        .unwrap_or_else(|_panic| Err(Failure::Broken("the database panicked".to_owned())))
+}
+
+/// Runs `work` on a thread of its own and waits for it, but neither for ever nor at the price of a panic.
+fn aside<T: Send + 'static>(
+    timeout: Duration,
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let (sender, receiver) = mpsc::sync_channel(1);
+    thread::Builder::new().name("archive-sled".to_owned()).stack_size(STACK_BYTES).spawn(move || {
+        // Nobody waits any more: the outcome is dropped here, out of the way.
+        let _too_late = sender.send(caught(work));
+    })?;
+    receiver.recv_timeout(timeout).unwrap_or_else(|_| Err(Failure::Broken("the database did not answer".to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame;
+    use super::super::salvage::Salvage;
+    use super::*;
+    use crate::archive::GameId;
+
+    fn frames(seqs: std::ops::Range<u64>, bytes: usize) -> Vec<(u64, Vec<u8>)> {
+        seqs.map(|seq| (seq, frame::encode(seq, GameId::first_at(seq), &vec![u8::try_from(seq % 251).unwrap(); bytes])))
+            .collect()
+    }
+
+    fn insert(tree: &Store, frames: &[(u64, Vec<u8>)]) {
+        tree.insert(frames.iter().map(|(seq, frame)| (*seq, &frame[..]))).unwrap();
+        tree.flush().unwrap();
+    }
+
+    #[test]
+    fn every_frame_lies_in_one_piece_in_the_raw_files() {
+        for bytes in [0, 30, 500, 20_000, frame::MAX_RECORD_BYTES] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("records");
+            let tree = Store::open(&path, 1 << 20).unwrap();
+            let count = if bytes > 10_000 { 40 } else { 3000 };
+            for part in frames(1..count + 1, bytes).chunks(33) {
+                insert(&tree, part);
+                let (last, frame) = part.last().unwrap();
+                assert_eq!(tree.get(*last).unwrap().as_deref(), Some(&frame[..]));
+            }
+            // sled moves pages in the background, so one walk over a live database may pass a page that moves behind it.
+            let walk = || Salvage::walk(&Store::raw_files(&path).unwrap()).unwrap();
+            let seqs = |found: &Salvage| found.places.iter().map(|place| place.seq).collect::<Vec<u64>>();
+            let all: Vec<u64> = (1..=count).collect();
+            assert!((0..100).any(|_| seqs(&walk()) == all), "{bytes} bytes: {:?}", seqs(&walk()));
+            tree.remove([3, 4]).unwrap();
+            tree.close().unwrap();
+            let found = walk();
+            for place in found.places.iter().filter(|place| ![3, 4].contains(&place.seq)) {
+                assert!(found.read(place).unwrap().is_some());
+            }
+            let tree = Store::open(&path, 1 << 20).unwrap();
+            let kept: Vec<u64> = tree.from(2).unwrap().map(|frame| frame.unwrap().0).collect();
+            assert_eq!(kept, [2].into_iter().chain(5..=count).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_panic_is_an_error() {
+        let error = caught(|| -> Result<(), Failure> { panic!("as sled does on a damaged page") }).unwrap_err();
+        assert!(error.to_string().contains("panicked"));
+        let error = aside(Duration::from_millis(20), || -> Result<(), Failure> {
+            thread::park_timeout(Duration::from_secs(1));
+            Ok(())
+        });
+        assert!(error.unwrap_err().to_string().contains("did not answer"));
     }
 }

@@ -10,6 +10,10 @@
 //! of low bits. Then each move has its ones, a closing zero and its low bits. Sixteen ones have no closing zero; after them
 //! the whole excess follows in 32 bits. Bits fill bytes from the lowest.
 
+use std::io;
+
+use bitstream_io::{BitRead, BitReader, BitWrite, BitWriter, LittleEndian};
+
 use super::record::{GameTime, Move};
 use crate::game::{Action, BySeat, Seat};
 
@@ -25,46 +29,63 @@ pub(super) fn pack(moves: &[Move]) -> Option<Vec<u8>> {
     if moves.iter().all(|one| one.at == GameTime::START) {
         return None;
     }
+    let mut bits = BitWriter::endian(Vec::with_capacity(moves.len() * 5 / 4 + 24), LittleEndian);
+    // Writing into memory does not fail, and every number fits into its bits.
+    write(moves, &mut bits).ok()?;
+    Some(bits.into_writer())
+}
+
+fn write(moves: &[Move], bits: &mut impl BitWrite) -> io::Result<()> {
     let mut scales = scales(moves);
-    let mut bits = Writer::with_capacity(moves.len() * 5 / 4 + 24);
     for scale in scales.iter().flatten() {
-        bits.push(scale.shortest, SHORTEST_BITS);
-        bits.push(scale.low_bits, LOW_BITS);
+        bits.write::<SHORTEST_BITS, _>(scale.shortest)?;
+        bits.write::<LOW_BITS, _>(scale.low_bits)?;
     }
     for (seat, is_opening, wait) in waits(moves) {
         let Scale { shortest, low_bits } = *of(&mut scales[seat], is_opening);
         let above = wait.saturating_sub(shortest);
         let ones = above >> low_bits;
         if ones < ESCAPE {
-            let low = above & ((1 << low_bits) - 1);
-            bits.push(((1 << ones) - 1) | low << (ones + 1), ones + 1 + low_bits);
+            // The zero behind the ones is among the bits.
+            bits.write_var(ones + 1, (1_u32 << ones) - 1)?;
+            bits.write_var(low_bits, above & ((1 << low_bits) - 1))?;
         } else {
-            bits.push((1 << ESCAPE) - 1, ESCAPE);
-            bits.push(above, u32::BITS);
+            bits.write::<ESCAPE, _>((1_u32 << ESCAPE) - 1)?;
+            bits.write::<32, _>(above)?;
         }
     }
-    Some(bits.finish())
+    bits.byte_align()
 }
 
 /// Gives `moves` the times they had; `None` if the bytes are too few, too many or beyond the last moment of a game.
 pub(super) fn unpack(bytes: &[u8], moves: &mut [Move]) -> Option<()> {
-    let mut bits = Reader::new(bytes);
+    let mut bits = BitReader::endian(bytes, LittleEndian);
     let mut scales = BySeat::<[Scale; 2]>::default();
     for seat in Seat::ALL {
         for scale in &mut scales[seat] {
-            *scale = Scale { shortest: bits.pull(SHORTEST_BITS)?, low_bits: bits.pull(LOW_BITS)? };
+            let shortest = bits.read::<SHORTEST_BITS, u32>().ok()?;
+            *scale = Scale { shortest, low_bits: bits.read::<LOW_BITS, u32>().ok()? };
         }
     }
     let mut time = 0_u32;
     let mut openings = Openings::default();
     for one in moves {
         let Scale { shortest, low_bits } = *of(&mut scales[one.seat], openings.is_next(one));
-        let ones = bits.pull_ones()?;
-        let above = if ones < ESCAPE { ones << low_bits | bits.pull(low_bits)? } else { bits.pull(u32::BITS)? };
+        let ones = pull_ones(&mut bits).ok()?;
+        let above = if ones < ESCAPE {
+            ones << low_bits | bits.read_var::<u32>(low_bits).ok()?
+        } else {
+            bits.read::<32, u32>().ok()?
+        };
         time = time.checked_add(shortest.checked_add(above)?)?;
         one.at = GameTime::from_hundredths(time);
     }
-    bits.finish()
+    while !bits.byte_aligned() {
+        if bits.read_bit().ok()? {
+            return None;
+        }
+    }
+    bits.into_reader().is_empty().then_some(())
 }
 
 /// The scale of openings, or the usual one.
@@ -136,85 +157,13 @@ fn scales(moves: &[Move]) -> BySeat<[Scale; 2]> {
     })
 }
 
-struct Writer {
-    bits: u64,
-    count: u32,
-    bytes: Vec<u8>,
-}
-
-impl Writer {
-    fn with_capacity(bytes: usize) -> Self {
-        Self { bits: 0, count: 0, bytes: Vec::with_capacity(bytes) }
+/// Counts ones up to a zero, or up to [`ESCAPE`].
+fn pull_ones(bits: &mut impl BitRead) -> io::Result<u32> {
+    let mut ones = 0;
+    while ones < ESCAPE && bits.read_bit()? {
+        ones += 1;
     }
-
-    /// Appends the low `count` bits of `value`, at most 32; the others must be 0.
-    fn push(&mut self, value: u32, count: u32) {
-        self.bits |= u64::from(value) << self.count;
-        self.count += count;
-        if self.count >= 32 {
-            self.bytes.extend(self.bits.to_le_bytes().iter().take(4));
-            self.bits >>= 32;
-            self.count -= 32;
-        }
-    }
-
-    fn finish(mut self) -> Vec<u8> {
-        self.bytes.extend(self.bits.to_le_bytes().iter().take(self.count.div_ceil(8) as usize));
-        self.bytes
-    }
-}
-
-struct Reader<'a> {
-    bits: u64,
-    count: u32,
-    rest: &'a [u8],
-}
-
-impl<'a> Reader<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
-        Self { bits: 0, count: 0, rest: bytes }
-    }
-
-    /// Fills up to at least 32 bits, if there are so many.
-    fn fill(&mut self) {
-        if self.count > 32 {
-            return;
-        }
-        if let Some((next, rest)) = self.rest.split_first_chunk::<4>() {
-            self.bits |= u64::from(u32::from_le_bytes(*next)) << self.count;
-            self.count += 32;
-            self.rest = rest;
-            return;
-        }
-        while let Some((next, rest)) = self.rest.split_first() {
-            self.bits |= u64::from(*next) << self.count;
-            self.count += 8;
-            self.rest = rest;
-        }
-    }
-
-    fn pull(&mut self, count: u32) -> Option<u32> {
-        self.fill();
-        if self.count < count {
-            return None;
-        }
-        let value = self.bits & ((1 << count) - 1);
-        self.bits >>= count;
-        self.count -= count;
-        u32::try_from(value).ok()
-    }
-
-    /// Counts ones up to a zero, or up to [`ESCAPE`].
-    fn pull_ones(&mut self) -> Option<u32> {
-        self.fill();
-        let ones = self.bits.trailing_ones().min(ESCAPE);
-        self.pull(if ones < ESCAPE { ones + 1 } else { ones })?;
-        Some(ones)
-    }
-
-    fn finish(self) -> Option<()> {
-        (self.rest.is_empty() && self.count < 8 && self.bits == 0).then_some(())
-    }
+    Ok(ones)
 }
 
 #[cfg(test)]

@@ -7,508 +7,39 @@
 //! After a failure nothing is assumed about the database: once the disk takes writes again, it is closed and opened as after a
 //! crash, and the group is written again, for as long as it takes.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fs;
-use std::io::Write as _;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
-use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
-
+use super::GameId;
 use super::codec;
 use super::frame::{self, HEADER_BYTES, MAX_RECORD_BYTES};
-use super::recover::{self, Books, Layout, Opened, When};
-use super::report::{Health, StoreError};
-use super::salvage::{Checkpoint, Salvage};
-use super::tree::{Tree, TreeError};
-use super::{GameId, GameRecord};
+use super::lost_files::{LostFiles, copy_records};
+use super::queue::{Answer, Checkpointed, Item, Payload, Removal, Stored, WriteError};
+use super::recover::{self, Loader, Opened, When};
+use super::report::{Health, OpenReport, StoreError};
+use super::salvage::Checkpoint;
+use super::shared::Shared;
+use super::store::{Store, folder_bytes};
 use crate::disk::DurableNumber;
 
-/// Bytes of one group at most, so that a queue of huge records does not become one huge write.
-const GROUP_BYTES: usize = 8 << 20;
 /// The first pause after a failed write; it doubles with every further one.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 /// The longest pause between two attempts.
-const RETRY_LONGEST: Duration = Duration::from_secs(5);
-/// What must be writable before a failed database is opened again.
-const PROBE_BYTES: usize = 1 << 20;
-/// How long readers may hold a database that is to be closed.
-const READERS_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const RETRY_LONGEST: Duration = Duration::from_secs(5);
 /// How long a stored game may wait for its checkpoint while others are stored.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 /// Bytes of stored games that wait for their checkpoint at most.
 const UNCHECKED_BYTES: usize = 16 << 20;
-/// How often the space that the files take is looked at.
-const DISK_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the files are looked at: whether they are there, and the space that they take.
+const LOOK_INTERVAL: Duration = Duration::from_secs(10);
 /// How often an idle writer looks around.
 const IDLE_INTERVAL: Duration = Duration::from_millis(500);
 /// A database is built anew when its files are so many times as long as its records. A new one is not twice as long.
 const REBUILD_FACTOR: u64 = 3;
 /// A database that is shorter is not worth it.
 const REBUILD_BYTES: u64 = 16 << 20;
-
-/// What became of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stored {
-    /// It is on disk.
-    Now,
-    /// The same record was there already: handing it over twice does no harm.
-    Before,
-}
-
-/// Why a record was not stored.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WriteError {
-    /// Another record has this id.
-    #[error("another record is stored as game {0}")]
-    Conflict(GameId),
-    /// It is no game by the rules.
-    #[error("{0}")]
-    NoGame(String),
-    /// The store was closed before the disk took the record.
-    #[error("the archive was closed before the record was on disk")]
-    Closed,
-}
-
-/// Why a record was not even taken. It is given back.
-#[derive(Debug, thiserror::Error)]
-pub enum AppendError {
-    /// Too many records wait for the disk already.
-    #[error("the archive's queue is full")]
-    Full(Vec<u8>),
-    /// Larger than [`MAX_RECORD_BYTES`].
-    #[error("the record is larger than the archive allows")]
-    TooLarge(Vec<u8>),
-    /// The store is closed.
-    #[error("the archive is closed")]
-    Closed(Vec<u8>),
-}
-
-/// The promise to tell when a record is on disk. Whoever does not care may drop it.
-#[derive(Debug)]
-#[must_use = "a record is only safe when its receipt says so"]
-pub struct Receipt(pub(super) oneshot::Receiver<Result<Stored, WriteError>>);
-
-impl Receipt {
-    /// Waits until the record is on disk.
-    ///
-    /// # Errors
-    /// It will never be: see [`WriteError`].
-    pub async fn stored(self) -> Result<Stored, WriteError> {
-        self.0.await.unwrap_or(Err(WriteError::Closed))
-    }
-
-    /// [`Receipt::stored`] for threads that may block.
-    ///
-    /// # Errors
-    /// It will never be: see [`WriteError`].
-    ///
-    /// # Panics
-    /// Inside an asynchronous task.
-    pub fn wait(self) -> Result<Stored, WriteError> {
-        self.0.blocking_recv().unwrap_or(Err(WriteError::Closed))
-    }
-}
-
-/// Who learns of every record that was stored, before it is acknowledged.
-pub(super) trait Observer: Send + Sync + std::fmt::Debug {
-    /// A new record is on disk. `took`: how long its group took.
-    fn stored(&self, record: &[u8], took: Duration);
-}
-
-/// Nobody.
-impl Observer for () {
-    fn stored(&self, _record: &[u8], _took: Duration) {}
-}
-
-/// What is handed over.
-pub(super) enum Payload {
-    /// A game, which the writer encodes.
-    Game(Box<GameRecord>),
-    /// A record in its stored form.
-    Record(GameId, Vec<u8>),
-}
-
-/// Something handed over, and who wants to know what becomes of it.
-pub(super) struct Item {
-    pub(super) payload: Payload,
-    pub(super) answer: Answer,
-    /// For whoever keeps another copy until a checkpoint has found the record in the raw file.
-    pub(super) checkpointed: Option<Checkpointed>,
-}
-
-/// Is told, by the writer's thread, what became of an item.
-pub(super) type Answer = Box<dyn FnOnce(Result<Stored, WriteError>) + Send>;
-
-/// Is called, by the writer's thread, when a checkpoint has found a record; dropped where there will be none.
-pub(super) type Checkpointed = Box<dyn FnOnce() + Send>;
-
-impl Item {
-    fn bytes(&self) -> usize {
-        match &self.payload {
-            Payload::Game(_) => 0,
-            Payload::Record(_, record) => record.len(),
-        }
-    }
-}
-
-/// Why the queue does not take an item.
-pub(super) enum NotTaken {
-    Full(Item),
-    Closed(Item),
-}
-
-/// How much may wait, and how groups are formed.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    pub(super) queue_records: usize,
-    pub(super) queue_bytes: usize,
-    pub(super) group_records: usize,
-    /// How long an item waits for its group to fill.
-    pub(super) interval: Duration,
-}
-
-/// What waits for the writer: the one place that groups, and the one that counts.
-pub(super) struct Inbox {
-    bounds: Bounds,
-    state: Mutex<InboxState>,
-    wake: Condvar,
-    progress: Condvar,
-}
-
-impl std::fmt::Debug for Inbox {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inbox").field("bounds", &self.bounds).finish_non_exhaustive()
-    }
-}
-
-#[derive(Default)]
-struct InboxState {
-    items: VecDeque<(Instant, Item)>,
-    bytes: usize,
-    removals: VecDeque<Removal>,
-    /// Items taken, and items answered, since the store was opened.
-    taken: u64,
-    answered: u64,
-    /// Items up to this one do not wait for their group.
-    hurried: u64,
-    /// When there was last nothing to do, or an item was answered.
-    progress: Option<Instant>,
-    /// Nothing more is taken.
-    refusing: bool,
-    /// The store is closing; what is not on disk by then is given up.
-    closing: Option<Instant>,
-    ended: bool,
-}
-
-/// Games to remove, and where to say how many there were.
-#[derive(Debug)]
-pub(super) struct Removal {
-    pub(super) ids: Vec<GameId>,
-    pub(super) answer: SyncSender<Result<u64, StoreError>>,
-}
-
-impl Inbox {
-    pub(super) fn new(bounds: Bounds) -> Self {
-        Self { bounds, state: Mutex::default(), wake: Condvar::new(), progress: Condvar::new() }
-    }
-
-    /// Takes an item if there is room for it.
-    pub(super) fn put(&self, item: Item) -> Result<(), NotTaken> {
-        self.put_locked(self.lock(), item)
-    }
-
-    /// Takes an item, and waits while there is no room.
-    pub(super) fn put_waiting(&self, item: Item) -> Result<(), NotTaken> {
-        let state = self.lock();
-        let is_full = |state: &mut InboxState| !state.refusing && !self.has_room(state, &item);
-        let state = self.progress.wait_while(state, is_full).unwrap_or_else(PoisonError::into_inner);
-        self.put_locked(state, item)
-    }
-
-    fn has_room(&self, state: &InboxState, item: &Item) -> bool {
-        state.items.len() < self.bounds.queue_records
-            && state.bytes.saturating_add(item.bytes()) <= self.bounds.queue_bytes
-    }
-
-    fn put_locked(&self, mut state: MutexGuard<'_, InboxState>, item: Item) -> Result<(), NotTaken> {
-        if state.refusing {
-            return Err(NotTaken::Closed(item));
-        }
-        if !self.has_room(&state, &item) {
-            return Err(NotTaken::Full(item));
-        }
-        if state.taken == state.answered {
-            state.progress = Some(Instant::now());
-        }
-        state.bytes += item.bytes();
-        state.items.push_back((Instant::now(), item));
-        state.taken += 1;
-        drop(state);
-        self.wake.notify_one();
-        Ok(())
-    }
-
-    pub(super) fn put_removal(&self, removal: Removal) -> Result<(), StoreError> {
-        let mut state = self.lock();
-        if state.closing.is_some() {
-            return Err(StoreError::Closed);
-        }
-        state.removals.push_back(removal);
-        drop(state);
-        self.wake.notify_one();
-        Ok(())
-    }
-
-    /// Items that are not on disk yet, and the bytes of those that wait in the queue.
-    pub(super) fn waiting(&self) -> (u64, usize) {
-        let state = self.lock();
-        (state.taken - state.answered, state.bytes)
-    }
-
-    /// Whether something waits and nothing has reached the disk for so long.
-    pub(super) fn is_behind(&self, limit: Duration) -> bool {
-        let state = self.lock();
-        state.taken > state.answered && state.progress.is_some_and(|at| at.elapsed() > limit)
-    }
-
-    /// Lets nothing that was taken so far wait for its group, and waits until it is on disk. Returns whether it is.
-    pub(super) fn flush(&self, timeout: Duration) -> bool {
-        let mut state = self.lock();
-        let due = state.taken;
-        state.hurried = due;
-        self.wake.notify_one();
-        let (state, _timeout) = self
-            .progress
-            .wait_timeout_while(state, timeout, |state| state.answered < due && !state.ended)
-            .unwrap_or_else(PoisonError::into_inner);
-        state.answered >= due
-    }
-
-    /// Takes nothing more.
-    pub(super) fn refuse_more(&self) {
-        self.lock().refusing = true;
-        self.progress.notify_all();
-    }
-
-    /// Tells the writer to finish, and waits until it has or until `timeout` is over. Returns whether it has.
-    pub(super) fn close(&self, timeout: Duration) -> bool {
-        let mut state = self.lock();
-        let deadline = Instant::now() + timeout;
-        state.refusing = true;
-        state.closing.get_or_insert(deadline);
-        self.wake.notify_one();
-        self.progress.notify_all();
-        let (state, _timeout) = self
-            .progress
-            .wait_timeout_while(state, timeout + RETRY_LONGEST, |state| !state.ended)
-            .unwrap_or_else(PoisonError::into_inner);
-        state.ended
-    }
-
-    fn lock(&self) -> MutexGuard<'_, InboxState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn answered(&self, count: usize) {
-        let mut state = self.lock();
-        state.answered += count as u64;
-        state.progress = Some(Instant::now());
-        drop(state);
-        self.progress.notify_all();
-    }
-}
-
-impl InboxState {
-    /// When the oldest items are to be written, whether their group is full or not.
-    fn due(&self, bounds: &Bounds) -> Option<Instant> {
-        let (taken, _) = self.items.front()?;
-        let is_hurried = self.taken - (self.items.len() as u64) < self.hurried;
-        let is_full = self.items.len() >= bounds.group_records.min(bounds.queue_records)
-            || self.bytes >= GROUP_BYTES.min(bounds.queue_bytes);
-        Some(if is_hurried || is_full || self.closing.is_some() { *taken } else { *taken + bounds.interval })
-    }
-
-    fn group(&mut self, bounds: &Bounds) -> Vec<Item> {
-        let mut group = Vec::new();
-        let mut bytes = 0;
-        while group.len() < bounds.group_records
-            && bytes < GROUP_BYTES
-            && let Some((_, item)) = self.items.pop_front()
-        {
-            bytes += item.bytes();
-            group.push(item);
-        }
-        self.bytes -= bytes;
-        group
-    }
-}
-
-/// What readers and the writer share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) layout: Layout,
-    pub(super) cache_bytes: u64,
-    /// `None` while it is closed and opened again, and after the end.
-    pub(super) tree: RwLock<Option<Arc<Tree>>>,
-    /// What is read while the database fails: even to read, it may have to write. Made when it is first needed.
-    pub(super) raw: Mutex<Option<Arc<Salvage>>>,
-    pub(super) books: RwLock<Books>,
-    pub(super) inbox: Inbox,
-    pub(super) observer: Arc<dyn Observer>,
-    pub(super) health: Mutex<Health>,
-    pub(super) damaged_reads: AtomicU64,
-    pub(super) unchecked: AtomicU64,
-    pub(super) groups: AtomicU64,
-    pub(super) failures: AtomicU64,
-    pub(super) disk_bytes: AtomicU64,
-    pub(super) closed: AtomicBool,
-    /// A record that the disk refuses to read.
-    #[cfg(test)]
-    pub(super) refused: AtomicU64,
-}
-
-impl Shared {
-    /// The database, if it is open.
-    pub(super) fn tree(&self) -> Result<Arc<Tree>, StoreError> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(StoreError::Closed);
-        }
-        let tree = self.tree.read().unwrap_or_else(PoisonError::into_inner).clone();
-        tree.ok_or_else(|| StoreError::Failed("it is being opened again".to_owned()))
-    }
-
-    /// The frame with a number: from the database, or where that fails from its raw file.
-    pub(super) fn frame(&self, seq: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        let failure = match self.tree() {
-            Err(StoreError::Closed) => return Err(StoreError::Closed),
-            Err(error) => error,
-            Ok(tree) => match tree.get(seq) {
-                Ok(found) => return Ok(found.map(|frame| frame.to_vec())),
-                Err(TreeError::Refused(error)) => self.layout.fault(std::io::Error::other(error)),
-                Err(TreeError::Broken(error)) => StoreError::Failed(error),
-            },
-        };
-        let mut raw = self.raw.lock().unwrap_or_else(PoisonError::into_inner);
-        let salvage = match &*raw {
-            Some(salvage) => Arc::clone(salvage),
-            None => {
-                let files = Tree::raw_files(&self.layout.records).map_err(|source| self.layout.fault(source))?;
-                let walked = Salvage::walk(&files).map_err(|source| self.layout.fault(source))?;
-                Arc::clone(raw.insert(Arc::new(walked)))
-            }
-        };
-        drop(raw);
-        salvage.get(seq).map_err(|source| self.layout.fault(source))?.map_or(Err(failure), |frame| Ok(Some(frame)))
-    }
-
-    /// Takes the database away from readers, once none of them holds it any more.
-    fn take_tree(&self) -> Result<Option<Tree>, StoreError> {
-        let deadline = Instant::now() + READERS_TIMEOUT;
-        let mut place = self.tree.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(mut tree) = place.take() else { return Ok(None) };
-        loop {
-            tree = match Arc::try_unwrap(tree) {
-                Ok(tree) => return Ok(Some(tree)),
-                Err(shared) => shared,
-            };
-            if Instant::now() >= deadline {
-                *place = Some(tree);
-                return Err(StoreError::Failed("somebody still reads from it".to_owned()));
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    /// The record with a number, which is of this game; `None` if there is none any more.
-    pub(super) fn read(&self, seq: u64, id: GameId) -> Result<Option<Vec<u8>>, StoreError> {
-        #[cfg(test)]
-        if seq == self.refused.load(Ordering::Relaxed) {
-            return Err(self.layout.fault(std::io::Error::other("the disk refuses")));
-        }
-        let found = self.frame(seq).map_err(|error| {
-            self.damaged_reads.fetch_add(1, Ordering::Relaxed);
-            match error {
-                // The database works, and no raw file holds the record.
-                StoreError::Failed(_) if self.tree().is_ok() && self.is_healthy() => StoreError::Damaged(id),
-                error => error,
-            }
-        })?;
-        match found {
-            Some(bytes) if frame::parse(&bytes).is_some_and(|(frame, _)| frame.seq == seq && frame.id == id) => {
-                Ok(bytes.get(HEADER_BYTES..).map(<[u8]>::to_vec))
-            }
-            // Removed between two questions.
-            None if self.books().ids.get(id) != Some(seq) => Ok(None),
-            _ => {
-                self.damaged_reads.fetch_add(1, Ordering::Relaxed);
-                Err(StoreError::Damaged(id))
-            }
-        }
-    }
-
-    /// What is known without the database.
-    pub(super) fn books(&self) -> std::sync::RwLockReadGuard<'_, Books> {
-        self.books.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn books_mut(&self) -> std::sync::RwLockWriteGuard<'_, Books> {
-        self.books.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Looks how much space the files take. What cannot be listed now keeps its last figure.
-    pub(super) fn measure_disk(&self) {
-        if let Ok(bytes) = folder_bytes(&self.layout.store) {
-            self.disk_bytes.store(bytes, Ordering::Relaxed);
-        }
-    }
-
-    fn is_healthy(&self) -> bool {
-        *self.health.lock().unwrap_or_else(PoisonError::into_inner) == Health::Healthy
-    }
-
-    fn note_failure(&self, error: &str) {
-        self.failures.fetch_add(1, Ordering::Relaxed);
-        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = match &*health {
-            Health::Healthy => {
-                log::error!("the archive cannot write, games wait: {error}");
-                SystemTime::now()
-            }
-            Health::Failing { since, .. } => *since,
-        };
-        *health = Health::Failing { since, error: error.to_owned() };
-    }
-
-    fn note_success(&self) {
-        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Health::Failing { since, .. } = *health {
-            let seconds = since.elapsed().unwrap_or_default().as_secs();
-            log::info!("the archive writes again after {seconds} s");
-            *health = Health::Healthy;
-        }
-    }
-}
-
-/// Bytes of all files of a folder.
-pub(super) fn folder_bytes(folder: &std::path::Path) -> std::io::Result<u64> {
-    let mut bytes = 0;
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        // What is gone again, or has another name by now, does not count.
-        let Ok(kind) = entry.file_type() else { continue };
-        bytes += if kind.is_dir() {
-            folder_bytes(&entry.path()).unwrap_or_default()
-        } else {
-            entry.metadata().map_or(0, |metadata| metadata.len())
-        };
-    }
-    Ok(bytes)
-}
 
 /// The writer's own state.
 #[derive(Debug)]
@@ -519,9 +50,12 @@ pub(super) struct Writer {
     newest: Option<GameId>,
     checkpoint: Checkpoint,
     unchecked: Unchecked,
-    disk_due: Instant,
-    /// The database failed and must be opened again before it is used.
+    lost_files: LostFiles,
+    look_due: Instant,
+    /// The database must be opened before it is used: it never was, or it has failed.
     is_broken: bool,
+    /// The pause before the next attempt.
+    pause: Duration,
 }
 
 /// Records on disk that no checkpoint has found yet.
@@ -554,21 +88,17 @@ struct Member {
     checkpointed: Option<Checkpointed>,
 }
 
+impl Member {
+    fn record(&self) -> &[u8] {
+        self.frame.get(HEADER_BYTES..).unwrap_or_default()
+    }
+}
+
 /// However the writer ends, those who wait for it hear of it.
 impl Drop for Writer {
     fn drop(&mut self) {
         self.shared.closed.store(true, Ordering::Release);
-        let mut state = self.shared.inbox.lock();
-        state.refusing = true;
-        state.closing.get_or_insert_with(Instant::now);
-        state.ended = true;
-        let (items, removals) = (std::mem::take(&mut state.items), std::mem::take(&mut state.removals));
-        drop(state);
-        drop(removals);
-        for (_, item) in items {
-            (item.answer)(Err(WriteError::Closed));
-        }
-        self.shared.inbox.progress.notify_all();
+        self.shared.queue.end();
     }
 }
 
@@ -576,21 +106,23 @@ enum Work {
     Group(Vec<Item>),
     Remove(Removal),
     Checkpoint,
-    Reopen,
-    MeasureDisk,
+    Open,
+    Look,
     Finish,
 }
 
 impl Writer {
-    pub(super) fn new(shared: Arc<Shared>, high_water: DurableNumber, newest: Option<GameId>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
-            high_water: Some(high_water),
-            newest,
+            high_water: None,
+            newest: None,
             checkpoint: Checkpoint::default(),
             unchecked: Unchecked::default(),
-            disk_due: Instant::now() + DISK_INTERVAL,
-            is_broken: false,
+            lost_files: LostFiles::default(),
+            look_due: Instant::now() + LOOK_INTERVAL,
+            is_broken: true,
+            pause: RETRY_FIRST,
         }
     }
 
@@ -601,21 +133,20 @@ impl Writer {
                 Work::Group(items) => {
                     let count = items.len();
                     self.store(items);
-                    self.shared.inbox.answered(count);
+                    self.shared.queue.answered(count);
                     // Where groups follow each other without a pause.
-                    if Instant::now() >= self.disk_due {
-                        self.measure_disk();
+                    if Instant::now() >= self.look_due {
+                        self.look_at_files();
                     }
                 }
                 Work::Remove(removal) => self.remove(&removal),
                 Work::Checkpoint => self.check(),
-                Work::Reopen => {
-                    if let Err(error) = self.reopen() {
-                        self.shared.note_failure(&error.to_string());
-                        self.wait_for_retry(RETRY_LONGEST);
+                Work::Open => {
+                    if let Err(error) = self.open() {
+                        self.note_and_wait(&error);
                     }
                 }
-                Work::MeasureDisk => self.measure_disk(),
+                Work::Look => self.look_at_files(),
                 Work::Finish => break,
             }
         }
@@ -623,12 +154,16 @@ impl Writer {
     }
 
     fn next_work(&self) -> Work {
-        let inbox = &self.shared.inbox;
-        let mut state = inbox.lock();
+        let queue = &self.shared.queue;
+        let mut state = queue.lock();
         loop {
             let now = Instant::now();
             if let Some(removal) = state.removals.pop_front() {
                 return Work::Remove(removal);
+            }
+            if !self.shared.opened.load(Ordering::Acquire) {
+                // Before, nobody knows which games are there already.
+                return if state.closing.is_some() { Work::Finish } else { Work::Open };
             }
             let is_much = self.unchecked.bytes >= UNCHECKED_BYTES && !self.is_broken;
             let checkpoint_wait = if is_much { Duration::ZERO } else { CHECKPOINT_INTERVAL };
@@ -636,39 +171,36 @@ impl Writer {
             if checkpoint_due.is_some_and(|due| due <= now) {
                 return Work::Checkpoint;
             }
-            let group_due = state.due(&inbox.bounds);
+            let group_due = queue.group_due(&state);
             if group_due.is_some_and(|due| due <= now) {
-                return Work::Group(state.group(&inbox.bounds));
+                return Work::Group(queue.take_group(&mut state));
             }
             if state.closing.is_some() {
                 return Work::Finish;
             }
             if self.is_broken {
-                return Work::Reopen;
+                return Work::Open;
             }
-            if self.disk_due <= now {
-                return Work::MeasureDisk;
+            if self.look_due <= now {
+                return Work::Look;
             }
             let idle = now + IDLE_INTERVAL;
-            let until = [group_due, checkpoint_due, Some(self.disk_due)].into_iter().flatten().fold(idle, Instant::min);
-            state = inbox.wake.wait_timeout(state, until - now).unwrap_or_else(PoisonError::into_inner).0;
+            let until = [group_due, checkpoint_due, Some(self.look_due)].into_iter().flatten().fold(idle, Instant::min);
+            state = queue.wait(state, until);
         }
     }
 
     /// Brings items to disk and answers them. Returns when that is done, or the store closes and the disk still refuses.
     fn store(&mut self, items: Vec<Item>) {
         let Some(mut group) = self.form_group(items) else { return };
-        let mut pause = RETRY_FIRST;
         while let Err(error) = self.persist(&mut group) {
             self.is_broken = true;
-            self.shared.note_failure(&error.to_string());
-            if !self.wait_for_retry(pause) {
+            if !self.note_and_wait(&error) {
                 return group.members.into_iter().for_each(|member| (member.answer)(Err(WriteError::Closed)));
             }
-            pause = (pause * 2).min(RETRY_LONGEST);
         }
         self.shared.groups.fetch_add(1, Ordering::Relaxed);
-        self.shared.note_success();
+        self.note_success();
         self.publish(group);
     }
 
@@ -678,24 +210,24 @@ impl Writer {
         let mut last = self.shared.books().last;
         let mut members: Vec<Member> = Vec::with_capacity(items.len());
         for Item { payload, answer, checkpointed } in items {
-            let (id, record) = match payload {
-                Payload::Record(id, record) => (id, record),
-                Payload::Game(game) => match codec::encode(&game) {
-                    Ok(record) if record.len() <= MAX_RECORD_BYTES => (game.game_id, record),
-                    Ok(_) => {
-                        answer(Err(WriteError::NoGame("it is larger than any game".to_owned())));
-                        continue;
-                    }
-                    Err(error) => {
-                        answer(Err(WriteError::NoGame(error.to_string())));
-                        continue;
-                    }
-                },
+            let encoded = match payload {
+                Payload::Record(id, record) => Ok((id, record)),
+                Payload::Game(game) => codec::encode(&game).map(|record| (game.game_id, record)),
+            };
+            let (id, record) = match encoded {
+                Ok((id, record)) if record.len() <= MAX_RECORD_BYTES => (id, record),
+                Ok(_) => {
+                    answer(Err(WriteError::NoGame("it is larger than any game".to_owned())));
+                    continue;
+                }
+                Err(error) => {
+                    answer(Err(WriteError::NoGame(error.to_string())));
+                    continue;
+                }
             };
             // Nearly all ids are above all others. Only for the rest must the database and this very group be asked.
             if self.newest.is_some_and(|newest| id <= newest) {
-                let twin = members.iter().find(|member| member.id == id);
-                let twin = twin.map(|member| member.frame.get(HEADER_BYTES..).unwrap_or_default().to_vec());
+                let twin = members.iter().find(|member| member.id == id).map(|member| member.record().to_vec());
                 if let Some(stored) = twin.or_else(|| self.stored_before(id)) {
                     if stored == record {
                         answer(Ok(Stored::Before));
@@ -716,19 +248,16 @@ impl Writer {
 
     /// The record stored under an id. One that is damaged does not count: storing it again heals it.
     fn stored_before(&mut self, id: GameId) -> Option<Vec<u8>> {
-        let seq = self.shared.books().ids.get(id)?;
-        let mut pause = RETRY_FIRST;
+        let seq = self.shared.books().ids.get(&id).copied()?;
         loop {
             match self.shared.read(seq, id) {
                 Ok(found) => return found,
                 Err(StoreError::Failed(_)) => {
                     // It can only be told when the database is back.
-                    if let Err(error) = self.reopen() {
-                        self.shared.note_failure(&error.to_string());
-                        if !self.wait_for_retry(pause) {
-                            return None;
-                        }
-                        pause = (pause * 2).min(RETRY_LONGEST);
+                    if let Err(error) = self.open()
+                        && !self.note_and_wait(&error)
+                    {
+                        return None;
                     }
                 }
                 Err(_damaged) => return None,
@@ -739,15 +268,14 @@ impl Writer {
     /// Makes a group durable. May be called again after a failure.
     fn persist(&mut self, group: &mut Group) -> Result<(), StoreError> {
         if self.is_broken {
-            self.reopen()?;
+            self.open()?;
             self.renumber(group);
         }
-        let failed = |error: TreeError| StoreError::Failed(error.to_string());
-        let tree = self.shared.tree()?;
-        tree.insert(group.members.iter().map(|member| (member.seq, &member.frame[..]))).map_err(failed)?;
-        tree.flush().map_err(failed)?;
+        let database = self.shared.database()?;
         let Some(high_water) = &mut self.high_water else { return Err(StoreError::Closed) };
-        high_water.write(group.last).map_err(|source| self.shared.layout.fault(source))
+        let frames = group.members.iter().map(|member| (member.seq, &member.frame[..]));
+        let written = database.insert(frames).and_then(|()| database.flush());
+        written.and_then(|()| Ok(high_water.write(group.last)?)).map_err(|failure| self.shared.layout.error(failure))
     }
 
     /// Gives a group that failed numbers that fit what was found since: what of it had reached the disk keeps its number.
@@ -755,12 +283,11 @@ impl Writer {
         let books = self.shared.books();
         group.last = books.last;
         for member in &mut group.members {
-            member.seq = books.ids.get(member.id).unwrap_or_else(|| {
+            member.seq = books.ids.get(&member.id).copied().unwrap_or_else(|| {
                 group.last += 1;
                 group.last
             });
-            let record = member.frame.get(HEADER_BYTES..).unwrap_or_default();
-            member.frame = frame::encode(member.seq, member.id, record);
+            member.frame = frame::encode(member.seq, member.id, member.record());
         }
     }
 
@@ -772,33 +299,25 @@ impl Writer {
         let mut healed = Vec::new();
         for member in &group.members {
             healed.extend(books.ids.insert(member.id, member.seq).filter(|before| *before != member.seq));
-            books.record_bytes += (member.frame.len() - HEADER_BYTES) as u64;
+            books.record_bytes += member.record().len() as u64;
+        }
+        if !healed.is_empty() {
+            // Damaged records whose games were stored again need not be missed any longer.
+            healed.into_iter().for_each(|seq| books.gone.lost.insert(seq..=seq));
+            if let Err(error) = books.gone.write(&self.shared.layout.numbers) {
+                log::warn!("the archive's numbers could not be written: {error}");
+            }
         }
         drop(books);
-        self.forget_damaged(&healed);
         self.unchecked.since.get_or_insert_with(Instant::now);
-        for Member { seq, frame, answer, checkpointed, .. } in group.members {
-            self.shared.observer.stored(frame.get(HEADER_BYTES..).unwrap_or_default(), took);
-            self.unchecked.bytes += frame.len();
-            self.unchecked.frames.insert(seq, frame);
-            answer(Ok(Stored::Now));
-            self.unchecked.waiting.extend(checkpointed);
+        for member in group.members {
+            self.shared.observer.stored(member.record(), took);
+            self.unchecked.bytes += member.frame.len();
+            self.unchecked.frames.insert(member.seq, member.frame);
+            (member.answer)(Ok(Stored::Now));
+            self.unchecked.waiting.extend(member.checkpointed);
         }
         self.shared.unchecked.store(self.unchecked.frames.len() as u64, Ordering::Relaxed);
-    }
-
-    /// Damaged records whose games were stored again need not be missed any longer.
-    fn forget_damaged(&mut self, seqs: &[u64]) {
-        if seqs.is_empty() {
-            return;
-        }
-        let mut books = self.shared.books_mut();
-        seqs.iter().for_each(|seq| books.gone.lost.insert(*seq));
-        let written = books.gone.write(&self.shared.layout.numbers);
-        drop(books);
-        if let Err(error) = written {
-            log::warn!("the archive's numbers could not be written: {error}");
-        }
     }
 
     /// Looks for what was stored in the database's raw file. What is not there is stored once more.
@@ -807,85 +326,104 @@ impl Writer {
         for (seq, bytes) in &self.unchecked.frames {
             wanted.extend(frame::parse(bytes).map(|(frame, _)| (*seq, frame.crc)));
         }
-        let gone = &self.shared.books().gone;
-        wanted.retain(|seq, _| !gone.contains(*seq));
-        let found = self.raw_files().and_then(|files| self.checkpoint.find(&files, &mut wanted));
-        if let Err(error) = found {
-            self.shared.note_failure(&format!("a checkpoint failed: {error}"));
-            self.is_broken = true;
-            self.unchecked.since = Some(Instant::now());
-            return;
+        wanted.retain(|seq, _| !self.shared.books().gone.contains(*seq));
+        let files = Store::raw_files(&self.shared.layout.records);
+        match files.and_then(|files| self.checkpoint.find(&files, &mut wanted)) {
+            Ok(()) if wanted.is_empty() => {
+                self.note_success();
+                let Unchecked { waiting, .. } = std::mem::take(&mut self.unchecked);
+                self.shared.unchecked.store(0, Ordering::Relaxed);
+                return waiting.into_iter().for_each(|checkpointed| checkpointed());
+            }
+            Ok(()) => {
+                log::error!("{} games are not where the database stored them; they are stored again", wanted.len());
+            }
+            Err(error) => self.shared.note_failure(&format!("a checkpoint failed: {error}")),
         }
-        if !wanted.is_empty() {
-            log::error!("{} games are not where the database stored them; they are stored again", wanted.len());
-            self.is_broken = true;
-            self.unchecked.since = Some(Instant::now());
-            return;
-        }
-        self.shared.note_success();
-        let Unchecked { waiting, .. } = std::mem::take(&mut self.unchecked);
-        self.shared.unchecked.store(0, Ordering::Relaxed);
-        waiting.into_iter().for_each(|checkpointed| checkpointed());
+        self.is_broken = true;
+        self.unchecked.since = Some(Instant::now());
     }
 
-    fn raw_files(&self) -> std::io::Result<Vec<PathBuf>> {
-        Tree::raw_files(&self.shared.layout.records)
-    }
-
-    /// Closes the database and opens it as after a crash, once the disk takes writes. Until then readers have the one that
-    /// failed, which still knows what it knew.
-    fn reopen(&mut self) -> Result<(), StoreError> {
+    /// Opens the store: for the first time, or after a failure once more, as after a crash, once the disk takes writes. Until
+    /// then readers have the database that failed, which still knows what it knew.
+    pub(super) fn open(&mut self) -> Result<(), StoreError> {
         let shared = Arc::clone(&self.shared);
         let layout = &shared.layout;
-        probe(layout).map_err(|source| layout.fault(source))?;
+        shared.lock_folder()?;
+        let when = if shared.opened.load(Ordering::Acquire) { When::Again } else { When::Start };
+        let was_failing = shared.health() != Health::Healthy;
+        if when == When::Again || was_failing {
+            layout.probe().map_err(|source| layout.fault(source))?;
+        }
+        if self.lost_files.changed().is_none()
+            && let Some(high_water) = &self.high_water
+        {
+            // Perhaps that is why it failed.
+            self.lost_files.look(&shared, high_water)?;
+        }
+        let changed = self.lost_files.changed();
+        if let Some(changed) = &changed {
+            shared.note_failure(changed);
+            if shared.database().is_ok() {
+                copy_records(&shared)?;
+            }
+        }
         // One that has failed need not close well. What counts is what its files hold.
-        if let Some(tree) = shared.take_tree()?
-            && let Err(error) = tree.close()
+        if let Some(database) = shared.take_database()?
+            && let Err(error) = database.close()
         {
             log::warn!("the archive's database that failed does not close: {error}");
         }
         self.high_water = None;
-        let Opened { tree, high_water, mut books, report } =
-            recover::open(layout, shared.cache_bytes, When::Again, &mut ())?;
-        if report.is_damaged() {
-            log::error!("after a failure: {report}");
-        } else {
-            log::info!("after a failure: {report}");
+        let mut set_aside = OpenReport::default();
+        if changed.is_some() {
+            self.lost_files.write_anew(&shared, &mut set_aside).map_err(|source| layout.fault(source))?;
         }
-        // What was acknowledged and is not there is stored again, from memory.
-        let mut lost = Vec::new();
-        for (seq, bytes) in &self.unchecked.frames {
-            let Some((frame, _)) = frame::parse(bytes) else { continue };
-            if !books.gone.removed.contains(*seq) && books.ids.get(frame.id).is_none() {
-                books.ids.insert(frame.id, *seq);
-                books.record_bytes += frame.record.len() as u64;
-                lost.push((*seq, &bytes[..]));
-            }
+        let unchecked = &self.unchecked.frames;
+        let open = &mut |loader: &mut dyn Loader| {
+            let mut opened = recover::open(layout, shared.cache_bytes, when, loader)?;
+            // What was acknowledged and is not there is stored again, from memory.
+            opened.put_back(unchecked, layout, loader).map_err(|failure| layout.error(failure))?;
+            Ok(opened)
+        };
+        let Opened { database, high_water, mut books, mut report } = shared.observer.load(open)?;
+        if let Some(changed) = changed {
+            report.damage.push(format!("{changed}; what was still known is written anew"));
+            report.set_aside = report.set_aside.or(set_aside.set_aside);
         }
-        let failed = |error: TreeError| StoreError::Failed(error.to_string());
-        if !lost.is_empty() {
-            lost.iter().for_each(|(seq, _)| books.gone.lost.remove(*seq));
-            books.gone.write(&layout.numbers).map_err(|source| layout.fault(source))?;
-            tree.insert(lost).map_err(failed)?;
-            tree.flush().map_err(failed)?;
+        if when == When::Again || was_failing {
+            let level = if report.is_damaged() { log::Level::Error } else { log::Level::Info };
+            log::log!(level, "after a failure: {report}");
         }
         // A group that failed has its numbers; none of them is given to another.
         books.last = books.last.max(shared.books().last);
+        self.newest = self.newest.max(books.ids.keys().next_back().copied());
         *shared.books_mut() = books;
-        *shared.tree.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(tree));
-        *shared.raw.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        shared.put_database(database);
+        if when == When::Start || report.is_damaged() {
+            *shared.report() = report;
+        }
+        shared.opened.store(true, Ordering::Release);
         self.high_water = Some(high_water);
         self.checkpoint = Checkpoint::default();
+        self.lost_files.forget();
         self.is_broken = false;
-        shared.note_success();
+        self.note_success();
         Ok(())
     }
 
-    /// Waits before the next attempt. Returns whether to try again.
-    fn wait_for_retry(&mut self, pause: Duration) -> bool {
-        let retry_at = Instant::now() + pause;
-        let shared = Arc::clone(&self.shared);
-        let mut state = shared.inbox.lock();
+    fn note_success(&mut self) {
+        self.pause = RETRY_FIRST;
+        self.shared.note_success();
+    }
+
+    /// Notes why something failed, and waits before the next attempt. Returns whether to try again.
+    fn note_and_wait(&mut self, error: &StoreError) -> bool {
+        self.shared.note_failure(&error.to_string());
+        let retry_at = Instant::now() + self.pause;
+        self.pause = (self.pause * 2).min(RETRY_LONGEST);
+        let queue = &self.shared.queue;
+        let mut state = queue.lock();
         loop {
             for removal in std::mem::take(&mut state.removals) {
                 // Whoever asked may have left.
@@ -899,13 +437,23 @@ impl Writer {
                 return true;
             }
             let until = state.closing.map_or(retry_at, |deadline| deadline.min(retry_at));
-            state = shared.inbox.wake.wait_timeout(state, until - now).unwrap_or_else(PoisonError::into_inner).0;
+            state = queue.wait(state, until);
         }
     }
 
-    fn measure_disk(&mut self) {
+    /// Looks whether the files are all there, and how much space they take.
+    fn look_at_files(&mut self) {
         self.shared.measure_disk();
-        self.disk_due = Instant::now() + DISK_INTERVAL;
+        self.look_due = Instant::now() + LOOK_INTERVAL;
+        let Some(high_water) = self.high_water.as_ref().filter(|_| !self.is_broken) else { return };
+        // What was changed is told, and mended, when the store is opened again.
+        self.is_broken = match self.lost_files.look(&self.shared, high_water) {
+            Ok(()) => self.lost_files.changed().is_some(),
+            Err(error) => {
+                self.shared.note_failure(&error.to_string());
+                true
+            }
+        };
     }
 
     fn remove(&mut self, removal: &Removal) {
@@ -919,45 +467,37 @@ impl Writer {
 
     fn remove_games(&mut self, ids: &[GameId]) -> Result<u64, StoreError> {
         if self.is_broken {
-            self.reopen()?;
+            self.open()?;
         }
-        let tree = self.shared.tree()?;
-        let mut ids = ids.to_vec();
-        ids.sort_unstable();
-        ids.dedup();
+        let database = self.shared.database()?;
         let books = self.shared.books();
         let mut gone = books.gone.clone();
-        let mut seqs = Vec::new();
-        ids.retain(|id| match books.ids.get(*id) {
-            Some(seq) => {
-                seqs.push(seq);
-                gone.removed.insert(seq);
-                true
-            }
-            None => false,
-        });
+        let found: BTreeMap<GameId, u64> = ids.iter().filter_map(|id| Some((*id, *books.ids.get(id)?))).collect();
         drop(books);
-        if ids.is_empty() {
+        if found.is_empty() {
             return Ok(0);
         }
         let mut bytes = 0;
-        for seq in &seqs {
-            if let Ok(Some(frame)) = tree.get(*seq) {
+        for seq in found.values() {
+            gone.removed.insert(*seq..=*seq);
+            if let Ok(Some(frame)) = database.get(*seq) {
                 bytes += frame.len().saturating_sub(HEADER_BYTES) as u64;
             }
         }
         // What this says is so from then on, whatever the database still has.
         gone.write(&self.shared.layout.numbers).map_err(|source| self.shared.layout.fault(source))?;
         let mut books = self.shared.books_mut();
-        books.ids.remove(&ids);
+        for id in found.keys() {
+            books.ids.remove(id);
+        }
         books.gone = gone;
         books.record_bytes = books.record_bytes.saturating_sub(bytes);
         drop(books);
-        if let Err(error) = tree.remove(seqs).and_then(|()| tree.flush()) {
+        if let Err(error) = database.remove(found.values().copied()).and_then(|()| database.flush()) {
             log::warn!("removed games are still in the archive's files: {error}");
             self.is_broken = true;
         }
-        Ok(ids.len() as u64)
+        Ok(found.len() as u64)
     }
 
     /// Builds the database anew if most of its bytes are dead, and gives their space back.
@@ -968,21 +508,20 @@ impl Writer {
         if self.is_broken || bytes < REBUILD_BYTES || bytes / REBUILD_FACTOR < shared.books().frame_bytes() {
             return Ok(());
         }
-        let tree = shared.tree()?;
-        recover::rebuild(layout, shared.cache_bytes, &tree).map_err(|error| StoreError::Failed(error.to_string()))?;
-        drop(tree);
-        // From here on the next opening, in a moment or after a crash, finds one of the two in its place.
-        let failed = |error: TreeError| StoreError::Failed(error.to_string());
-        self.is_broken = true;
-        if let Some(tree) = shared.take_tree()? {
-            tree.close().map_err(failed)?;
+        if copy_records(&shared)? > 0 {
+            return Err(StoreError::Failed("not every game can be read".to_owned()));
         }
-        recover::put_in_place(layout).map_err(|source| layout.fault(source))?;
-        let tree = Tree::open(&layout.records, shared.cache_bytes).map_err(failed)?;
-        *shared.tree.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(tree));
+        let failed = |failure| layout.error(failure);
+        // From here on the next opening, in a moment or after a crash, finds one of the two in its place.
+        self.is_broken = true;
+        if let Some(database) = shared.take_database()? {
+            database.close().map_err(failed)?;
+        }
+        layout.put_in_place().map_err(|source| layout.fault(source))?;
+        shared.put_database(Store::open(&layout.records, shared.cache_bytes).map_err(failed)?);
         self.checkpoint = Checkpoint::default();
         self.is_broken = false;
-        self.measure_disk();
+        self.look_at_files();
         Ok(())
     }
 
@@ -991,26 +530,15 @@ impl Writer {
         if self.unchecked.since.is_some() {
             self.check();
         }
-        let tree = self.shared.take_tree();
+        let database = self.shared.take_database();
         self.shared.closed.store(true, Ordering::Release);
-        let (Ok(Some(tree)), Some(high_water), false) = (tree, self.high_water.take(), self.is_broken) else { return };
+        let (Ok(Some(database)), Some(high_water), false) = (database, self.high_water.take(), self.is_broken) else {
+            return;
+        };
         let records = self.shared.books().ids.len() as u64;
-        let closed = tree.close().map_err(|error| error.to_string());
-        let sealed = closed
-            .and_then(|()| recover::seal(&self.shared.layout, high_water, records).map_err(|error| error.to_string()));
+        let sealed = database.close().and_then(|()| Ok(recover::seal(&self.shared.layout, high_water, records)?));
         if let Err(error) = sealed {
             log::warn!("the archive was not closed in order; the next start searches its files: {error}");
         }
     }
-}
-
-/// Writes and syncs a file, so that a database is not closed for nothing.
-fn probe(layout: &Layout) -> std::io::Result<()> {
-    let path = layout.store.join("probe");
-    let written = fs::File::create(&path).and_then(|mut file| {
-        file.write_all(&vec![0; PROBE_BYTES])?;
-        file.sync_data()
-    });
-    let removed = fs::remove_file(&path);
-    written.and(removed)
 }

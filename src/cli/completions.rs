@@ -1,6 +1,5 @@
 //! `liap completions`: what a shell needs to complete our commands and flags.
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
@@ -13,6 +12,5 @@ pub(super) fn run(shell: Shell) -> anyhow::Result<ExitCode> {
     // Into memory first: clap panics where the output is closed.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "liap", &mut script);
-    io::stdout().lock().write_all(&script)?;
-    Ok(ExitCode::SUCCESS)
+    super::print_stdout(&script)
 }

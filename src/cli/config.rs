@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use strum::IntoEnumIterator as _;
 
-use crate::config::{Form, Group, Loaded, SETTINGS, reference};
+use crate::config::{Group, Loaded, SETTINGS};
 
 /// Prints every setting as `NAME=value`, with its source behind it.
 pub(super) fn print_effective(loaded: &Loaded) -> anyhow::Result<ExitCode> {
@@ -21,11 +21,5 @@ pub(super) fn print_effective(loaded: &Loaded) -> anyhow::Result<ExitCode> {
     for warning in &loaded.warnings {
         super::print_stderr(&format!("liap: {warning}"));
     }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Prints the documentation of all settings.
-pub(super) fn print_reference(form: Form) -> anyhow::Result<ExitCode> {
-    io::stdout().lock().write_all(reference(form).as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::load::{Forgotten, Leaving, Load, Report, Target, leave, percentile, run};
+use crate::load::{Forgotten, LEVELS, Leaving, Load, Report, leave, percentile, run};
 
 /// What to measure.
 #[derive(Debug, Args)]
@@ -46,7 +46,6 @@ pub(super) fn load(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         rooms: arguments.rooms,
         people: arguments.people.into(),
         span: Duration::from_secs(arguments.seconds),
-        target: Target::Liap,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     if let Some(rooms) = arguments.leave {
@@ -91,18 +90,7 @@ fn memory_report(forgotten: &Forgotten) -> String {
     )];
     lines.extend(forgotten.left.iter().map(|(place, count)| format!("  {place:<16} {count:>9}")));
     lines.push(format!("{:<18} {:>12} {:>12}", "", "before", "after"));
-    let (before, after) = (&forgotten.before, &forgotten.after);
-    for (name, before, after) in [
-        ("rooms", before.rooms, after.rooms),
-        ("sockets", before.sockets, after.sockets),
-        ("limit keys", before.limit_keys, after.limit_keys),
-        ("tasks", before.tasks, after.tasks),
-        ("journal pending", before.journal_pending, after.journal_pending),
-        ("journal bytes", before.journal_bytes, after.journal_bytes),
-        ("archive pending", before.archive_pending, after.archive_pending),
-        ("open files", before.open_files, after.open_files),
-        ("resident bytes", before.resident_bytes, after.resident_bytes),
-    ] {
+    for (((name, _), before), after) in LEVELS.iter().zip(forgotten.before.0).zip(forgotten.after.0) {
         lines.push(format!("  {name:<16} {before:>12} {after:>12}"));
     }
     lines.push((if forgotten.is_whole() { "all is as it was" } else { "something has stayed" }).to_owned());

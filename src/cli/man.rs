@@ -1,6 +1,5 @@
 //! `liap man`: the manual, made from the definition of the command line and the table of settings.
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::CommandFactory as _;
@@ -35,7 +34,7 @@ const EXIT_CODES: &[(&str, &str)] = &[
     ("0", "All went well."),
     ("1", "It did not, or something that was checked is wrong."),
     ("64", "The command line cannot be understood."),
-    ("78", "A setting is wrong; every mistake is named."),
+    ("78", "A setting is wrong; every mistake is named. Or the data are those of a later version."),
 ];
 
 /// Prints the page of the program, or of the command that these words name.
@@ -75,8 +74,7 @@ pub(super) fn run(words: &[String]) -> anyhow::Result<ExitCode> {
         table(&mut rest, "EXIT STATUS", EXIT_CODES);
         rest.to_writer(&mut page)?;
     }
-    io::stdout().lock().write_all(&page)?;
-    Ok(ExitCode::SUCCESS)
+    super::print_stdout(&page)
 }
 
 /// Every setting with its built-in value.

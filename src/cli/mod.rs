@@ -7,12 +7,13 @@ mod doctor;
 mod healthcheck;
 mod load;
 mod man;
-mod parallel;
 mod progress;
 mod serve;
 mod simulate;
+mod upgrade;
 mod verify_deal;
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
@@ -23,8 +24,9 @@ use anyhow::Context as _;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueHint};
 
-use crate::config::{ConfigError, Form, Sources};
-use crate::server::ServerError;
+use crate::config::{ConfigError, Form, Sources, reference};
+use crate::room::JournalError;
+use crate::server::{LaterData, ServerError, check_data_form};
 
 /// A self-hosted server for Liap Tui, the four-player piece game.
 #[derive(Debug, Parser)]
@@ -39,7 +41,11 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server. Without any command, this is what happens.
-    Serve,
+    Serve {
+        /// Keep the journal of live games aside, unread, and start without its games.
+        #[arg(long)]
+        ignore_journal: bool,
+    },
     /// Show the settings in force and where each came from.
     Config {
         /// Print the documentation of all settings instead.
@@ -58,6 +64,12 @@ enum Command {
         /// and loses what is not on it yet.
         #[arg(long)]
         live: bool,
+    },
+    /// Say what the next start of this version would change in the data folder.
+    Upgrade {
+        /// Only say it. The start itself does it, and keeps what was there.
+        #[arg(long, required = true)]
+        check: bool,
     },
     /// List, show, move and check completed games.
     #[command(subcommand)]
@@ -147,6 +159,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => {
             print_stderr(&format!("liap: {}", with_causes(&error)));
             let is_configuration = error.is::<ConfigError>()
+                || error.is::<LaterData>()
+                || error.is::<JournalError>()
                 || error.downcast_ref::<ServerError>().is_some_and(ServerError::is_configuration);
             if is_configuration { ExitCode::from(CONFIGURATION) } else { ExitCode::FAILURE }
         }
@@ -156,15 +170,20 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 impl Cli {
     fn run(self) -> anyhow::Result<ExitCode> {
         let sources = self.settings.sources();
-        match self.command.unwrap_or(Command::Serve) {
-            Command::Serve => serve::run(sources.load()?),
-            Command::Config { reference: Some(form) } => config::print_reference(form),
+        match self.command.unwrap_or(Command::Serve { ignore_journal: false }) {
+            Command::Serve { ignore_journal } => serve::run(sources.load()?, ignore_journal),
+            Command::Config { reference: Some(form) } => print_stdout(reference(form).as_bytes()),
             Command::Config { reference: None } => config::print_effective(&sources.load()?),
             Command::Doctor(arguments) => doctor::run(&arguments, &sources),
             Command::Healthcheck { address, live } => {
                 healthcheck::run(&sources.load()?.config, address.as_deref(), live)
             }
-            Command::Archive(command) => archive::run(command, &sources.load()?.config),
+            Command::Upgrade { check: _ } => upgrade::check(&sources.load()?.config),
+            Command::Archive(command) => {
+                let config = sources.load()?.config;
+                check_data_form(&config.data_dir)?;
+                archive::run(command, &config)
+            }
             Command::Load(arguments) => load::load(&arguments),
             Command::Simulate(arguments) => simulate::run(&arguments),
             Command::VerifyDeal { file } => verify_deal::run(&file),
@@ -187,9 +206,28 @@ fn with_causes(error: &anyhow::Error) -> String {
 }
 
 /// Prints a line for the person at the terminal, outside the log.
+fn print_stdout(text: &[u8]) -> anyhow::Result<ExitCode> {
+    io::stdout().lock().write_all(text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn print_stderr(text: &str) {
     // Nothing can be done about a closed terminal.
-    drop(writeln!(io::stderr(), "{text}"));
+    drop(writeln!(io::stderr(), "{}", shown(text)));
+}
+
+/// A text for a terminal: what would move the cursor, change colours or reverse the line is escaped. Texts from files may hold
+/// anything.
+fn shown(text: &str) -> Cow<'_, str> {
+    let is_harmful = |c: char| {
+        (c.is_control() && c != '\n')
+            || matches!(c, '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let escaped = |c: char| if is_harmful(c) { c.escape_unicode().to_string() } else { c.to_string() };
+    text.chars().map(escaped).collect()
 }
 
 /// Writes a file, which has its own name only when it is whole and on disk; `-` is the standard output. A pipe or a

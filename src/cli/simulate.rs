@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use clap::Args;
 
-use super::{parallel, progress, write_file};
+use super::{progress, write_file};
 use crate::archive::{GameRecord, replay};
-use crate::game::{BySeat, Level, Results, Seat, Seating, Series, Step, Tally};
+use crate::game::{BySeat, Level, Results, Seat, Seating, Series, Tally};
+use crate::parallel;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -107,7 +108,7 @@ fn play(series: &Series, games: u64, jobs: usize, mut out: Option<&mut dyn Write
             if let Some(out) = &mut out {
                 out.write_all(part.lines.as_bytes())?;
             }
-            Ok(())
+            anyhow::Ok(())
         },
     )?;
     bar.finish_and_clear();
@@ -115,20 +116,15 @@ fn play(series: &Series, games: u64, jobs: usize, mut out: Option<&mut dyn Write
 }
 
 fn play_part(series: &Series, games: Range<u64>, written: bool) -> anyhow::Result<Part> {
+    if !written {
+        return Ok(Part { tally: series.tally(games), lines: String::new() });
+    }
     let mut part = Part::default();
     for game in games {
-        let mut actions = 0;
-        let outcome = if written {
-            let (record, outcome) = GameRecord::simulate(series, game);
-            let json = replay(&record).with_context(|| format!("game {game} of seed {}", series.seed))?;
-            part.lines.push_str(&json.to_line());
-            part.lines.push('\n');
-            actions = record.moves.len() as u64;
-            outcome
-        } else {
-            series.play(game, |_, step| actions += u64::from(matches!(step, Step::Acted(..))))
-        };
-        part.tally.count(&series.players_at(game), &outcome, actions);
+        let (record, outcome) = GameRecord::simulate(series, game);
+        let json = replay(&record).with_context(|| format!("game {game} of seed {}", series.seed))?;
+        part.lines += &(json.to_line() + "\n");
+        part.tally.count(&series.players_at(game), &outcome, record.moves.len() as u64);
     }
     Ok(part)
 }
@@ -177,13 +173,7 @@ fn summary(series: &Series, tally: &Tally, jobs: usize, took: Duration) -> Strin
         let of_level: Vec<_> = Seat::ALL.into_iter().filter(|&seat| series.players[seat] == level).collect();
         if !of_level.is_empty() && of_level.len() < 4 {
             let mut sum = Results::default();
-            for &seat in &of_level {
-                let results = tally.by_player[seat];
-                sum.wins += results.wins;
-                sum.shared_wins += results.shared_wins;
-                sum.win_twelfths += results.win_twelfths;
-                sum.met += results.met;
-            }
+            of_level.iter().for_each(|&seat| sum.add(&tally.by_player[seat]));
             row(format!("{} x {level}", of_level.len()), of_level.len() as f64, &sum);
         }
     }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::load::shown_value;
 use super::{Config, Layer, Mistake, Setting};
 
 impl Config {
@@ -10,7 +9,7 @@ impl Config {
     pub(super) fn check(&self, layers: &BTreeMap<&'static str, Layer>, mistakes: &mut Vec<Mistake>) {
         let mut wrong = |name: &str, problem: &str| {
             let layer = layers.get(name).cloned().unwrap_or(Layer::Default);
-            let value = Setting::find(name).map(|setting| shown_value(&layer, setting, self)).unwrap_or_default();
+            let value = Setting::find(name).map(|setting| setting.shown(&layer, self)).unwrap_or_default();
             mistakes.push(Mistake::new(name, layer, problem).with_value(value));
         };
         if self.http.peer_timeout <= self.http.ping_interval {

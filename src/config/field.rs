@@ -36,33 +36,22 @@ pub(super) enum Field<'a> {
     Secret(&'a mut Option<Secret>),
 }
 
-/// The unit a time is given in.
-#[derive(Debug, Clone, Copy)]
+/// The unit of a time: its length in milliseconds.
+#[derive(Debug, Clone, Copy, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
 pub(super) enum Unit {
-    Seconds,
-    Milliseconds,
+    Minutes = 60_000,
+    Seconds = 1_000,
+    Milliseconds = 1,
 }
 
 impl Unit {
     fn duration(self, count: u64) -> Duration {
-        match self {
-            Self::Seconds => Duration::from_secs(count),
-            Self::Milliseconds => Duration::from_millis(count),
-        }
+        Duration::from_millis(count.saturating_mul(self as u64))
     }
 
     fn count(self, duration: Duration) -> String {
-        match self {
-            Self::Seconds => duration.as_secs().to_string(),
-            Self::Milliseconds => duration.as_millis().to_string(),
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Seconds => "seconds",
-            Self::Milliseconds => "milliseconds",
-        }
+        (duration.as_millis() / self as u128).to_string()
     }
 }
 
@@ -142,9 +131,9 @@ impl Field<'_> {
             Self::Flag(_) => "true or false".to_owned(),
             Self::Whole(_, from, to) => format!("a whole number {}", bounds(from, to)),
             Self::Number(_, from, to) => format!("a number from {from} to {to}"),
-            Self::Time(_, unit, from, to) => format!("whole {} {}", unit.name(), bounds(from, to)),
+            Self::Time(_, unit, from, to) => format!("whole {} {}", <&str>::from(unit), bounds(from, to)),
             Self::TimeOrNone(_, unit, to) => {
-                format!("whole {} {}; 0 for none", unit.name(), bounds(&0, to))
+                format!("whole {} {}; 0 for none", <&str>::from(unit), bounds(&0, to))
             }
             Self::Word(_, allowed)
             | Self::Url(_, allowed)

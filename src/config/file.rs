@@ -5,22 +5,17 @@ use std::path::Path;
 use figment::providers::{Format, Toml};
 use figment::value::{Dict, Value};
 
-use super::load::LayerData;
+use super::layer::Given;
 use super::suggest::unknown;
 use super::{Layer, Mistake, SETTINGS};
-use crate::archive::sink::ArchiveUrl;
 
 /// Reads a file of settings. Unknown keys are mistakes.
-pub(super) fn file_layer(path: &Path, mistakes: &mut Vec<Mistake>) -> LayerData {
+pub(super) fn read_file(path: &Path, given: &mut Given, mistakes: &mut Vec<Mistake>) {
     let layer = Layer::File(path.to_owned());
-    let mut data = LayerData::new(layer.clone());
     let mut wrong = |setting: &str, problem| mistakes.push(Mistake::new(setting, layer.clone(), problem));
     let groups: Dict = match read(path) {
         Ok(groups) => groups,
-        Err(problem) => {
-            wrong("--config", problem);
-            return data;
-        }
+        Err(problem) => return wrong("--config", problem),
     };
     let paths = || SETTINGS.iter().map(|s| format!("{}.{}", s.group.name(), s.key()));
     for (group, keys) in groups {
@@ -29,9 +24,8 @@ pub(super) fn file_layer(path: &Path, mistakes: &mut Vec<Mistake>) -> LayerData 
             continue;
         };
         for (key, value) in keys {
-            let known = SETTINGS.iter().find(|s| s.group.name() == group && s.key() == key);
-            match known {
-                Some(setting) => data.insert(setting, value),
+            match SETTINGS.iter().find(|setting| setting.group.name() == group && setting.key() == key) {
+                Some(setting) => drop(given.insert(setting.name, (layer.clone(), text_of(&value)))),
                 None => {
                     let path = format!("{group}.{key}");
                     wrong(&path, unknown(&path.to_ascii_lowercase(), paths()));
@@ -39,7 +33,6 @@ pub(super) fn file_layer(path: &Path, mistakes: &mut Vec<Mistake>) -> LayerData 
             }
         }
     }
-    data
 }
 
 fn read(path: &Path) -> Result<Dict, String> {
@@ -57,7 +50,7 @@ fn describe(text: &str, error: &<Toml as Format>::Error) -> String {
 }
 
 /// The text of a value from a file. Numbers and flags may be written bare, lists as arrays.
-pub(super) fn text_of(value: &Value) -> Option<String> {
+fn text_of(value: &Value) -> Option<String> {
     match value {
         Value::String(_, text) => Some(text.clone()),
         Value::Bool(_, flag) => Some(flag.to_string()),
@@ -70,14 +63,5 @@ pub(super) fn text_of(value: &Value) -> Option<String> {
             words.map(|words| words.join(","))
         }
         _ => None,
-    }
-}
-
-/// The value of a setting that is not secret. It may hold a secret all the same: an address may have a password.
-pub(super) fn shown(value: &Value) -> String {
-    match text_of(value) {
-        Some(text) if text.contains("://") || text.contains(['@', '=']) => ArchiveUrl::from(text.as_str()).to_string(),
-        Some(text) => text,
-        None => "(a table)".to_owned(),
     }
 }

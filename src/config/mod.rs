@@ -7,6 +7,7 @@
 mod check;
 mod field;
 mod file;
+mod layer;
 mod load;
 mod mistake;
 mod pace;
@@ -27,62 +28,44 @@ use crate::observe;
 use crate::redis;
 use crate::room;
 
-pub use load::{Layer, Loaded, Sources};
+pub use layer::Layer;
+pub use load::{Loaded, Sources};
 pub use mistake::{ConfigError, Mistake};
 pub use reference::{Form, reference};
 pub use settings::{Group, SETTINGS, Setting};
 
-/// Everything that can be set, checked.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Config {
-    /// What the installation is for; shown in metrics and logs.
-    pub environment: Environment,
-    /// The folder for everything that must survive a restart.
-    pub data_dir: PathBuf,
-    /// The longest time stopping may take; then the process ends anyway.
-    pub shutdown_timeout: Duration,
-    /// Where the server listens and what a connection may use.
-    pub http: http::Options,
-    /// How tables behave.
-    pub room: room::Options,
-    /// How live games survive.
-    pub journal: room::JournalOptions,
-    /// How completed games are kept.
-    pub archive: archive::Options,
-    /// Rate limits.
-    pub limit: limit::Options,
-    /// The public address of this server among several.
-    pub directory: directory::Options,
-    /// Where Redis is, if several servers share one.
-    pub redis: redis::Options,
-    /// What is logged.
-    pub log: observe::LogOptions,
-    /// Where metrics are shown.
-    pub metrics: observe::MetricsOptions,
-    /// How memory is watched.
-    pub memory: observe::MemoryOptions,
-    /// How health is asked for.
-    pub health: observe::HealthOptions,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            environment: Environment::Development,
-            data_dir: PathBuf::from("./data"),
-            shutdown_timeout: Duration::from_secs(20),
-            http: http::Options::default(),
-            room: room::Options::default(),
-            journal: room::JournalOptions::default(),
-            archive: archive::Options::default(),
-            limit: limit::Options::default(),
-            directory: directory::Options::default(),
-            redis: redis::Options::default(),
-            log: observe::LogOptions::default(),
-            metrics: observe::MetricsOptions::default(),
-            memory: observe::MemoryOptions::default(),
-            health: observe::HealthOptions::default(),
-        }
+options! {
+    /// Everything that can be set, checked.
+    #[derive(Debug, Clone, PartialEq)]
+    pub struct Config {
+        /// What the installation is for; shown in metrics and logs.
+        pub environment: Environment = Environment::Development,
+        /// The folder for everything that must survive a restart.
+        pub data_dir: PathBuf = PathBuf::from("./data"),
+        /// The longest time stopping may take; then the process ends anyway.
+        pub shutdown_timeout: Duration = Duration::from_secs(20),
+        /// Where the server listens and what a connection may use.
+        pub http: http::Options = Default::default(),
+        /// How tables behave.
+        pub room: room::Options = Default::default(),
+        /// How live games survive.
+        pub journal: room::JournalOptions = Default::default(),
+        /// How completed games are kept.
+        pub archive: archive::Options = Default::default(),
+        /// Rate limits.
+        pub limit: limit::Options = Default::default(),
+        /// The public address of this server among several.
+        pub directory: directory::Options = Default::default(),
+        /// Where Redis is, if several servers share one.
+        pub redis: redis::Options = Default::default(),
+        /// What is logged.
+        pub log: observe::LogOptions = Default::default(),
+        /// Where metrics are shown.
+        pub metrics: observe::MetricsOptions = Default::default(),
+        /// How memory is watched.
+        pub memory: observe::MemoryOptions = Default::default(),
+        /// How health is asked for.
+        pub health: observe::HealthOptions = Default::default(),
     }
 }
 

@@ -3,10 +3,10 @@
 
 use strum::{EnumIter, IntoStaticStr};
 
-use super::Config;
 use super::field::{Field, Unit};
+use super::{Config, Layer};
 
-use Unit::{Milliseconds, Seconds};
+use Unit::{Milliseconds, Minutes, Seconds};
 
 /// Finds the field of a setting in the options.
 type FieldOf = for<'a> fn(&'a mut Config) -> Field<'a>;
@@ -36,6 +36,12 @@ impl Setting {
     /// The value in these options as text, with `***` for what is secret.
     pub fn value(&self, config: &Config) -> String {
         (self.field)(&mut config.clone()).text()
+    }
+
+    /// The same for a value from this layer. What comes from a secret file is secret as a whole.
+    pub(super) fn shown(&self, layer: &Layer, config: &Config) -> String {
+        let value = self.value(config);
+        if *layer == Layer::SecretFile && !value.is_empty() { "***".to_owned() } else { value }
     }
 
     /// The built-in value as text.
@@ -138,6 +144,8 @@ pub static SETTINGS: &[Setting] = &[
         |c| Field::Number(&mut c.room.game_pace, 0.0, 1_000.0)),
     plain(Group::Room, "TURN_TIMEOUT_SECONDS", "How long a connected player may do nothing before he is played for once.",
         |c| Field::TimeOrNone(&mut c.room.turn_timeout, Seconds, DAY)),
+    plain(Group::Room, "ABANDONED_AFTER_MINUTES", "How long a game stands still for players who lost their connection, when nobody else is there; 0 lets bots play on.",
+        |c| Field::Time(&mut c.room.abandoned_after, Minutes, 0, 1_440)),
     plain(Group::Room, "MAX_ACTIVE_GAMES", "Rooms that may exist at once; more are refused.",
         |c| Field::Whole(&mut c.room.max_active_games, 1, 10_000_000)),
     plain(Group::Room, "ROOM_INBOX_CAPACITY", "Inputs that may wait at one room; beyond that senders are told it is busy.",

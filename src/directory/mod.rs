@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub use options::{NotAPublicUrl, Options, PublicUrl};
 
 use crate::observe::{Check, Metrics};
-use crate::protocol::{InstanceId, PlayerName, RoomId, SeatChoice, SessionKey};
+use crate::protocol::{PlayerName, RoomId, SeatChoice, SessionKey};
 use crate::redis::Redis;
 use crate::room::{JoinError, RoomIds, Rooms, Seated};
 
@@ -56,6 +56,7 @@ pub enum Location {
 }
 
 /// The directory for these options: shared if there is a Redis, and a digit that makes this server one of several.
+#[cfg_attr(not(feature = "redis"), expect(unused_variables, reason = "only Redis makes servers know each other"))]
 pub fn open(
     options: &Options,
     ids: RoomIds,
@@ -63,35 +64,15 @@ pub fn open(
     redis: Option<&Redis>,
     metrics: &Arc<Metrics>,
 ) -> Arc<dyn Directory> {
-    match (ids, redis) {
-        (RoomIds::Of(instance), Some(redis)) => shared(options, instance, rooms, redis, metrics),
-        _ => local(rooms),
+    #[cfg(feature = "redis")]
+    if let (RoomIds::Of(instance), Some(redis)) = (ids, redis) {
+        let (rooms, redis, metrics) = (rooms.clone(), redis.clone(), Arc::clone(metrics));
+        return Arc::new(redis::SharedDirectory::open(options, instance, rooms, redis, metrics));
     }
+    local(rooms)
 }
 
 /// The directory of a single server.
 pub fn local(rooms: &Rooms) -> Arc<dyn Directory> {
     Arc::new(local::LocalDirectory(rooms.clone()))
-}
-
-#[cfg(feature = "redis")]
-fn shared(
-    options: &Options,
-    instance: InstanceId,
-    rooms: &Rooms,
-    redis: &Redis,
-    metrics: &Arc<Metrics>,
-) -> Arc<dyn Directory> {
-    Arc::new(redis::SharedDirectory::open(options, instance, rooms.clone(), redis.clone(), Arc::clone(metrics)))
-}
-
-#[cfg(not(feature = "redis"))]
-fn shared(
-    _options: &Options,
-    _instance: InstanceId,
-    _rooms: &Rooms,
-    redis: &Redis,
-    _metrics: &Arc<Metrics>,
-) -> Arc<dyn Directory> {
-    match *redis {}
 }

@@ -1,4 +1,3 @@
-use std::fmt;
 use std::str::FromStr;
 
 /// How this server is known to the others.
@@ -9,7 +8,7 @@ pub struct Options {
 }
 
 /// An address like `https://one.example.org/liap`, or nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, derive_more::Display)]
 pub struct PublicUrl(String);
 
 /// The text is no public address.
@@ -47,12 +46,6 @@ impl FromStr for PublicUrl {
             return Err(NotAPublicUrl);
         }
         Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Display for PublicUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 

@@ -73,8 +73,8 @@ struct Inner {
 /// What is known of the other servers.
 #[derive(Debug, Default)]
 struct Others {
-    /// Every server that was ever seen; `None` before the first look.
-    seen: Option<HashMap<InstanceId, Other>>,
+    /// Every server that was ever seen.
+    seen: HashMap<InstanceId, Other>,
     /// From then on the servers in Redis are all there are; `None` while Redis cannot be reached.
     complete_at: Option<Instant>,
 }
@@ -88,12 +88,12 @@ struct Other {
 
 impl Others {
     fn count_alive(&self) -> usize {
-        self.seen.iter().flatten().filter(|(_, other)| other.is_alive).count()
+        self.seen.values().filter(|other| other.is_alive).count()
     }
 
     /// All of them as if they were gone: their rooms are still theirs.
     fn all_gone(&self) -> HashMap<InstanceId, Other> {
-        self.seen.iter().flatten().map(|(id, other)| (*id, Other { is_alive: false, ..other.clone() })).collect()
+        self.seen.iter().map(|(id, other)| (*id, Other { is_alive: false, ..other.clone() })).collect()
     }
 }
 
@@ -208,16 +208,14 @@ impl Inner {
             return Location::Here;
         }
         let others = self.others();
-        match others.seen.as_ref().map(|seen| seen.get(&id.instance())) {
-            Some(Some(Other { is_alive, url })) => Location::Elsewhere {
+        match others.seen.get(&id.instance()) {
+            Some(Other { is_alive, url }) => Location::Elsewhere {
                 is_alive: *is_alive,
                 url: url.clone().filter(|url| *is_alive && *url != self.url),
             },
             // No server has this digit, so there is no such room.
-            Some(None) if self.redis.is_up() && others.complete_at.is_some_and(|at| at <= Instant::now()) => {
-                Location::Here
-            }
-            _ => Location::Elsewhere { is_alive: false, url: None },
+            None if self.redis.is_up() && others.complete_at.is_some_and(|at| at <= Instant::now()) => Location::Here,
+            None => Location::Elsewhere { is_alive: false, url: None },
         }
     }
 
@@ -365,7 +363,7 @@ impl Inner {
 
     fn set_others(&self, seen: HashMap<InstanceId, Other>, elsewhere: Vec<RoomSummary>) {
         let mut others = self.others();
-        others.seen = Some(seen);
+        others.seen = seen;
         self.metrics.instances.set(i64::try_from(others.count_alive() + 1).unwrap_or(i64::MAX));
         drop(others);
         self.metrics.rooms_elsewhere.set(i64::try_from(elsewhere.len()).unwrap_or(i64::MAX));

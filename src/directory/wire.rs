@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::PublicUrl;
 use crate::game::{BySeat, Level, Seat};
 use crate::protocol::server_message::{Occupant, RoomSummary};
-use crate::protocol::{InstanceId, PlayerName, RoomId, SeatChoice, SessionKey};
+use crate::protocol::{InstanceId, PlayerName, RoomId, SeatChoice, SessionKey, Tempo};
 use crate::room::{AVATAR_COLORS, JoinError, JoinRequest, LISTED_MAX};
 
 /// The longest text that is read.
@@ -127,6 +127,7 @@ impl Listed {
             room_id: self.room_id.parse().ok()?,
             host_name: name(self.host_name)?,
             started: false,
+            tempo: Tempo::default(),
             players: BySeat::new(players.try_into().ok()?),
             created_at: self.created_at,
             last_activity: self.last_activity,
@@ -242,6 +243,7 @@ mod tests {
             room_id: id.parse().unwrap(),
             host_name: "Mira".to_owned(),
             started: false,
+            tempo: Tempo::default(),
             players: BySeat::new([Some(person("Mira", true)), Some(person("Jon", false)), Some(bot), None]),
             created_at: "2026-11-23T10:15:00Z".to_owned(),
             last_activity: "2026-11-23T10:16:00Z".to_owned(),

@@ -9,10 +9,12 @@ mod atomic;
 mod durable_number;
 mod lock;
 mod quarantine;
+mod varint;
 mod walk;
 
 pub(crate) use atomic::{read_checked, remove_durably, rename_durably, sync_folder, write_atomic, write_checked};
 pub(crate) use durable_number::{DurableNumber, NumberFound};
 pub(crate) use lock::{FolderLock, LockError};
 pub(crate) use quarantine::{quarantine, stamp};
+pub(crate) use varint::{push_varint, read_varint};
 pub(crate) use walk::{Stretch, walk};

@@ -1,6 +1,5 @@
 //! Fair deals: every deal of a game follows from a committed secret and the players' entropy (`docs/fair-deals.md`).
 
-use std::fmt;
 use std::str::FromStr;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -9,7 +8,8 @@ use sha2::{Digest, Sha256};
 use super::{BySeat, Piece};
 
 /// The server's secret of one game. `Debug` does not show it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(derive_more::Debug, Clone, PartialEq, Eq)]
+#[debug("ServerSeed(***)")]
 pub struct ServerSeed([u8; 32]);
 
 impl ServerSeed {
@@ -29,14 +29,8 @@ impl ServerSeed {
     }
 }
 
-impl fmt::Debug for ServerSeed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ServerSeed(***)")
-    }
-}
-
 /// A player's own randomness: 1 to 64 hexadecimal digits, kept in lower case.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, derive_more::Display)]
 pub struct Entropy(String);
 
 /// Why a text is no entropy.
@@ -49,12 +43,6 @@ impl FromStr for Entropy {
     fn from_str(text: &str) -> Result<Self, EntropyError> {
         let fits = (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         if fits { Ok(Self(text.to_ascii_lowercase())) } else { Err(EntropyError) }
-    }
-}
-
-impl fmt::Display for Entropy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
@@ -84,7 +72,8 @@ impl DealProof {
 }
 
 /// The key from which all deals of one game are drawn. `Debug` does not show it.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(derive_more::Debug, Clone, PartialEq, Eq)]
+#[debug("DealSeed(***)")]
 pub struct DealSeed([u8; 32]);
 
 impl DealSeed {
@@ -95,22 +84,16 @@ impl DealSeed {
 
     /// Deal number `number` of the game, counted from 0 over all rounds and redeals.
     pub fn deal(&self, number: u32) -> BySeat<[Piece; 8]> {
-        let mut stream = Stream::new(self, number);
+        let mut stream = stream(self, number);
         let mut pieces: [Piece; Piece::COUNT] = {
             let mut numbers = 0..;
             std::array::from_fn(|_| Piece::wrapping(numbers.next().unwrap_or(0)))
         };
         for i in (1..Piece::COUNT).rev() {
-            pieces.swap(i, stream.below(i + 1));
+            pieces.swap(i, below(&mut stream, i + 1));
         }
         let (hands, _) = pieces.as_chunks::<8>();
         BySeat::from_fn(|seat| hands.get(seat.index()).copied().unwrap_or([Piece::wrapping(0); 8]))
-    }
-}
-
-impl fmt::Debug for DealSeed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DealSeed(***)")
     }
 }
 
@@ -119,45 +102,21 @@ fn keyed(key: &[u8]) -> Hmac<Sha256> {
     Hmac::new_from_slice(key).expect("any key length")
 }
 
-/// The random bytes of one deal: HMAC over the deal's number and a counter of blocks.
-struct Stream {
-    /// Keyed once; each block starts from a copy.
-    mac: Hmac<Sha256>,
-    deal: u32,
-    next_block: u32,
-    block: std::array::IntoIter<u8, 32>,
+/// The random bytes of a deal: HMAC-SHA-256 in counter mode.
+fn stream(seed: &DealSeed, deal: u32) -> impl Iterator<Item = u8> {
+    let mac = keyed(&seed.0);
+    (0_u32..).flat_map(move |block| {
+        let mut mac = mac.clone();
+        mac.update(&deal.to_be_bytes());
+        mac.update(&block.to_be_bytes());
+        <[u8; 32]>::from(mac.finalize().into_bytes())
+    })
 }
 
-impl Stream {
-    fn new(seed: &DealSeed, deal: u32) -> Self {
-        let mut used_up = [0; 32].into_iter();
-        used_up.by_ref().for_each(drop);
-        Self { mac: keyed(&seed.0), deal, next_block: 0, block: used_up }
-    }
-
-    fn byte(&mut self) -> u8 {
-        loop {
-            if let Some(byte) = self.block.next() {
-                return byte;
-            }
-            let mut mac = self.mac.clone();
-            mac.update(&self.deal.to_be_bytes());
-            mac.update(&self.next_block.to_be_bytes());
-            self.next_block += 1;
-            self.block = <[u8; 32]>::from(mac.finalize().into_bytes()).into_iter();
-        }
-    }
-
-    /// A uniform number in `0..bound`, for `bound` from 1 to 256: bytes that would favour small numbers are skipped.
-    fn below(&mut self, bound: usize) -> usize {
-        let fair = 256 - 256 % bound;
-        loop {
-            let byte = usize::from(self.byte());
-            if byte < fair {
-                return byte % bound;
-            }
-        }
-    }
+/// A number below `bound`, each with the same chance: bytes at the end of the range would favour some, and are skipped.
+fn below(stream: &mut impl Iterator<Item = u8>, bound: usize) -> usize {
+    let fair = 256 - 256 % bound;
+    stream.map(usize::from).find(|byte| *byte < fair).unwrap_or(0) % bound
 }
 
 #[cfg(test)]

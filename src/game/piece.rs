@@ -1,7 +1,5 @@
 //! The 32 pieces.
 
-use std::fmt;
-
 /// The two colours. Red ranks above black within every name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Color {
@@ -31,7 +29,8 @@ impl Name {
 }
 
 /// A name and a colour. Pieces of one kind are interchangeable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, derive_more::Display)]
+#[display("{}", self.as_str())]
 pub struct Kind {
     /// What is engraved.
     pub name: Name,
@@ -73,15 +72,9 @@ impl Kind {
     }
 }
 
-/// As in [`Kind::as_str`].
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// One of the 32 pieces, numbered 0 to 31 as in `docs/fair-deals.md`: red before black, strong before weak.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, derive_more::Display)]
+#[display("{}", self.kind())]
 pub struct Piece(u8);
 
 impl Piece {
@@ -126,12 +119,6 @@ impl Piece {
     /// Value in points, 1 to 14.
     pub const fn points(self) -> u8 {
         self.kind().points()
-    }
-}
-
-impl fmt::Display for Piece {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.kind().fmt(f)
     }
 }
 

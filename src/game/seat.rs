@@ -3,8 +3,9 @@
 use std::fmt;
 
 /// One of the four seats, numbered 1 to 4. Play goes by ascending seat, wrapping from 4 to 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, derive_more::Display)]
 #[expect(missing_docs, reason = "a seat is its number")]
+#[display("{}", self.number())]
 pub enum Seat {
     One,
     Two,
@@ -17,14 +18,8 @@ impl Seat {
     pub const ALL: [Self; 4] = [Self::One, Self::Two, Self::Three, Self::Four];
 
     /// The seat with this number, 1 to 4.
-    pub const fn from_number(number: u64) -> Option<Self> {
-        match number {
-            1 => Some(Self::One),
-            2 => Some(Self::Two),
-            3 => Some(Self::Three),
-            4 => Some(Self::Four),
-            _ => None,
-        }
+    pub fn from_number(number: u64) -> Option<Self> {
+        Self::ALL.into_iter().find(|seat| u64::from(seat.number()) == number)
     }
 
     /// The number, 1 to 4.
@@ -52,12 +47,6 @@ impl Seat {
         let second = self.next();
         let third = second.next();
         [self, second, third, third.next()]
-    }
-}
-
-impl fmt::Display for Seat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.number().fmt(f)
     }
 }
 

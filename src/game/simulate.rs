@@ -160,7 +160,8 @@ impl Results {
         self.win_twelfths as f64 / 12.0
     }
 
-    fn add(&mut self, other: &Self) {
+    /// Adds what others achieved.
+    pub fn add(&mut self, other: &Self) {
         self.wins += other.wins;
         self.shared_wins += other.shared_wins;
         self.win_twelfths += other.win_twelfths;

@@ -94,17 +94,6 @@ impl View {
         Self { public: *game.public(), phase, seat: None, hand: Hand::UNKNOWN, own_play: None }
     }
 
-    /// Whether this seat has something to decide now.
-    pub fn is_to_move(&self) -> bool {
-        self.seat.is_some_and(|seat| match self.phase {
-            ViewPhase::Redeal { asked, answered } => asked.difference(answered).contains(seat),
-            ViewPhase::Declare { next } | ViewPhase::Lead { starter: next } | ViewPhase::Follow { next, .. } => {
-                next == seat
-            }
-            _ => false,
-        })
-    }
-
     /// The declarations this seat could make now.
     pub fn allowed_declarations(&self) -> AllowedDeclarations {
         self.public.allowed_declarations(self.seat.unwrap_or(Seat::One))

@@ -16,13 +16,14 @@ use warp::http::uri::Authority;
 use warp::http::{Method, Request, StatusCode};
 use warp::reply::Response;
 
+use super::answer::redirect;
 use super::client::Peer;
 use super::connection_limit::{ConnectionPermit, LimitReached};
 use super::error::HttpError;
 use super::headers;
-use super::middleware::{Middleware, redirect};
+use super::middleware::Middleware;
 use super::target::to_origin_form;
-use super::tls::{Accepted, Tls};
+use super::tls::Tls;
 use super::transport::Transport;
 use crate::observe::is_after_1970;
 
@@ -66,11 +67,10 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 ///
 /// warp's own server has no deadline for request headers, so a client that sends none would hold its connection for ever.
 pub(super) async fn accept(listener: TcpListener, tls: Option<Arc<Tls>>, middleware: Middleware) {
-    let mut shutdown = middleware.state().shutdown();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = shutdown.refusing() => return,
+            () = middleware.state.refusing() => return,
         };
         match accepted {
             Ok((stream, peer)) => match permit(&middleware, peer) {
@@ -79,7 +79,7 @@ pub(super) async fn accept(listener: TcpListener, tls: Option<Arc<Tls>>, middlew
                 }
                 // Closing is answer enough for a flood.
                 Err(limit) => {
-                    middleware.state().services.metrics.sockets_refused.with(limit.into()).inc();
+                    middleware.state.services.metrics.sockets_refused.with(limit.into()).inc();
                     log::debug!("a connection was refused: {limit}");
                 }
             },
@@ -94,7 +94,7 @@ pub(super) async fn accept(listener: TcpListener, tls: Option<Arc<Tls>>, middlew
 
 /// A permit for the connection. A trusted proxy brings many clients, which are counted when their sockets open.
 fn permit(middleware: &Middleware, peer: SocketAddr) -> Result<ConnectionPermit, LimitReached> {
-    let state = middleware.state();
+    let state = &middleware.state;
     let is_proxy = state.options.trusted_proxies.iter().any(|network| network.contains(peer.ip()));
     if is_proxy { state.connections.acquire_for_proxy() } else { state.connections.acquire(peer.ip()) }
 }
@@ -115,33 +115,29 @@ async fn serve(
     middleware: Middleware,
     permit: ConnectionPermit,
 ) {
-    let address = peer;
     match tls {
-        None => serve_requests(Transport::Plain(stream), Peer { address, is_secure: false }, middleware).await,
+        None => serve_requests(Transport::Left(stream), peer, middleware).await,
         Some(tls) => match handshake(stream, &tls, &middleware).await {
-            Some(Accepted::Tls(stream)) => {
-                serve_requests(Transport::Secure(stream), Peer { address, is_secure: true }, middleware).await;
-            }
-            Some(Accepted::Plain(stream)) => send_to_https(stream, &middleware).await,
+            Some(Transport::Left(stream)) => send_to_https(stream, &middleware).await,
+            Some(encrypted) => serve_requests(encrypted, peer, middleware).await,
             None => {}
         },
     }
     drop(permit);
 }
 
-/// Performs the TLS handshake; `None` if it fails or takes too long.
-async fn handshake(stream: TcpStream, tls: &Tls, middleware: &Middleware) -> Option<Accepted> {
-    let state = middleware.state();
-    let mut shutdown = state.shutdown();
+/// Performs the TLS handshake, unless the client speaks plain HTTP; `None` if it fails or takes too long.
+async fn handshake(stream: TcpStream, tls: &Tls, middleware: &Middleware) -> Option<Transport> {
+    let state = &middleware.state;
     // On the heap, so that a connection does not keep the memory of its handshake.
     let accepted = Box::pin(timeout(state.options.header_timeout, tls.accept(stream)));
     let accepted = tokio::select! {
         accepted = accepted => accepted,
-        () = shutdown.refusing() => return None,
+        () = state.refusing() => return None,
     };
     let (outcome, accepted) = match accepted {
-        Ok(Ok(accepted @ Accepted::Tls(_))) => ("accepted", Some(accepted)),
-        Ok(Ok(accepted @ Accepted::Plain(_))) => ("plain", Some(accepted)),
+        Ok(Ok(accepted @ Transport::Right(_))) => ("accepted", Some(accepted)),
+        Ok(Ok(accepted @ Transport::Left(_))) => ("plain", Some(accepted)),
         Ok(Err(error)) => {
             log::debug!("no handshake: {error}");
             ("failed", None)
@@ -153,15 +149,15 @@ async fn handshake(stream: TcpStream, tls: &Tls, middleware: &Middleware) -> Opt
 }
 
 /// Serves requests one after the other.
-async fn serve_requests(stream: Transport, peer: Peer, middleware: Middleware) {
-    let mut shutdown = middleware.state().shutdown();
+async fn serve_requests(stream: Transport, address: SocketAddr, middleware: Middleware) {
+    let peer = Peer { address: address.ip(), is_secure: matches!(stream, Transport::Right(_)) };
     let connection = http1(&middleware)
         .serve_connection(TokioIo::new(stream), service_fn(|request| middleware.clone().answer(peer, request)))
         .with_upgrades();
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = shutdown.refusing() => {
+        () = middleware.state.refusing() => {
             // Answers the request under way and no other.
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -200,7 +196,7 @@ fn http1(middleware: &Middleware) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(middleware.state().options.header_timeout)
+        .header_read_timeout(middleware.state.options.header_timeout)
         .max_buf_size(HEAD_MAX_BYTES)
         .max_headers(HEADERS_MAX)
         .auto_date_header(is_after_1970());

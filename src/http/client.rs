@@ -3,12 +3,13 @@ use std::net::{IpAddr, SocketAddr};
 use warp::http::HeaderMap;
 use warp::http::header::HOST;
 
+use super::headers::list;
 use super::options::{Network, Origin};
 
 /// The other end of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer {
-    pub(super) address: SocketAddr,
+    pub(super) address: IpAddr,
     /// Whether the connection is encrypted.
     pub(super) is_secure: bool,
 }
@@ -29,7 +30,7 @@ impl Client {
     pub(super) fn of(peer: Peer, headers: &HeaderMap, trusted: &[Network]) -> Self {
         let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
         let Peer { address: peer, is_secure } = peer;
-        let peer = peer.ip().to_canonical();
+        let peer = peer.to_canonical();
         let host = headers.get(HOST).and_then(|host| host.to_str().ok()).map(Into::into);
         if !is_trusted(peer) {
             return Self { address: peer, secure: is_secure, hosts: [host, None] };
@@ -71,12 +72,6 @@ impl Client {
     }
 }
 
-/// The entries of a header that is a list, over all its lines.
-fn list<'a>(headers: &'a HeaderMap, name: &str) -> impl DoubleEndedIterator<Item = &'a str> {
-    let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).map(str::trim).filter(|entry| !entry.is_empty())
-}
-
 fn last<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     list(headers, name).next_back()
 }
@@ -98,8 +93,7 @@ mod tests {
         for (name, value) in headers {
             map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
         }
-        let peer: IpAddr = peer.parse().unwrap();
-        let peer = Peer { address: (peer, 5).into(), is_secure: false };
+        let peer = Peer { address: peer.parse().unwrap(), is_secure: false };
         Client::of(peer, &map, &["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()])
     }
 
@@ -133,7 +127,7 @@ mod tests {
         assert!(!client("192.0.2.1", &[("x-forwarded-proto", "https")]).secure);
 
         let encrypted = |headers: &HeaderMap| {
-            let peer = Peer { address: ([10, 0, 0, 1], 5).into(), is_secure: true };
+            let peer = Peer { address: [10, 0, 0, 1].into(), is_secure: true };
             Client::of(peer, headers, &["10.0.0.1".parse().unwrap()])
         };
         assert!(encrypted(&HeaderMap::new()).secure, "by the connection itself");

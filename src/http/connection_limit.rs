@@ -10,7 +10,8 @@ use crate::limit::Key;
 /// Bounds the number of connections, in total and for each address (IPv6: each /64).
 #[derive(Debug)]
 pub struct ConnectionLimit {
-    max: usize,
+    /// The total bound.
+    pub(super) max: usize,
     max_per_address: usize,
     taken: AtomicUsize,
     by_address: DashMap<Key, usize>,
@@ -81,12 +82,6 @@ impl ConnectionLimit {
     #[must_use]
     pub fn taken(&self) -> usize {
         self.taken.load(Ordering::Acquire)
-    }
-
-    /// The total bound.
-    #[must_use]
-    pub fn max(&self) -> usize {
-        self.max
     }
 
     /// Waits until no permit is in use.

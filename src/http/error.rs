@@ -8,6 +8,7 @@ use warp::reply::Response;
 use warp::{Rejection, reject};
 
 use super::connection_limit::LimitReached;
+use super::headers::set;
 use crate::limit::Quota;
 
 /// Why a request is refused. Answered as `application/problem+json` (RFC 9457); the text is its `detail`.
@@ -75,64 +76,54 @@ pub(super) enum HttpError {
 }
 
 impl HttpError {
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::NotFound => StatusCode::NOT_FOUND,
-            Self::ReadOnly | Self::WrongMethod(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NoToken | Self::WrongToken => StatusCode::UNAUTHORIZED,
-            Self::TooManyTokens { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
-            Self::NotAnUpgrade => StatusCode::UPGRADE_REQUIRED,
-            Self::ForeignOrigin => StatusCode::FORBIDDEN,
-            Self::TooMany { .. } | Self::LimitReached(LimitReached::ForAddress) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Elsewhere { is_alive: true } => StatusCode::MISDIRECTED_REQUEST,
+    /// The answer to the request.
+    pub(super) fn response(&self) -> Response {
+        let in_seconds = |time: Duration| (time.as_secs() + u64::from(time.subsec_nanos() > 0)).to_string();
+        let later = || vec![(RETRY_AFTER, "5".to_owned())];
+        let bearer = |rest: &str| vec![(WWW_AUTHENTICATE, format!("Bearer realm=\"liap\"{rest}"))];
+        let (status, headers): (StatusCode, Vec<(HeaderName, String)>) = match self {
+            Self::NotFound => (StatusCode::NOT_FOUND, Vec::new()),
+            Self::ReadOnly => (StatusCode::METHOD_NOT_ALLOWED, vec![(ALLOW, "GET, HEAD".to_owned())]),
+            Self::WrongMethod(allowed) => (StatusCode::METHOD_NOT_ALLOWED, vec![(ALLOW, allowed.clone())]),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, Vec::new()),
+            Self::NoToken => (StatusCode::UNAUTHORIZED, bearer("")),
+            Self::WrongToken => (StatusCode::UNAUTHORIZED, bearer(", error=\"invalid_token\"")),
+            Self::TooManyTokens { retry_after } => {
+                (StatusCode::TOO_MANY_REQUESTS, vec![(RETRY_AFTER, in_seconds(*retry_after))])
+            }
+            Self::BadRequest(_) => (StatusCode::BAD_REQUEST, Vec::new()),
+            Self::NotAnUpgrade => {
+                let version = (SEC_WEBSOCKET_VERSION, "13".to_owned());
+                (StatusCode::UPGRADE_REQUIRED, vec![(UPGRADE, "websocket".to_owned()), version])
+            }
+            Self::ForeignOrigin => (StatusCode::FORBIDDEN, Vec::new()),
+            Self::TooMany { quota, retry_after } => {
+                let (seconds, window) = (in_seconds(*retry_after), quota.window.as_secs());
+                // Nothing is left of the quota: that is why the request is refused.
+                let left = (HeaderName::from_static("ratelimit"), format!("\"default\";r=0;t={seconds}"));
+                let policy = format!("\"default\";q={};w={window}", quota.burst);
+                let policy = (HeaderName::from_static("ratelimit-policy"), policy);
+                (StatusCode::TOO_MANY_REQUESTS, vec![(RETRY_AFTER, seconds), left, policy])
+            }
+            Self::LimitReached(LimitReached::ForAddress) => (StatusCode::TOO_MANY_REQUESTS, later()),
+            Self::Elsewhere { is_alive: true } => (StatusCode::MISDIRECTED_REQUEST, Vec::new()),
             Self::LimitReached(LimitReached::Total)
             | Self::Elsewhere { is_alive: false }
             | Self::NotReady
-            | Self::TooManyFollowers => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    }
-
-    /// The answer to the request.
-    pub(super) fn response(&self) -> Response {
-        let seconds = |time: Duration| time.as_secs() + u64::from(time.subsec_nanos() > 0);
-        let headers: Vec<(HeaderName, String)> = match self {
-            Self::ReadOnly => vec![(ALLOW, "GET, HEAD".to_owned())],
-            Self::WrongMethod(allowed) => vec![(ALLOW, allowed.clone())],
-            Self::NoToken => vec![(WWW_AUTHENTICATE, "Bearer realm=\"liap\"".to_owned())],
-            Self::WrongToken => vec![(WWW_AUTHENTICATE, "Bearer realm=\"liap\", error=\"invalid_token\"".to_owned())],
-            Self::TooManyTokens { retry_after } => vec![(RETRY_AFTER, seconds(*retry_after).to_string())],
-            Self::NotAnUpgrade => vec![(UPGRADE, "websocket".to_owned()), (SEC_WEBSOCKET_VERSION, "13".to_owned())],
-            Self::TooMany { quota, retry_after } => {
-                let (seconds, window) = (seconds(*retry_after), quota.window.as_secs());
-                vec![
-                    (RETRY_AFTER, seconds.to_string()),
-                    // Nothing is left of the quota: that is why the request is refused.
-                    (HeaderName::from_static("ratelimit"), format!("\"default\";r=0;t={seconds}")),
-                    (HeaderName::from_static("ratelimit-policy"), format!("\"default\";q={};w={window}", quota.burst)),
-                ]
-            }
-            Self::LimitReached(_) | Self::Elsewhere { is_alive: false } | Self::NotReady | Self::TooManyFollowers => {
-                vec![(RETRY_AFTER, "5".to_owned())]
-            }
-            Self::NotFound
-            | Self::TooLarge
-            | Self::BadRequest(_)
-            | Self::ForeignOrigin
-            | Self::Elsewhere { is_alive: true }
-            | Self::Internal => Vec::new(),
+            | Self::TooManyFollowers => (StatusCode::SERVICE_UNAVAILABLE, later()),
+            Self::Internal => (StatusCode::INTERNAL_SERVER_ERROR, Vec::new()),
         };
-        let mut response = problem(self.status(), &self.to_string());
+        let mut response = problem(status, &self.to_string());
         for (name, value) in headers {
-            // All values are plain ASCII.
-            if let Ok(value) = HeaderValue::try_from(value) {
-                response.headers_mut().insert(name, value);
-            }
+            set(&mut response, name, &value);
         }
         response
     }
+}
+
+/// The answer of a handler.
+pub(super) fn or_refusal(answer: Result<Response, HttpError>) -> Response {
+    answer.unwrap_or_else(|refusal| refusal.response())
 }
 
 /// An answer in the form of RFC 9457.

@@ -5,12 +5,11 @@ use std::num::NonZeroUsize;
 
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
-use warp::http::StatusCode;
 use warp::reply::Response;
 
+use super::answer::ok;
 use super::context::RequestContext;
 use super::error::HttpError;
-use super::ops::answer;
 use crate::archive::{
     Archive, GameId, GameJson, Query, ReadError, SummaryJson, Totals, replay, tell, time_from, time_until,
 };
@@ -28,11 +27,8 @@ const LEADERS: usize = 100;
 pub(super) type Parameters = HashMap<String, String>;
 
 /// `GET /api/games`: summaries, newest first, a page at a time.
-pub(super) async fn find(parameters: Parameters, context: RequestContext) -> Response {
-    let (query, limit) = match read_query(&parameters) {
-        Ok(read) => read,
-        Err(refusal) => return refusal.response(),
-    };
+pub(super) async fn find(parameters: Parameters, context: RequestContext) -> Result<Response, HttpError> {
+    let (query, limit) = read_query(&parameters)?;
     read(context, Cost::Query, move |archive| {
         let found = archive.find(&query, limit)?;
         let games: Vec<Value> = found.games.iter().map(|game| json!(SummaryJson::from(&**game))).collect();
@@ -42,12 +38,12 @@ pub(super) async fn find(parameters: Parameters, context: RequestContext) -> Res
 }
 
 /// `GET /api/games/{id}`: the whole game, replayed from its record.
-pub(super) async fn game(id: String, context: RequestContext) -> Response {
+pub(super) async fn game(id: String, context: RequestContext) -> Result<Response, HttpError> {
     read(context, Cost::Ordinary, move |archive| Ok(whole(archive, &id)?.map(|game| json!(game)))).await
 }
 
 /// `GET /api/games/{id}/events`: the same as a flat list, for tools.
-pub(super) async fn events(id: String, context: RequestContext) -> Response {
+pub(super) async fn events(id: String, context: RequestContext) -> Result<Response, HttpError> {
     read(context, Cost::Ordinary, move |archive| {
         Ok(whole(archive, &id)?.map(|game| {
             let events: Vec<Value> = tell(&game).into_iter().map(|event| event.json).collect();
@@ -58,11 +54,9 @@ pub(super) async fn events(id: String, context: RequestContext) -> Response {
 }
 
 /// `GET /api/players/{name}`: a player's totals in the archived games.
-pub(super) async fn player(name: String, context: RequestContext) -> Response {
+pub(super) async fn player(name: String, context: RequestContext) -> Result<Response, HttpError> {
     // Segments of a path are not decoded yet.
-    let Ok(name) = percent_decode_str(&name).decode_utf8().map(String::from) else {
-        return HttpError::NotFound.response();
-    };
+    let name = percent_decode_str(&name).decode_utf8().map_err(|_| HttpError::NotFound)?.into_owned();
     read(context, Cost::Query, move |archive| {
         let Some(totals) = archive.totals(&name) else {
             return Ok(None);
@@ -80,7 +74,7 @@ pub(super) async fn player(name: String, context: RequestContext) -> Response {
 }
 
 /// `GET /api/leaderboard`: the best players, by the lower bound of their rating.
-pub(super) async fn leaderboard(context: RequestContext) -> Response {
+pub(super) async fn leaderboard(context: RequestContext) -> Result<Response, HttpError> {
     read(context, Cost::Query, |archive| {
         let leaders = archive.leaders(LEADERS);
         let players: Vec<Value> = leaders.iter().map(|(name, totals)| describe(name, totals)).collect();
@@ -94,31 +88,21 @@ async fn read(
     context: RequestContext,
     cost: Cost,
     query: impl FnOnce(&Archive) -> Result<Option<Value>, ReadError> + Send + 'static,
-) -> Response {
-    let Some(archive) = context.state.services.archive.clone() else {
-        return HttpError::NotFound.response();
-    };
-    if cost != Cost::Ordinary
-        && let Err(refusal) = context.state.admit(Kind::Http, context.client.address, cost).await
-    {
-        return refusal.response();
+) -> Result<Response, HttpError> {
+    let archive = context.state.services.archive.clone().ok_or(HttpError::NotFound)?;
+    if cost != Cost::Ordinary {
+        context.state.admit(Kind::Http, context.client.address, cost).await?;
     }
     let read = move || {
         archive.catch_up();
         query(&archive)
     };
-    match context.state.blocking.run(read).await {
-        Ok(Ok(Some(found))) => answer(StatusCode::OK, &found),
-        Ok(Ok(None)) => HttpError::NotFound.response(),
-        Ok(Err(error)) => {
-            log::error!("the archive could not be read: {error}");
-            HttpError::Internal.response()
-        }
-        Err(error) => {
-            log::error!("reading the archive failed: {error}");
-            HttpError::Internal.response()
-        }
-    }
+    let found = context.state.blocking.run(read).await.map_err(|error| error.to_string());
+    let found = found.and_then(|found| found.map_err(|error| error.to_string())).map_err(|error| {
+        log::error!("the archive could not be read: {error}");
+        HttpError::Internal
+    })?;
+    ok(&found.ok_or(HttpError::NotFound)?)
 }
 
 const NO_TIME: HttpError =
@@ -153,19 +137,12 @@ fn read_query(parameters: &Parameters) -> Result<(Query, NonZeroUsize), HttpErro
 }
 
 fn whole(archive: &Archive, id: &str) -> Result<Option<GameJson>, ReadError> {
-    let Ok(id) = id.parse() else {
-        return Ok(None);
-    };
-    let Some(record) = archive.get(id)? else {
-        return Ok(None);
-    };
-    match replay(&record) {
-        Ok(game) => Ok(Some(game)),
-        Err(error) => {
-            log::error!(game = id.to_string(); "an archived game cannot be replayed: {error}");
-            Ok(None)
-        }
-    }
+    let Ok(id) = id.parse() else { return Ok(None) };
+    let Some(record) = archive.get(id)? else { return Ok(None) };
+    let told = replay(&record);
+    Ok(told
+        .inspect_err(|error| log::error!(game = id.to_string(); "an archived game cannot be replayed: {error}"))
+        .ok())
 }
 
 fn describe(name: &str, totals: &Totals) -> Value {

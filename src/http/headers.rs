@@ -1,8 +1,9 @@
 use warp::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
+    AsHeaderName, CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderName, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use warp::http::{HeaderMap, HeaderValue};
+use warp::reply::Response;
 
 /// Our page needs nothing from elsewhere and runs nothing that is written into it.
 pub(super) const STRICT_POLICY: HeaderValue = HeaderValue::from_static(
@@ -47,5 +48,18 @@ pub(super) fn protect(headers: &mut HeaderMap, is_secure: bool) {
         (HeaderName::from_static("permissions-policy"), NO_DEVICES),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+/// The entries of a header that is a list, over all its lines.
+pub(super) fn list(headers: &HeaderMap, name: impl AsHeaderName) -> impl DoubleEndedIterator<Item = &str> {
+    let lines = headers.get_all(name).into_iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim).filter(|entry| !entry.is_empty())
+}
+
+/// Sets a header of an answer. The value is plain ASCII.
+pub(super) fn set(response: &mut Response, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
     }
 }

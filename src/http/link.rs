@@ -1,5 +1,6 @@
 //! The connection of one WebSocket: reads and writes messages, pings, and closes.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -38,6 +39,9 @@ pub(super) enum SocketEnd {
     /// We close it.
     Ours(CloseReason),
 }
+
+/// How serving a socket ends: it does not return before.
+pub(super) type Served = Result<Infallible, SocketEnd>;
 
 impl SocketEnd {
     /// How the room sees the end.
@@ -132,23 +136,22 @@ impl Link {
                 _ = self.ticks.tick() => return Incoming::Tick,
             };
             self.last_received = Instant::now();
+            let ours = |reason| Incoming::End(SocketEnd::Ours(reason));
+            let theirs = |kind| Incoming::End(SocketEnd::Theirs(kind));
             return match message {
                 Some(Ok(Message::Text(text))) => Incoming::Text(text),
                 Some(Ok(Message::Pong(_))) if std::mem::take(&mut self.awaits_pong) => continue,
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => Incoming::Control,
-                Some(Ok(Message::Binary(_) | Message::Frame(_))) => {
-                    Incoming::End(SocketEnd::Ours(CloseReason::NotText))
+                Some(Ok(Message::Binary(_) | Message::Frame(_))) => ours(CloseReason::NotText),
+                Some(Ok(Message::Close(Some(frame)))) if frame.code == CloseCode::Normal => {
+                    theirs(DisconnectKind::Clean)
                 }
-                Some(Ok(Message::Close(frame))) => {
-                    let clean = frame.is_some_and(|frame| frame.code == CloseCode::Normal);
-                    Incoming::End(SocketEnd::Theirs(if clean { DisconnectKind::Clean } else { DisconnectKind::Lost }))
-                }
-                Some(Err(Error::Capacity(_))) => Incoming::End(SocketEnd::Ours(CloseReason::TooLarge)),
-                Some(Err(Error::Utf8(_))) => Incoming::End(SocketEnd::Ours(CloseReason::NotUtf8)),
+                Some(Err(Error::Capacity(_))) => ours(CloseReason::TooLarge),
+                Some(Err(Error::Utf8(_))) => ours(CloseReason::NotUtf8),
                 Some(Err(Error::Protocol(error))) if error != ProtocolError::ResetWithoutClosingHandshake => {
-                    Incoming::End(SocketEnd::Ours(CloseReason::Violation))
+                    ours(CloseReason::Violation)
                 }
-                Some(Err(_)) | None => Incoming::End(SocketEnd::Theirs(DisconnectKind::Lost)),
+                Some(Ok(Message::Close(_)) | Err(_)) | None => theirs(DisconnectKind::Lost),
             };
         }
     }
@@ -210,14 +213,10 @@ impl Link {
         if self.last_received.elapsed() > self.state.options.peer_timeout {
             return Err(SocketEnd::Ours(CloseReason::Silent));
         }
-        match timeout(self.state.options.peer_timeout, self.stream.send(Message::Ping(Bytes::new()))).await {
-            Ok(Ok(())) => {
-                self.awaits_pong = true;
-                Ok(())
-            }
-            Ok(Err(_)) => Err(SocketEnd::Theirs(DisconnectKind::Lost)),
-            Err(_) => Err(SocketEnd::Ours(CloseReason::TooSlow)),
-        }
+        let limit = self.state.options.peer_timeout;
+        in_time(limit, self.stream.send(Message::Ping(Bytes::new()))).await?;
+        self.awaits_pong = true;
+        Ok(())
     }
 
     /// Sends one message.
@@ -229,15 +228,10 @@ impl Link {
     /// Writes the gathered messages. Not cancel safe: a caller that stops waiting can only close.
     pub(super) async fn flush(&mut self) -> Result<(), SocketEnd> {
         let (frames, bytes) = self.outgoing.size();
-        match timeout(self.state.options.peer_timeout, self.write()).await {
-            Ok(Ok(())) => {
-                self.state.services.metrics.frames_sent.inc_by(frames as u64);
-                self.state.services.metrics.sent_bytes.inc_by(bytes as u64);
-                Ok(())
-            }
-            Ok(Err(_)) => Err(SocketEnd::Theirs(DisconnectKind::Lost)),
-            Err(_) => Err(SocketEnd::Ours(CloseReason::TooSlow)),
-        }
+        in_time(self.state.options.peer_timeout, self.write()).await?;
+        self.state.services.metrics.frames_sent.inc_by(frames as u64);
+        self.state.services.metrics.sent_bytes.inc_by(bytes as u64);
+        Ok(())
     }
 
     async fn write(&mut self) -> Result<(), Error> {
@@ -277,30 +271,16 @@ impl Link {
     }
 }
 
+/// Waits for bytes to be written. A client that reads too slowly, or is gone, ends the socket.
+async fn in_time(limit: Duration, writing: impl Future<Output = Result<(), Error>>) -> Result<(), SocketEnd> {
+    match timeout(limit, writing).await {
+        Ok(written) => written.map_err(|_| SocketEnd::Theirs(DisconnectKind::Lost)),
+        Err(_) => Err(SocketEnd::Ours(CloseReason::TooSlow)),
+    }
+}
+
 /// The answer to a `ping` of the client.
 pub(super) fn pong(timestamp: &serde_json::Value, room: Option<RoomId>) -> Frame {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     server_message::pong(timestamp, room, now.as_secs_f64())
-}
-
-/// The message's name in the metrics.
-pub(super) fn message_name(message: &ClientMessage) -> &'static str {
-    match message {
-        ClientMessage::ClientReady { .. } => "client_ready",
-        ClientMessage::Ping { .. } => "ping",
-        ClientMessage::GetRooms => "get_rooms",
-        ClientMessage::CreateRoom { .. } => "create_room",
-        ClientMessage::JoinRoom { .. } => "join_room",
-        ClientMessage::GetRoomState => "get_room_state",
-        ClientMessage::AddBot { .. } => "add_bot",
-        ClientMessage::RemovePlayer { .. } => "remove_player",
-        ClientMessage::LeaveRoom { .. } => "leave_room",
-        ClientMessage::StartGame => "start_game",
-        ClientMessage::AnswerRedeal { .. } => "answer_redeal",
-        ClientMessage::Declare { .. } => "declare",
-        ClientMessage::Play { .. } => "play",
-        ClientMessage::StartNextRound | ClientMessage::RequestStateSync | ClientMessage::RequestRecovery { .. } => {
-            "other"
-        }
-    }
 }

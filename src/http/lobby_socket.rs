@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::link::{Link, SocketEnd, message_name, pong};
+use super::link::{Link, Served, SocketEnd, pong};
 use super::socket_limits::SocketLimits;
 use crate::protocol::server_message::{self, ListReason};
 use crate::protocol::{ClientMessage, CloseReason, ErrorType, Frame, SessionKey};
@@ -17,12 +17,11 @@ use crate::services::Services;
 const LIST_BYTES_PER_SECOND: f64 = 1e6;
 
 /// Serves a lobby socket until it ends.
-pub(super) async fn serve(link: &mut Link, limits: &SocketLimits, session: SessionKey) -> SocketEnd {
+pub(super) async fn serve(link: &mut Link, limits: &SocketLimits, session: SessionKey) -> Served {
     let state = Arc::clone(&link.state);
     let rooms = &state.services.rooms;
     let mut list = rooms.watch_lobby();
     let mut next_list_at = Instant::now();
-    let mut shutdown = state.shutdown();
     loop {
         let list_changed = async {
             sleep_until(next_list_at).await;
@@ -34,28 +33,20 @@ pub(super) async fn serve(link: &mut Link, limits: &SocketLimits, session: Sessi
                 let list = rooms.list_frame(ListReason::Changed);
                 let pause = Duration::from_secs_f64(list.as_str().len() as f64 / LIST_BYTES_PER_SECOND);
                 next_list_at = Instant::now() + pause;
-                match link.send(list).await {
-                    Ok(()) => continue,
-                    Err(ended) => return ended,
-                }
+                link.send(list).await?;
+                continue;
             }
-            () = shutdown.closing() => return SocketEnd::Ours(CloseReason::Restart),
+            () = state.closing() => return Err(SocketEnd::Ours(CloseReason::Restart)),
         };
-        let message = match link.read(incoming, limits).await {
-            Ok(Some(message)) => message,
-            Ok(None) => continue,
-            Err(ended) => return ended,
-        };
-        let action = message_name(&message);
+        let Some(message) = link.read(incoming, limits).await? else { continue };
+        let action = <&str>::from(&message);
         let Some(answer) = answer(&state.services, limits, session, message).await else { continue };
         let (outcome, answer) = match answer {
             Ok(answer) => ("accepted", answer),
             Err(refusal) => ("refused", refusal),
         };
         state.services.metrics.actions.with(action).with(outcome).inc();
-        if let Err(ended) = link.send(answer).await {
-            return ended;
-        }
+        link.send(answer).await?;
     }
 }
 
@@ -72,8 +63,8 @@ async fn answer(
         ClientMessage::ClientReady { .. } => Ok(rooms.list_frame(ListReason::Initial)),
         ClientMessage::GetRooms => limits.query().await.map(|()| rooms.list_frame(ListReason::Requested)),
         ClientMessage::Ping { timestamp } => Ok(pong(&timestamp, None)),
-        ClientMessage::CreateRoom { player_name: name, other_seats } => match limits.new_room().await {
-            Ok(()) => match rooms.create(Some(session), name.clone(), other_seats) {
+        ClientMessage::CreateRoom { player_name: name, rules } => match limits.new_room().await {
+            Ok(()) => match rooms.create(Some(session), name.clone(), rules) {
                 Ok(room) => Ok(server_message::room_created(room.room_id, name.as_str(), room.token.reveal())),
                 Err(error) => Err(server_message::error(ErrorType::RoomCreationError, &error.to_string())),
             },

@@ -8,11 +8,12 @@ use hyper::body::Incoming;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use warp::filters::BoxedFilter;
-use warp::http::header::{CONNECTION, LOCATION};
+use warp::http::header::CONNECTION;
 use warp::http::uri::PathAndQuery;
 use warp::http::{HeaderName, HeaderValue, Request, StatusCode, Uri};
 use warp::reply::Response;
 
+use super::answer::redirect;
 use super::client::{Client, Peer};
 use super::error::HttpError;
 use super::headers;
@@ -25,21 +26,13 @@ use crate::observe::CorrelationId;
 /// What every request passes before the routes: client address, rate limit and base path; and the headers of every answer.
 #[derive(Clone)]
 pub(super) struct Middleware {
-    state: Arc<AppState>,
-    routes: BoxedFilter<(Response,)>,
+    pub(super) state: Arc<AppState>,
+    pub(super) routes: BoxedFilter<(Response,)>,
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 impl Middleware {
-    pub(super) fn new(state: Arc<AppState>, routes: BoxedFilter<(Response,)>) -> Self {
-        Self { state, routes }
-    }
-
-    pub(super) fn state(&self) -> &Arc<AppState> {
-        &self.state
-    }
-
     /// Answers one request of a connection from `peer`.
     pub(super) async fn answer(self, peer: Peer, mut request: Request<Incoming>) -> Result<Response, Infallible> {
         let begun = Instant::now();
@@ -70,15 +63,14 @@ impl Middleware {
 
     async fn route(self, client: Client, mut request: Request<Incoming>) -> (&'static str, Response) {
         let options = &self.state.options;
-        let path = match strip(options.base_path.as_str(), request.uri()) {
-            Stripped::Not => None,
-            Stripped::To(uri) => Some(uri),
-            Stripped::Bare => {
+        if let Some(rest) = strip(options.base_path.as_str(), request.uri()) {
+            if !rest.starts_with('/') {
+                // Relative addresses need the slash at the end of the base path.
                 return ("page", redirect(StatusCode::PERMANENT_REDIRECT, &format!("{}/", options.base_path)));
             }
-        };
-        if let Some(path) = path {
-            *request.uri_mut() = path;
+            if let Ok(rest) = PathAndQuery::try_from(rest) {
+                *request.uri_mut() = Uri::from(rest);
+            }
         }
         let part = part(request.uri().path());
         // Sockets and wrong tokens of administrators have limits of their own. Health checks are never limited. And a school
@@ -115,37 +107,10 @@ async fn catch_panic(answer: impl Future<Output = (&'static str, Response)>) -> 
     AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| ("other", HttpError::Internal.response()))
 }
 
-/// A redirect.
-pub(super) fn redirect(status: StatusCode, to: &str) -> Response {
-    let mut response = Response::default();
-    *response.status_mut() = status;
-    // A base path is plain ASCII, so it always fits into a header.
-    if let Ok(to) = HeaderValue::from_str(to) {
-        response.headers_mut().insert(LOCATION, to);
-    }
-    response
-}
-
-enum Stripped {
-    /// The path does not begin with the base path: the proxy has removed it.
-    Not,
-    /// The path after the base path.
-    To(Uri),
-    /// The base path itself, without the slash that relative addresses need.
-    Bare,
-}
-
-fn strip(base: &str, uri: &Uri) -> Stripped {
-    let Some(path_and_query) = uri.path_and_query().filter(|_| !base.is_empty()) else { return Stripped::Not };
-    match path_and_query.as_str().strip_prefix(base) {
-        Some("") => Stripped::Bare,
-        Some(rest) if rest.starts_with('?') => Stripped::Bare,
-        Some(rest) if rest.starts_with('/') => match PathAndQuery::try_from(rest) {
-            Ok(rest) => Stripped::To(Uri::from(rest)),
-            Err(_) => Stripped::Not,
-        },
-        _ => Stripped::Not,
-    }
+/// What follows the base path, unless the proxy has removed it.
+fn strip<'a>(base: &str, uri: &'a Uri) -> Option<&'a str> {
+    let rest = uri.path_and_query()?.as_str().strip_prefix(base)?;
+    (!base.is_empty() && (rest.is_empty() || rest.starts_with(['/', '?']))).then_some(rest)
 }
 
 /// The part of the server that a path belongs to, by its name in the metrics.
@@ -176,20 +141,16 @@ fn class(status: StatusCode) -> &'static str {
 mod tests {
     use super::*;
 
-    fn stripped(base: &str, path: &'static str) -> Option<String> {
-        match strip(base, &Uri::from_static(path)) {
-            Stripped::Not => None,
-            Stripped::To(uri) => Some(uri.to_string()),
-            Stripped::Bare => Some("bare".to_owned()),
-        }
+    fn stripped(base: &str, path: &str) -> Option<String> {
+        strip(base, &path.parse().unwrap()).map(str::to_owned)
     }
 
     #[test]
     fn the_base_path_is_stripped_if_the_proxy_has_left_it() {
         assert_eq!(stripped("/liap", "/liap/api/rooms?x=1").as_deref(), Some("/api/rooms?x=1"));
         assert_eq!(stripped("/liap", "/liap/").as_deref(), Some("/"));
-        assert_eq!(stripped("/liap", "/liap").as_deref(), Some("bare"));
-        assert_eq!(stripped("/liap", "/liap?x").as_deref(), Some("bare"));
+        assert_eq!(stripped("/liap", "/liap").as_deref(), Some(""));
+        assert_eq!(stripped("/liap", "/liap?x").as_deref(), Some("?x"));
         assert_eq!(stripped("/liap", "/liapfrog"), None);
         assert_eq!(stripped("/liap", "/api/rooms"), None);
         assert_eq!(stripped("", "/api/rooms"), None);

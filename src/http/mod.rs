@@ -6,6 +6,7 @@
 mod accept;
 mod admin;
 mod admin_auth;
+mod answer;
 mod api;
 mod api_docs;
 mod blocking_pool;
@@ -15,16 +16,15 @@ mod context;
 mod error;
 mod games;
 mod headers;
+mod health;
 mod link;
 mod lobby_socket;
 mod middleware;
-mod ops;
 mod options;
 mod outgoing;
 mod page;
 mod scrape;
 mod session;
-mod shutdown;
 mod socket;
 mod socket_limits;
 mod state;
@@ -53,7 +53,6 @@ pub use state::AppState;
 pub use static_dir::StaticDirError;
 pub use tls::{Identity, Tls, TlsError};
 
-use api_docs::ApiDocs;
 use context::RequestContext;
 use middleware::Middleware;
 use static_dir::StaticDir;
@@ -69,7 +68,7 @@ pub fn serve(
 ) -> Result<impl Future<Output = ()> + Send + 'static, StaticDirError> {
     let static_dir = state.options.static_dir.as_deref().map(StaticDir::open).transpose()?;
     let routes = routes(&state, static_dir.map(Arc::new));
-    Ok(accept::accept(listener, tls, Middleware::new(state, routes)))
+    Ok(accept::accept(listener, tls, Middleware { state, routes }))
 }
 
 /// The table of all routes. The first match answers.
@@ -77,27 +76,28 @@ pub fn serve(
 fn routes(state: &Arc<AppState>, static_dir: Option<Arc<StaticDir>>) -> BoxedFilter<(Response,)> {
     let get = warp::get().or(warp::head()).unify();
     let context = RequestContext::filter(state);
-    let api_docs = Arc::new(ApiDocs::new(&state.options.base_path));
-    let api_docs = any().map(move || Arc::clone(&api_docs));
+    let base = state.options.base_path.as_str();
+    let (openapi, asyncapi) = (api_docs::openapi(base), api_docs::asyncapi(base));
 
     let mut table = vec![
         // The game: `/ws/lobby`, and `/ws/{id}` for each room.
         path!("ws" / String).and(warp::get()).and(warp::ext::optional::<OnUpgrade>()).and(context.clone())
             .then(upgrade::upgrade).boxed(),
         // For programs.
-        path!("api" / "rooms").and(get).and(context.clone()).map(api::rooms).boxed(),
-        path!("api" / "games").and(get).and(warp::query()).and(context.clone()).then(games::find).boxed(),
-        path!("api" / "games" / String).and(get).and(context.clone()).then(games::game).boxed(),
-        path!("api" / "games" / String / "events").and(get).and(context.clone()).then(games::events).boxed(),
-        path!("api" / "players" / String).and(get).and(context.clone()).then(games::player).boxed(),
-        path!("api" / "leaderboard").and(get).and(context.clone()).then(games::leaderboard).boxed(),
-        path!("openapi.json").and(get).and(api_docs.clone()).and(context.clone()).map(api_docs::http).boxed(),
-        path!("asyncapi.json").and(get).and(api_docs).and(context.clone()).map(api_docs::sockets).boxed(),
+        path!("api" / "rooms").and(get).and(context.clone()).map(api::rooms).map(error::or_refusal).boxed(),
+        path!("api" / "me" / "games").and(get).and(context.clone()).then(api::my_games).map(error::or_refusal).boxed(),
+        path!("api" / "games").and(get).and(warp::query()).and(context.clone()).then(games::find).map(error::or_refusal).boxed(),
+        path!("api" / "games" / String).and(get).and(context.clone()).then(games::game).map(error::or_refusal).boxed(),
+        path!("api" / "games" / String / "events").and(get).and(context.clone()).then(games::events).map(error::or_refusal).boxed(),
+        path!("api" / "players" / String).and(get).and(context.clone()).then(games::player).map(error::or_refusal).boxed(),
+        path!("api" / "leaderboard").and(get).and(context.clone()).then(games::leaderboard).map(error::or_refusal).boxed(),
+        path!("openapi.json").and(get).and(context.clone()).map(api_docs::answer(&openapi)).boxed(),
+        path!("asyncapi.json").and(get).and(context.clone()).map(api_docs::answer(&asyncapi)).boxed(),
         // Health.
-        path!("health").and(get).and(context.clone()).then(ops::health).boxed(),
-        path!("health" / "live").and(get).map(ops::live).boxed(),
-        path!("health" / "ready").and(get).and(context.clone()).map(ops::ready).boxed(),
-        path!("api" / "health").and(get).and(context.clone()).then(ops::health).boxed(),
+        path!("health").and(get).and(context.clone()).then(health::health).boxed(),
+        path!("health" / "live").and(get).map(health::live).boxed(),
+        path!("health" / "ready").and(get).and(context.clone()).map(health::ready).boxed(),
+        path!("api" / "health").and(get).and(context.clone()).then(health::health).boxed(),
         // Administration: the table is `admin::ROUTES`.
         admin::routes(context.clone()),
     ];

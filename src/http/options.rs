@@ -1,4 +1,3 @@
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -7,68 +6,47 @@ use std::time::Duration;
 use ipnet::IpNet;
 use warp::http::uri::Authority;
 
-/// Where the server listens, whom it trusts, and what one connection may use.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
-    /// Address to listen on.
-    pub host: IpAddr,
-    /// Port to listen on; 0 lets the system choose.
-    pub port: u16,
-    /// The path under which a reverse proxy shows the server; empty at the root.
-    pub base_path: BasePath,
-    /// Another web client served instead of the page in the binary.
-    pub static_dir: Option<PathBuf>,
-    /// Origins, besides the page's own, whose pages may open sockets here.
-    pub allowed_origins: Vec<Origin>,
-    /// Reverse proxies whose forwarded headers count.
-    pub trusted_proxies: Vec<Network>,
-    /// The certificate with its chain, in PEM; together with `tls_key`. `None`: plain HTTP.
-    pub tls_cert: Option<PathBuf>,
-    /// The certificate's private key, in PEM.
-    pub tls_key: Option<PathBuf>,
-    /// How long a client may take for the headers of a request, and for the TLS handshake before them.
-    pub header_timeout: Duration,
-    /// How many WebSockets may be open at once.
-    pub max_sockets: usize,
-    /// How many WebSockets one address (IPv6: one /64) may hold.
-    pub max_sockets_per_address: usize,
-    /// The longest frame a client may send, in bytes; a longer one closes the socket with 1009.
-    pub max_frame_bytes: usize,
-    /// How many frames may wait for a slow reader; beyond that its socket is closed with 1013.
-    pub send_queue_frames: usize,
-    /// How often the server pings every socket.
-    pub ping_interval: Duration,
-    /// How long a socket may be silent before it is closed; longer than the ping interval.
-    pub peer_timeout: Duration,
-    /// The administrators' token. `None`: a random one is made and printed once at the start.
-    pub admin_token: Option<Secret>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            host: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            port: 8000,
-            base_path: BasePath::default(),
-            static_dir: None,
-            allowed_origins: Vec::new(),
-            trusted_proxies: Vec::new(),
-            tls_cert: None,
-            tls_key: None,
-            header_timeout: Duration::from_secs(10),
-            max_sockets: 20_000,
-            max_sockets_per_address: 1_024,
-            max_frame_bytes: 8 * 1024,
-            send_queue_frames: 64,
-            ping_interval: Duration::from_secs(20),
-            peer_timeout: Duration::from_secs(45),
-            admin_token: None,
-        }
+options! {
+    /// Where the server listens, whom it trusts, and what one connection may use.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Options {
+        /// Address to listen on.
+        pub host: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        /// Port to listen on; 0 lets the system choose.
+        pub port: u16 = 8000,
+        /// The path under which a reverse proxy shows the server; empty at the root.
+        pub base_path: BasePath = BasePath::default(),
+        /// Another web client served instead of the page in the binary.
+        pub static_dir: Option<PathBuf> = None,
+        /// Origins, besides the page's own, whose pages may open sockets here.
+        pub allowed_origins: Vec<Origin> = Vec::new(),
+        /// Reverse proxies whose forwarded headers count.
+        pub trusted_proxies: Vec<Network> = Vec::new(),
+        /// The certificate with its chain, in PEM; together with `tls_key`. `None`: plain HTTP.
+        pub tls_cert: Option<PathBuf> = None,
+        /// The certificate's private key, in PEM.
+        pub tls_key: Option<PathBuf> = None,
+        /// How long a client may take for the headers of a request, and for the TLS handshake before them.
+        pub header_timeout: Duration = Duration::from_secs(10),
+        /// How many WebSockets may be open at once.
+        pub max_sockets: usize = 20_000,
+        /// How many WebSockets one address (IPv6: one /64) may hold.
+        pub max_sockets_per_address: usize = 1_024,
+        /// The longest frame a client may send, in bytes; a longer one closes the socket with 1009.
+        pub max_frame_bytes: usize = 8 * 1024,
+        /// How many frames may wait for a slow reader; beyond that its socket is closed with 1013.
+        pub send_queue_frames: usize = 64,
+        /// How often the server pings every socket.
+        pub ping_interval: Duration = Duration::from_secs(20),
+        /// How long a socket may be silent before it is closed; longer than the ping interval.
+        pub peer_timeout: Duration = Duration::from_secs(45),
+        /// The administrators' token. `None`: a random one is made and printed once at the start.
+        pub admin_token: Option<Secret> = None,
     }
 }
 
 /// The path a reverse proxy puts in front of all routes: empty, or `/a/b` without a slash at the end.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, derive_more::Display)]
 pub struct BasePath(String);
 
 impl BasePath {
@@ -97,19 +75,13 @@ impl FromStr for BasePath {
     }
 }
 
-impl fmt::Display for BasePath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// The text is not a path like `/liap`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a path like /liap")]
 pub struct NotABasePath;
 
 /// Scheme, host and port of a page, as browsers send it in `Origin`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, derive_more::Display)]
 pub struct Origin(String);
 
 impl Origin {
@@ -138,19 +110,13 @@ impl FromStr for Origin {
     }
 }
 
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// The text is not an origin like `https://play.example.org`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not an origin like https://play.example.org")]
 pub struct NotAnOrigin;
 
 /// A range of addresses, given as one address or as `10.0.0.0/8`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, derive_more::Display)]
 pub struct Network(IpNet);
 
 impl Network {
@@ -168,19 +134,14 @@ impl FromStr for Network {
     }
 }
 
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
 /// The text is neither an address nor a range of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("neither an address nor a range like 10.0.0.0/8")]
 pub struct NotANetwork;
 
 /// A text that must not be shown: `Debug` prints `***`.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(derive_more::Debug, Clone, PartialEq, Eq)]
+#[debug("***")]
 pub struct Secret(String);
 
 impl Secret {
@@ -192,12 +153,6 @@ impl Secret {
     /// The secret itself, for the one place that compares or sends it.
     pub fn reveal(&self) -> &str {
         &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
     }
 }
 

@@ -5,6 +5,8 @@ use std::task::{Context, Poll, ready};
 use arrayvec::ArrayVec;
 use tokio::io::AsyncWrite;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
+use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use crate::protocol::Frame;
 
@@ -55,11 +57,11 @@ impl Outgoing {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
         while !self.is_empty() {
-            let headers: ArrayVec<Header, BATCH> = self.texts.iter().map(Header::of).collect();
+            let headers: ArrayVec<_, BATCH> = self.texts.iter().map(header).collect();
             let written = {
                 let mut slices: ArrayVec<IoSlice<'_>, { 2 * BATCH }> = ArrayVec::new();
                 for (header, text) in headers.iter().zip(&self.texts) {
-                    slices.push(IoSlice::new(header.as_bytes()));
+                    slices.push(IoSlice::new(header));
                     slices.push(IoSlice::new(text.as_bytes()));
                 }
                 let mut unwritten = slices.as_mut_slice();
@@ -70,7 +72,7 @@ impl Outgoing {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.written += written;
-            let lengths = headers.iter().zip(&self.texts).map(|(header, text)| header.as_bytes().len() + text.len());
+            let lengths = headers.iter().zip(&self.texts).map(|(header, text)| header.len() + text.len());
             let mut done = 0;
             for length in lengths {
                 if self.written < length {
@@ -85,34 +87,13 @@ impl Outgoing {
     }
 }
 
-/// The header of a whole, unmasked text message (RFC 6455, section 5.2).
-#[derive(Debug)]
-struct Header(ArrayVec<u8, 10>);
-
-impl Header {
-    const FINAL_TEXT: u8 = 0x81;
-
-    fn of(text: &Utf8Bytes) -> Self {
-        let mut bytes = ArrayVec::new();
-        bytes.push(Self::FINAL_TEXT);
-        let length = text.len();
-        match (u8::try_from(length), u16::try_from(length)) {
-            (Ok(short @ ..=125), _) => bytes.push(short),
-            (_, Ok(medium)) => {
-                bytes.push(126);
-                bytes.extend(medium.to_be_bytes());
-            }
-            _ => {
-                bytes.push(127);
-                bytes.extend((length as u64).to_be_bytes());
-            }
-        }
-        Self(bytes)
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
+/// The header of a whole, unmasked text message.
+fn header(text: &Utf8Bytes) -> ArrayVec<u8, 10> {
+    let mut bytes = ArrayVec::new();
+    // Ten bytes are room enough for any.
+    let header = FrameHeader { opcode: OpCode::Data(Data::Text), ..FrameHeader::default() };
+    header.format(text.len() as u64, &mut bytes).ok();
+    bytes
 }
 
 #[cfg(test)]

@@ -7,23 +7,24 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use hyper::body::Bytes;
 use rust_embed::{Embed, EmbeddedFile};
+use warp::http::HeaderMap;
 use warp::http::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, VARY,
 };
-use warp::http::{HeaderMap, HeaderValue, StatusCode};
 use warp::path::{Peek, Tail};
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
+use super::answer::unless_known;
 use super::context::RequestContext;
 use super::error::HttpError;
-use super::headers::STRICT_POLICY;
+use super::headers::{STRICT_POLICY, list, set};
 use super::session::Session;
 
 /// The page in the binary. Builds for debugging read the folder itself, so that a change shows at once.
 #[derive(Embed)]
 #[folder = "$CARGO_MANIFEST_DIR/src/http/page"]
-struct Files;
+pub(super) struct Files;
 
 const INDEX: &str = "index.html";
 
@@ -41,11 +42,6 @@ impl Folder {
 }
 
 static PAGE: Folder = Folder::new(Files::get, || Files::iter().map(String::from).collect());
-
-/// A file of the page, for another page that uses it.
-pub(super) fn shared(name: &str) -> Option<EmbeddedFile> {
-    Files::get(name)
-}
 
 /// The page's own addresses. The page finds out by itself what to show.
 pub(super) fn address() -> impl Filter<Extract = (), Error = Rejection> + Clone {
@@ -134,11 +130,7 @@ fn send(name: &str, file: EmbeddedFile, lasting: bool, headers: &HeaderMap) -> R
     let packed = accepts_gzip(headers).then(|| gzip(name, &hash, &file)).flatten();
     let etag = if packed.is_some() { format!("\"{hash}-gz\"") } else { format!("\"{hash}\"") };
 
-    let mut response = if matches(headers, &etag) {
-        let mut response = Response::default();
-        *response.status_mut() = StatusCode::NOT_MODIFIED;
-        response
-    } else {
+    let mut response = unless_known(headers, &etag, || {
         let mut response = Response::new(match &packed {
             Some(packed) => packed.clone().into(),
             None => bytes(file).into(),
@@ -149,8 +141,7 @@ fn send(name: &str, file: EmbeddedFile, lasting: bool, headers: &HeaderMap) -> R
             set(&mut response, CONTENT_ENCODING, "gzip");
         }
         response
-    };
-    set(&mut response, ETAG, &etag);
+    });
     set(&mut response, VARY, "accept-encoding");
     set(&mut response, CACHE_CONTROL, if lasting { "public, max-age=31536000, immutable" } else { "no-cache" });
     response
@@ -161,13 +152,6 @@ pub(super) fn favicon(context: RequestContext) -> Response {
     PAGE.file("icon.svg", &context.headers)
 }
 
-fn set(response: &mut Response, name: warp::http::HeaderName, value: &str) {
-    // All values are plain ASCII.
-    if let Ok(value) = HeaderValue::from_str(value) {
-        response.headers_mut().insert(name, value);
-    }
-}
-
 const VERSION_DIGITS: usize = 12;
 
 fn is_version(text: &str) -> bool {
@@ -175,18 +159,11 @@ fn is_version(text: &str) -> bool {
 }
 
 fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(ACCEPT_ENCODING).into_iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).any(|coding| {
+    list(headers, ACCEPT_ENCODING).any(|coding| {
         let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
         let refused = weight.trim().strip_prefix("q=").is_some_and(|weight| weight.parse() == Ok(0.0));
         name.trim().eq_ignore_ascii_case("gzip") && !refused
     })
-}
-
-/// Whether the client already has this version.
-pub(super) fn matches(headers: &HeaderMap, etag: &str) -> bool {
-    let lines = headers.get_all(IF_NONE_MATCH).into_iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).map(str::trim).any(|known| known.trim_start_matches("W/") == etag)
 }
 
 /// The file compressed, if that makes it smaller. Done once for each version of a file.
@@ -213,8 +190,11 @@ fn bytes(file: EmbeddedFile) -> Bytes {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::io::Read as _;
+
+    use warp::http::header::{ETAG, IF_NONE_MATCH};
+
+    use super::*;
 
     fn headers(name: warp::http::HeaderName, value: &str) -> HeaderMap {
         HeaderMap::from_iter([(name, value.parse().unwrap())])

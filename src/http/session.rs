@@ -123,7 +123,7 @@ mod tests {
         if secure {
             headers.insert("x-forwarded-proto", HeaderValue::from_static("https"));
         }
-        let peer = Peer { address: ([127, 0, 0, 1], 5).into(), is_secure: false };
+        let peer = Peer { address: [127, 0, 0, 1].into(), is_secure: false };
         Client::of(peer, &headers, &["127.0.0.1".parse().unwrap()])
     }
 

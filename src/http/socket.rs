@@ -9,53 +9,27 @@ use super::transport::Transport;
 use super::{lobby_socket, table_socket};
 use crate::limit::Key;
 use crate::observe::EventKind;
-use crate::protocol::{CloseReason, RoomId, SessionKey};
+use crate::protocol::{CloseReason, SessionKey};
 
-/// How much of an invalid room id is sent back.
-const UNKNOWN_ID_CHARS: usize = 50;
-
-/// A request for a socket: its client and its destination.
-#[derive(Debug)]
-pub(super) struct SocketRequest {
+/// Serves a socket until it ends. `read` holds bytes that arrived together with the request, and `destination` is what
+/// followed `/ws/` there.
+pub(super) async fn serve(
+    stream: Transport,
+    read: Vec<u8>,
     state: Arc<AppState>,
     session: SessionKey,
-    /// The client's address.
     address: Key,
-    destination: Destination,
-}
-
-#[derive(Debug)]
-enum Destination {
-    Lobby,
-    Room(RoomId),
-    /// Not a valid room id.
-    Unknown(Box<str>),
-}
-
-impl SocketRequest {
-    /// `destination` is what follows `/ws/`.
-    pub(super) fn new(state: Arc<AppState>, session: SessionKey, address: Key, destination: String) -> Self {
-        let destination = match (destination.as_str(), destination.parse()) {
-            ("lobby", _) => Destination::Lobby,
-            (_, Ok(id)) => Destination::Room(id),
-            (text, Err(_)) => Destination::Unknown(text.chars().take(UNKNOWN_ID_CHARS).collect()),
-        };
-        Self { state, session, address, destination }
-    }
-}
-
-/// Serves a socket until it ends. `read` holds bytes that arrived together with the request.
-pub(super) async fn serve(stream: Transport, read: Vec<u8>, request: SocketRequest) {
-    let state = Arc::clone(&request.state);
+    destination: &str,
+) {
     let metrics = &state.services.metrics;
     metrics.sockets_opened.inc();
     metrics.sockets.inc();
-    let limits = SocketLimits::new(Arc::clone(&request.state), request.session, request.address);
-    let mut link = Link::new(stream, read, request.state).await;
-    let ended = match request.destination {
-        Destination::Lobby => lobby_socket::serve(&mut link, &limits, request.session).await,
-        Destination::Room(id) => table_socket::serve(&mut link, &limits, request.session, id).await,
-        Destination::Unknown(id) => table_socket::unknown_room(&mut link, &limits, &id).await,
+    let limits = SocketLimits::new(Arc::clone(&state), session, address);
+    let mut link = Link::new(stream, read, Arc::clone(&state)).await;
+    let Err(ended) = match (destination, destination.parse()) {
+        ("lobby", _) => lobby_socket::serve(&mut link, &limits, session).await,
+        (_, Ok(id)) => table_socket::serve(&mut link, &limits, session, id).await,
+        (not_an_id, Err(_)) => table_socket::unknown_room(&mut link, &limits, not_an_id).await,
     };
     link.close(ended).await;
     metrics.sockets.dec();
@@ -103,8 +77,8 @@ mod tests {
         let state = AppState::new(Options::default(), services, health, AdminAuth::new(&Secret::new("x")));
         let listener = super::super::listen(([127, 0, 0, 1], 0).into()).unwrap();
         let stream = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let request = SocketRequest::new(state, SessionKey::of("x"), Key::from_number(1), "lobby".to_owned());
-        let bytes = size_of_val(&serve(Transport::Plain(stream), Vec::new(), request));
+        let (stream, session) = (Transport::Left(stream), SessionKey::of("x"));
+        let bytes = size_of_val(&serve(stream, Vec::new(), state, session, Key::from_number(1), "lobby"));
         assert!(bytes <= 3 * 1024, "{bytes} bytes");
     }
 }

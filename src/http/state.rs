@@ -9,10 +9,19 @@ use super::admin_auth::AdminAuth;
 use super::blocking_pool::BlockingPool;
 use super::connection_limit::ConnectionLimit;
 use super::error::HttpError;
-use super::shutdown::{ShutdownPhase, ShutdownWatch};
 use crate::limit::{Cost, Key, Kind, Verdict};
 use crate::observe::{EventKind, Health};
 use crate::services::Services;
+
+/// How far the server has shut down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum ShutdownPhase {
+    Running,
+    /// New connections are refused.
+    Refusing,
+    /// Open connections have to end.
+    Closing,
+}
 
 /// What all requests and WebSockets share.
 #[derive(Debug)]
@@ -25,7 +34,7 @@ pub struct AppState {
     /// Bounds HTTP connections, which may become WebSockets.
     pub(super) connections: Arc<ConnectionLimit>,
     /// Bounds WebSockets.
-    pub(super) sockets: Arc<ConnectionLimit>,
+    pub sockets: Arc<ConnectionLimit>,
     /// Checks administrators' tokens.
     pub(super) admin_auth: AdminAuth,
     /// The runtime of tables, on which WebSockets run too.
@@ -70,7 +79,7 @@ impl AppState {
     /// Checks the rate limit for a request of this address and cost.
     pub(super) async fn admit(&self, kind: Kind, address: IpAddr, cost: Cost) -> Result<(), HttpError> {
         match self.services.limiter.check(kind, Key::from_address(address), cost).await {
-            Verdict::Allowed { .. } => Ok(()),
+            Verdict::Allowed => Ok(()),
             Verdict::Denied { retry_after } => {
                 self.count_limited(kind);
                 Err(HttpError::TooMany { quota: self.services.limiter.quota(kind), retry_after })
@@ -84,14 +93,18 @@ impl AppState {
         self.services.events.note_often(EventKind::LimitHit, kind.name());
     }
 
-    /// Waits for shutdown phases.
-    pub(super) fn shutdown(&self) -> ShutdownWatch {
-        ShutdownWatch(self.shutdown.subscribe())
+    /// Waits until new connections are refused. Cancel safe.
+    pub(super) async fn refusing(&self) {
+        self.reached(ShutdownPhase::Refusing).await;
     }
 
-    /// The bound of WebSockets.
-    #[must_use]
-    pub fn sockets(&self) -> &ConnectionLimit {
-        &self.sockets
+    /// Waits until open connections have to end. Cancel safe.
+    pub(super) async fn closing(&self) {
+        self.reached(ShutdownPhase::Closing).await;
+    }
+
+    async fn reached(&self, wanted: ShutdownPhase) {
+        // It fails only if the sender is gone, and the state holds it.
+        drop(self.shutdown.subscribe().wait_for(|phase| *phase >= wanted).await);
     }
 }

@@ -9,18 +9,18 @@ use hyper::body::Bytes;
 use percent_encoding::percent_decode_str;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
-use warp::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, LAST_MODIFIED};
-use warp::http::{HeaderMap, HeaderValue, StatusCode};
+use warp::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LAST_MODIFIED};
+use warp::http::{HeaderMap, StatusCode};
 use warp::path::{FullPath, Peek};
 use warp::reply::Response;
 use warp::{Filter, Rejection};
 
+use super::answer::{redirect, unless_known};
 use super::blocking_pool::BlockingPool;
 use super::context::RequestContext;
 use super::error::HttpError;
-use super::headers::COMPATIBLE_POLICY;
-use super::middleware::redirect;
-use super::page::{keep_session, matches};
+use super::headers::{COMPATIBLE_POLICY, set};
+use super::page::keep_session;
 
 /// Another web client's folder. Its files may change while they are served.
 #[derive(Debug)]
@@ -90,9 +90,11 @@ impl StaticDir {
     /// The bytes of a file, from memory while any client still gets them. So many slow readers hold each file once.
     fn bytes(&self, path: &Path, file: fs::File, length: u64, modified: SystemTime) -> io::Result<Arc<[u8]>> {
         let sending = || self.sending.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_same = |known: &Sending| known.modified == modified;
-        let held = sending().get(path).filter(|known| is_same(known)).and_then(|known| known.bytes.upgrade());
-        if let Some(bytes) = held.filter(|bytes| bytes.len() as u64 == length) {
+        let held = |sending: &HashMap<PathBuf, Sending>, length| {
+            let known = sending.get(path).filter(|known| known.modified == modified)?;
+            known.bytes.upgrade().filter(|bytes| bytes.len() as u64 == length)
+        };
+        if let Some(bytes) = held(&sending(), length) {
             return Ok(bytes);
         }
         let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
@@ -101,8 +103,7 @@ impl StaticDir {
         let bytes: Arc<[u8]> = bytes.into();
         let mut sending = sending();
         // Another request may have read it meanwhile.
-        let held = sending.get(path).filter(|known| is_same(known)).and_then(|known| known.bytes.upgrade());
-        if let Some(held) = held.filter(|held| held.len() == bytes.len()) {
+        if let Some(held) = held(&sending, bytes.len() as u64) {
             return Ok(held);
         }
         sending.retain(|_, known| known.bytes.strong_count() > 0);
@@ -195,13 +196,7 @@ impl File {
         let etag = format!("\"{:x}-{:x}\"", self.modified.as_microsecond(), self.bytes.len());
         let mime = mime_guess::from_path(&self.name).first_or_octet_stream();
         let is_text = mime.type_() == "text" || mime.subtype() == "javascript" || mime.subtype() == "json";
-        let mut response = if matches(headers, &etag) {
-            let mut response = Response::default();
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-            response
-        } else {
-            Response::new(Bytes::from_owner(self.bytes).into())
-        };
+        let mut response = unless_known(headers, &etag, || Response::new(Bytes::from_owner(self.bytes).into()));
         let content_type = if is_text { format!("{mime}; charset=utf-8") } else { mime.to_string() };
         // A bundle and the page that names it keep their names when they change.
         let cache = match mime.subtype().as_str() {
@@ -209,14 +204,9 @@ impl File {
             _ => "no-cache",
         };
         let modified = self.modified.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
-        for (name, value) in
-            [(CONTENT_TYPE, content_type.as_str()), (CACHE_CONTROL, cache), (ETAG, &etag), (LAST_MODIFIED, &modified)]
-        {
-            // All values are plain ASCII.
-            if let Ok(value) = HeaderValue::from_str(value) {
-                response.headers_mut().insert(name, value);
-            }
-        }
+        set(&mut response, CONTENT_TYPE, &content_type);
+        set(&mut response, CACHE_CONTROL, cache);
+        set(&mut response, LAST_MODIFIED, &modified);
         response.headers_mut().insert(CONTENT_SECURITY_POLICY, COMPATIBLE_POLICY);
         response
     }

@@ -1,12 +1,13 @@
 //! A WebSocket of a room, or of a room that does not exist.
 
+use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::link::{Incoming, Link, SocketEnd, message_name, pong};
+use super::link::{Incoming, Link, Served, SocketEnd, pong};
 use super::socket_limits::{Sender, SocketLimits};
 use crate::protocol::server_message::{self, RoomClosed};
 use crate::protocol::{ClientMessage, CloseReason, ErrorType, Frame, RoomId, SessionKey};
@@ -18,22 +19,21 @@ const OPENING_MESSAGES: u8 = 4;
 const UNKNOWN_ROOM_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Serves a room's socket until it ends.
-pub(super) async fn serve(link: &mut Link, limits: &SocketLimits, session: SessionKey, id: RoomId) -> SocketEnd {
+pub(super) async fn serve(link: &mut Link, limits: &SocketLimits, session: SessionKey, id: RoomId) -> Served {
     let state = Arc::clone(&link.state);
-    let text = id.to_string();
-    let Some(room) = state.services.rooms.find(id) else { return unknown_room(link, limits, &text).await };
+    let Some(room) = state.services.rooms.find(id) else { return unknown_room(link, limits, &id.to_string()).await };
     let (connection, outbox) = room::connection(Some(session), state.options.send_queue_frames);
     let connection_id = connection.id;
     if room.deliver(Input::Connected(connection)).await.is_err() {
-        return unknown_room(link, limits, &text).await;
+        return unknown_room(link, limits, &id.to_string()).await;
     }
-    let table = Table { room, id, connection_id, outbox, opening: OPENING_MESSAGES, sent: 0 };
-    let (table, left) = table.run(link, limits).await;
+    let mut table = Table { room, id, connection_id, outbox, opening: OPENING_MESSAGES, sent: 0 };
+    let Err(left) = table.run(link, limits).await;
     match left {
         ExitReason::Socket(ended) => {
             // A room that has ended needs no notice.
             table.room.deliver(Input::Disconnected(connection_id, ended.disconnect_kind())).await.ok();
-            ended
+            Err(ended)
         }
         // The room has ended and the client knows it. Its further messages still get answers.
         ExitReason::Room => {
@@ -57,14 +57,11 @@ struct Table {
 
 impl Table {
     /// Carries messages both ways until the socket or the room ends.
-    async fn run(mut self, link: &mut Link, limits: &SocketLimits) -> (Self, ExitReason) {
+    async fn run(&mut self, link: &mut Link, limits: &SocketLimits) -> Result<Infallible, ExitReason> {
         loop {
-            let served = tokio::select! {
-                outgoing = self.outbox.next() => self.forward(link, outgoing).await,
-                incoming = link.receive() => self.handle(link, limits, incoming).await,
-            };
-            if let Err(left) = served {
-                return (self, left);
+            tokio::select! {
+                outgoing = self.outbox.next() => self.forward(link, outgoing).await?,
+                incoming = link.receive() => self.handle(link, limits, incoming).await?,
             }
         }
     }
@@ -125,7 +122,7 @@ impl Table {
             Some(Err(answer)) => return self.answer(link, answer).await,
             None => return Ok(()),
         };
-        let (action, sender) = (message_name(&message), self.sender(&message));
+        let (action, sender) = (<&str>::from(&message), self.sender(&message));
         let (outcome, answer) = match message {
             // Does not concern the table, so the room does not get it.
             ClientMessage::Ping { timestamp } => ("accepted", Some(pong(&timestamp, Some(self.id)))),
@@ -184,29 +181,23 @@ enum ExitReason {
 }
 
 /// Serves a socket of a room that does not exist.
-pub(super) async fn unknown_room(link: &mut Link, limits: &SocketLimits, id: &str) -> SocketEnd {
-    match link.send(server_message::room_not_found(id)).await {
-        Ok(()) => answer_for_unknown_room(link, limits).await,
-        Err(ended) => ended,
-    }
+pub(super) async fn unknown_room(link: &mut Link, limits: &SocketLimits, id: &str) -> Served {
+    link.send(server_message::room_not_found(id)).await?;
+    answer_for_unknown_room(link, limits).await
 }
 
 /// Answers in place of a room that does not exist, for as long as a client needs to go back to the lobby.
-async fn answer_for_unknown_room(link: &mut Link, limits: &SocketLimits) -> SocketEnd {
+async fn answer_for_unknown_room(link: &mut Link, limits: &SocketLimits) -> Served {
     let until = sleep(UNKNOWN_ROOM_TIMEOUT);
     tokio::pin!(until);
-    let mut shutdown = link.state.shutdown();
+    let state = Arc::clone(&link.state);
     loop {
         let incoming = tokio::select! {
             incoming = link.receive() => incoming,
-            () = shutdown.closing() => return SocketEnd::Ours(CloseReason::Restart),
-            () = &mut until => return SocketEnd::Ours(CloseReason::Done),
+            () = state.closing() => return Err(SocketEnd::Ours(CloseReason::Restart)),
+            () = &mut until => return Err(SocketEnd::Ours(CloseReason::Done)),
         };
-        let message = match link.read(incoming, limits).await {
-            Ok(Some(message)) => message,
-            Ok(None) => continue,
-            Err(ended) => return ended,
-        };
+        let Some(message) = link.read(incoming, limits).await? else { continue };
         let answer = match message {
             ClientMessage::Ping { timestamp } => pong(&timestamp, None),
             ClientMessage::StartGame => server_message::error(ErrorType::NotFound, "Room not found"),
@@ -223,10 +214,10 @@ async fn answer_for_unknown_room(link: &mut Link, limits: &SocketLimits) -> Sock
             ClientMessage::GetRooms
             | ClientMessage::CreateRoom { .. }
             | ClientMessage::JoinRoom { .. }
-            | ClientMessage::StartNextRound => continue,
+            | ClientMessage::StartNextRound
+            | ClientMessage::Seen
+            | ClientMessage::Rematch { .. } => continue,
         };
-        if let Err(ended) = link.send(answer).await {
-            return ended;
-        }
+        link.send(answer).await?;
     }
 }

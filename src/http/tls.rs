@@ -1,3 +1,4 @@
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -16,9 +17,9 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{self, ServerConfig};
-use tokio_rustls::server::TlsStream;
 use x509_cert::der::Decode as _;
 
+use super::transport::Transport;
 use crate::observe::{Metrics, wall_time};
 
 /// TLS with the operator's certificate, which can be renewed while the server runs. Open connections stay.
@@ -40,55 +41,10 @@ pub struct Identity {
     is_key_open: bool,
 }
 
-/// Why there is no TLS.
+/// Why there is no TLS: the setting, and what is wrong with its file.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsError {
-    /// One of the files is missing or cannot be read.
-    #[error("{setting}: {} cannot be read: {error}", .path.display())]
-    File {
-        /// The setting that names it.
-        setting: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        error: io::Error,
-    },
-    /// There is no certificate in its file.
-    #[error("TLS_CERT: {} is no certificate in PEM form: {reason}", .path.display())]
-    NoCertificate {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// There is no key in its file, or one of a kind that cannot be used.
-    #[error("TLS_KEY: {} is no private key in PEM form that can be used (encrypted ones cannot): {reason}", .path.display())]
-    NoKey {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The key is that of another certificate.
-    #[error("TLS_KEY: {} is not the key of the certificate in {}", .key.display(), .certificate.display())]
-    DoesNotFit {
-        /// The key's file.
-        key: PathBuf,
-        /// The certificate's file.
-        certificate: PathBuf,
-    },
-    /// The library refuses to start.
-    #[error("TLS cannot be set up: {0}")]
-    Library(#[from] rustls::Error),
-}
-
-/// A new connection to a TLS port.
-#[derive(Debug)]
-pub(super) enum Accepted {
-    Tls(Box<TlsStream<TcpStream>>),
-    /// Not TLS; nothing has been read.
-    Plain(TcpStream),
-}
+#[error("{0}")]
+pub struct TlsError(String);
 
 /// The longest file of certificates, in bytes.
 const FILE_MAX_BYTES: u64 = 1024 * 1024;
@@ -108,14 +64,16 @@ impl Tls {
     pub fn open(certificate: &Path, key: &Path, metrics: Arc<Metrics>) -> Result<Arc<Self>, TlsError> {
         let identity = Identity::read(certificate, key)?;
         let current = Arc::new(Current(watch::Sender::new(Arc::new(identity))));
+        let unavailable = |error: rustls::Error| TlsError(format!("TLS cannot be set up: {error}"));
         let provider = Arc::new(ring::default_provider());
         let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
+            .with_safe_default_protocol_versions()
+            .map_err(unavailable)?
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&current) as Arc<dyn ResolvesServerCert>);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         // Clients resume with a ticket that they keep: a thousand that reconnect at once cost no signatures and no memory.
-        config.ticketer = ring::Ticketer::new()?;
+        config.ticketer = ring::Ticketer::new().map_err(unavailable)?;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         let tls = Self {
             certificate: certificate.to_owned(),
@@ -170,7 +128,7 @@ impl Tls {
     }
 
     /// Performs the handshake with a new connection. The caller sets the deadline.
-    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<Accepted> {
+    pub(super) async fn accept(&self, stream: TcpStream) -> io::Result<Transport> {
         let mut first = [0];
         match stream.peek(&mut first).await? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -179,9 +137,9 @@ impl Tls {
                     connection.set_buffer_limit(Some(BUFFER_BYTES));
                 };
                 let stream = TlsAcceptor::from(Arc::clone(&self.config)).accept_with(stream, limit).await?;
-                Ok(Accepted::Tls(Box::new(stream)))
+                Ok(Transport::Right(Box::new(stream)))
             }
-            _ => Ok(Accepted::Plain(stream)),
+            _ => Ok(Transport::Left(stream)),
         }
     }
 }
@@ -193,7 +151,9 @@ impl Identity {
     /// [`TlsError`] names the setting and what is wrong with its file.
     pub fn read(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let (pem, _) = read("TLS_CERT", certificate)?;
-        let no_certificate = |reason: String| TlsError::NoCertificate { path: certificate.to_owned(), reason };
+        let (file, key_file) = (certificate.display(), key.display());
+        let no_certificate =
+            |reason: String| TlsError(format!("TLS_CERT: {file} is no certificate in PEM form: {reason}"));
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pem)
             .collect::<Result<_, _>>()
             .map_err(|error| no_certificate(error.to_string()))?;
@@ -201,14 +161,17 @@ impl Identity {
         let (begins, ends) = validity(own).map_err(no_certificate)?;
 
         let (pem, mode) = read("TLS_KEY", key)?;
-        let no_key = |reason: String| TlsError::NoKey { path: key.to_owned(), reason };
-        let secret = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| no_key(error.to_string()))?;
+        let no_key = |error: &dyn Display| {
+            let needed = "no private key in PEM form that can be used (encrypted ones cannot)";
+            TlsError(format!("TLS_KEY: {key_file} is {needed}: {error}"))
+        };
+        let secret = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| no_key(&error))?;
         let provider: CryptoProvider = ring::default_provider();
         let certified = CertifiedKey::from_der(chain, secret, &provider).map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => {
-                TlsError::DoesNotFit { key: key.to_owned(), certificate: certificate.to_owned() }
+                TlsError(format!("TLS_KEY: {key_file} is not the key of the certificate in {file}"))
             }
-            error => no_key(error.to_string()),
+            error => no_key(&error),
         })?;
         Ok(Self { certified: Arc::new(certified), begins, ends, is_key_open: mode & 0o004 != 0 })
     }
@@ -244,7 +207,7 @@ fn read(setting: &'static str, path: &Path) -> Result<(Vec<u8>, u32), TlsError> 
         file.take(FILE_MAX_BYTES).read_to_end(&mut bytes)?;
         Ok((bytes, mode))
     };
-    read().map_err(|error| TlsError::File { setting, path: path.to_owned(), error })
+    read().map_err(|error: io::Error| TlsError(format!("{setting}: {} cannot be read: {error}", path.display())))
 }
 
 /// When a certificate begins and ends.

@@ -10,15 +10,18 @@ use warp::http::header::{
 use warp::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use warp::reply::Response;
 
-use super::connection_limit::ConnectionPermit;
 use super::context::RequestContext;
 use super::error::HttpError;
+use super::headers::{list, set};
 use super::session::Session;
-use super::socket::{self, SocketRequest};
-use super::transport::Transport;
+use super::socket;
+use super::transport::{Transport, move_to_current_runtime};
 use crate::directory::Location;
 use crate::limit::{Cost, Key, Kind};
 use crate::observe::CorrelationId;
+
+/// How much of an invalid room id is sent back.
+const DESTINATION_CHARS: usize = 50;
 
 /// Answers a request for a WebSocket and starts the socket's task.
 ///
@@ -64,48 +67,42 @@ async fn accept(
     })?;
 
     let runtime = state.runtime.clone();
-    let request = SocketRequest::new(state, session.key, Key::from_address(client.address), destination);
+    let (key, address) = (session.key, Key::from_address(client.address));
+    // The socket keeps its destination as long as it lives, and no room's id is longer.
+    let destination: Box<str> = destination.chars().take(DESTINATION_CHARS).collect();
     let id = CorrelationId::current().unwrap_or_else(CorrelationId::fresh);
-    runtime.spawn(id.scope(open(upgrade, request, permit)));
+    runtime.spawn(id.scope(async move {
+        if let Some((stream, read)) = take_over(upgrade).await {
+            socket::serve(stream, read, state, key, address, &destination).await;
+        }
+        drop(permit);
+    }));
 
-    let mut response = Response::default();
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let mut set = |name: HeaderName, value: HeaderValue| response.headers_mut().insert(name, value);
-    set(UPGRADE, HeaderValue::from_static("websocket"));
-    set(CONNECTION, HeaderValue::from_static("upgrade"));
-    set(SEC_WEBSOCKET_ACCEPT, accept_key);
-    session.keep(response.headers_mut());
-    Ok(response)
+    Ok(switching_protocols(accept_key, session))
 }
 
-/// Serves the socket once the answer is sent. Releases the permit when the socket has ended.
-async fn open(upgrade: OnUpgrade, request: SocketRequest, permit: ConnectionPermit) {
-    if let Some((stream, read)) = take_over(upgrade).await {
-        socket::serve(stream, read, request).await;
-    }
-    drop(permit);
+/// The answer that makes the connection a WebSocket.
+fn switching_protocols(accept_key: HeaderValue, session: Session) -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    set(&mut response, UPGRADE, "websocket");
+    set(&mut response, CONNECTION, "upgrade");
+    response.headers_mut().insert(SEC_WEBSOCKET_ACCEPT, accept_key);
+    session.keep(response.headers_mut());
+    response
 }
 
 /// Takes the connection over from the HTTP runtime, with the bytes that arrived together with the request. These are copied
 /// because they are few, and their buffer would otherwise stay as long as the socket.
 async fn take_over(upgrade: OnUpgrade) -> Option<(Transport, Vec<u8>)> {
-    match upgrade.await.map(|upgraded| upgraded.downcast::<TokioIo<Transport>>()) {
-        Ok(Ok(parts)) => match parts.io.into_inner().move_to_current_runtime() {
-            Ok(stream) => Some((stream, parts.read_buf.to_vec())),
-            Err(error) => {
-                log::error!("a socket could not be taken over: {error}");
-                None
-            }
-        },
-        Ok(Err(_)) => {
-            log::error!("an upgraded connection has an unexpected type");
-            None
-        }
-        Err(error) => {
-            log::debug!("a socket was not opened: {error}");
-            None
-        }
-    }
+    let upgraded = upgrade.await.inspect_err(|error| log::debug!("a socket was not opened: {error}")).ok()?;
+    let Ok(parts) = upgraded.downcast::<TokioIo<Transport>>() else {
+        log::error!("an upgraded connection has an unexpected type");
+        return None;
+    };
+    let stream = move_to_current_runtime(parts.io.into_inner())
+        .inspect_err(|error| log::error!("a socket could not be taken over: {error}"));
+    Some((stream.ok()?, parts.read_buf.to_vec()))
 }
 
 /// Checks the request against RFC 6455, section 4.2.1, and computes the answer to its key.
@@ -127,8 +124,7 @@ fn check_handshake(headers: &HeaderMap) -> Result<HeaderValue, HttpError> {
 
 /// Whether a header that is a list of words holds this one.
 fn names(headers: &HeaderMap, header: HeaderName, word: &str) -> bool {
-    let lines = headers.get_all(header).into_iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).any(|name| name.trim().eq_ignore_ascii_case(word))
+    list(headers, header).any(|name| name.eq_ignore_ascii_case(word))
 }
 
 /// 16 bytes in base64: 22 characters and two signs of padding.

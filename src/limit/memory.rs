@@ -6,23 +6,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use foldhash::fast::RandomState;
 use futures_util::future::Either;
 use governor::clock::{Clock, DefaultClock};
-use governor::middleware::StateInformationMiddleware;
+use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::keyed::{DashMapStateStore, ShrinkableKeyedStateStore};
 use governor::state::{InMemoryState, NotKeyed, StateStore};
 use governor::{Quota as GovernorQuota, RateLimiter};
 use strum::IntoEnumIterator as _;
 
-use super::{ByKind, Cost, Decision, Key, Kind, Limiter, Options, Quota, Quotas, Verdict};
-
-type Keyed<C> = RateLimiter<Key, Buckets, C, StateInformationMiddleware>;
+use super::{Cost, Decision, Key, Kind, KindTable, Limiter, Options, Quota, Quotas, Verdict};
 
 /// Limits kept in the memory of this process.
 #[derive(Debug)]
 pub struct MemoryLimiter<C: Clock = DefaultClock> {
+    enabled: bool,
     quotas: Quotas,
     clock: C,
-    limiters: ByKind<Keyed<C>>,
+    limiters: KindTable<RateLimiter<Key, Buckets, C, NoOpMiddleware<C::Instant>>>,
 }
 
 impl MemoryLimiter {
@@ -35,27 +34,24 @@ impl MemoryLimiter {
 impl<C: Clock + Clone> MemoryLimiter<C> {
     /// Limits by another clock.
     pub fn with_clock(options: &Options, clock: C) -> Self {
-        let quotas = Quotas::new(options);
-        let keyed =
-            |quota: Quota| RateLimiter::new(governor_quota(quota), Buckets::new(options.max_keys), clock.clone());
-        let limiters = ByKind {
-            player: keyed(quotas.player),
-            room: keyed(quotas.room),
-            socket: keyed(quotas.socket),
-            new_socket: keyed(quotas.new_socket),
-            http: keyed(quotas.http),
-        };
-        Self { quotas, clock, limiters }
+        let quotas = Quotas::of(options);
+        let limiters = quotas.transform(|_, &quota| {
+            RateLimiter::new(governor_quota(quota), Buckets::new(options.max_keys), clock.clone())
+        });
+        Self { enabled: options.enabled, quotas, clock, limiters }
     }
 
     /// The verdict of [`Limiter::check`], as a plain call.
     pub fn decide(&self, kind: Kind, key: Key, cost: Cost) -> Verdict {
-        let units = cost.units().min(self.quotas.of(kind).burst);
-        match self.limiters.of(kind).check_key_n(&key, units) {
-            Ok(Ok(state)) => Verdict::Allowed { remaining: state.remaining_burst_capacity() },
+        if !self.enabled {
+            return Verdict::Allowed;
+        }
+        let quota = self.quotas[kind];
+        match self.limiters[kind].check_key_n(&key, cost.units().min(quota.burst)) {
+            Ok(Ok(())) => Verdict::Allowed,
             Ok(Err(not_until)) => Verdict::Denied { retry_after: not_until.wait_time_from(self.clock.now()) },
             // Not reached: the cost is at most the bucket. If it were, refusing is the safe answer.
-            Err(_) => Verdict::Denied { retry_after: self.quotas.of(kind).window },
+            Err(_) => Verdict::Denied { retry_after: quota.window },
         }
     }
 }
@@ -70,18 +66,18 @@ where
     }
 
     fn quota(&self, kind: Kind) -> Quota {
-        *self.quotas.of(kind)
+        self.quotas[kind]
     }
 
     fn sweep(&self) {
         for kind in Kind::iter() {
-            self.limiters.of(kind).retain_recent();
-            self.limiters.of(kind).shrink_to_fit();
+            self.limiters[kind].retain_recent();
+            self.limiters[kind].shrink_to_fit();
         }
     }
 
     fn held(&self, kind: Kind) -> usize {
-        self.limiters.of(kind).len()
+        self.limiters[kind].len()
     }
 }
 
@@ -215,7 +211,8 @@ mod tests {
             Verdict::Denied { retry_after: Duration::from_secs(10) }
         );
         clock.advance(Duration::from_secs(2));
-        assert_eq!(limiter.decide(Kind::Player, PLAYER, Cost::Query), Verdict::Allowed { remaining: 0 });
+        assert_eq!(limiter.decide(Kind::Player, PLAYER, Cost::Query), Verdict::Allowed);
+        assert!(!limiter.decide(Kind::Player, PLAYER, Cost::Ordinary).is_allowed(), "that was all there was");
 
         let (strict, _) = self::limiter(&Options { player_per_minute: 1, ..Options::default() });
         assert_eq!(allowed(&strict, Kind::Player, PLAYER, Cost::CreateRoom), 1);

@@ -14,16 +14,17 @@ mod redis;
 mod strike_counter;
 
 use std::fmt::Debug;
-use std::future::{Ready, ready};
+use std::future::Ready;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, Either};
+use strum::IntoEnumIterator as _;
 
 pub use key::Key;
 pub use memory::MemoryLimiter;
 pub use options::Options;
-pub use quotas::{ByKind, Cost, Kind, Quota, Quotas};
+pub use quotas::{Cost, Kind, KindTable, Quota, Quotas};
 #[cfg(feature = "redis")]
 pub use redis::RedisLimiter;
 pub use strike_counter::StrikeCounter;
@@ -49,6 +50,11 @@ pub trait Limiter: Debug + Send + Sync {
 
     /// How many buckets of this kind are kept.
     fn held(&self, kind: Kind) -> usize;
+
+    /// How many buckets are kept.
+    fn held_in_all(&self) -> usize {
+        Kind::iter().map(|kind| self.held(kind)).sum()
+    }
 }
 
 /// A verdict that is there already, at the price of a function call (left), or that resolves within the limiter's own bound
@@ -59,10 +65,7 @@ pub type Decision = Either<Ready<Verdict>, BoxFuture<'static, Verdict>>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Go on.
-    Allowed {
-        /// What the bucket still holds.
-        remaining: u32,
-    },
+    Allowed,
     /// Not now.
     Denied {
         /// How long until the same would be allowed.
@@ -73,47 +76,18 @@ pub enum Verdict {
 impl Verdict {
     /// Whether to go on.
     pub fn is_allowed(self) -> bool {
-        matches!(self, Self::Allowed { .. })
+        self == Self::Allowed
     }
 }
 
 /// The limiter for these options, shared through Redis if there is one.
+#[cfg_attr(not(feature = "redis"), expect(unused_variables, reason = "only Redis shares limits"))]
 pub fn open(options: &Options, redis: Option<&Redis>, metrics: &Arc<Metrics>) -> Arc<dyn Limiter> {
-    match redis {
-        _ if !options.enabled => Arc::new(Unlimited),
-        None => Arc::new(MemoryLimiter::new(options)),
-        Some(redis) => shared(options, redis, metrics),
+    #[cfg(feature = "redis")]
+    if let Some(redis) = redis.filter(|_| options.enabled) {
+        return Arc::new(RedisLimiter::new(options, redis.clone(), Arc::clone(metrics)));
     }
-}
-
-#[cfg(feature = "redis")]
-fn shared(options: &Options, redis: &Redis, metrics: &Arc<Metrics>) -> Arc<dyn Limiter> {
-    Arc::new(RedisLimiter::new(options, redis.clone(), Arc::clone(metrics)))
-}
-
-#[cfg(not(feature = "redis"))]
-fn shared(_options: &Options, redis: &Redis, _metrics: &Arc<Metrics>) -> Arc<dyn Limiter> {
-    match *redis {}
-}
-
-/// Allows everything, for load tests.
-#[derive(Debug)]
-struct Unlimited;
-
-impl Limiter for Unlimited {
-    fn check(&self, _kind: Kind, _key: Key, _cost: Cost) -> Decision {
-        Either::Left(ready(Verdict::Allowed { remaining: u32::MAX }))
-    }
-
-    fn quota(&self, _kind: Kind) -> Quota {
-        Quota::UNLIMITED
-    }
-
-    fn sweep(&self) {}
-
-    fn held(&self, _kind: Kind) -> usize {
-        0
-    }
+    Arc::new(MemoryLimiter::new(options))
 }
 
 #[cfg(test)]

@@ -1,12 +1,12 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use strum::{EnumIter, IntoStaticStr};
+use strum::{EnumIter, EnumTable, IntoStaticStr};
 
 use super::Options;
 
 /// What shares one bucket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, EnumIter)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, EnumIter, EnumTable)]
 #[strum(serialize_all = "snake_case")]
 pub enum Kind {
     /// Messages of one player, on all of their sockets.
@@ -32,25 +32,17 @@ impl Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cost {
     /// A frame, a message, a request that is answered from memory: 1.
-    Ordinary,
+    Ordinary = 1,
     /// A list of rooms or games: 2.
-    Query,
-    /// A search through archived games: 5.
-    Search,
+    Query = 2,
     /// A new room, with bots to think for: 10.
-    CreateRoom,
+    CreateRoom = 10,
 }
 
 impl Cost {
     /// The number of units.
     pub fn units(self) -> NonZeroU32 {
-        const ONE: NonZeroU32 = NonZeroU32::MIN;
-        match self {
-            Self::Ordinary => ONE,
-            Self::Query => ONE.saturating_add(1),
-            Self::Search => ONE.saturating_add(4),
-            Self::CreateRoom => ONE.saturating_add(9),
-        }
+        at_least_one(self as u32)
     }
 }
 
@@ -64,17 +56,8 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// A bucket that is never empty.
-    pub const UNLIMITED: Self = Self { burst: NonZeroU32::MAX, window: Duration::from_secs(1) };
-
-    /// `rate` units a second, with a burst of that many `seconds`.
-    fn per_second(rate: u32, seconds: u32) -> Self {
-        Self { burst: at_least_one(rate.saturating_mul(seconds)), window: Duration::from_secs(u64::from(seconds)) }
-    }
-
-    /// `rate` units a minute, with a burst of a whole minute.
-    fn per_minute(rate: u32) -> Self {
-        Self { burst: at_least_one(rate), window: Duration::from_secs(60) }
+    fn new(burst: u32, seconds: u64) -> Self {
+        Self { burst: at_least_one(burst), window: Duration::from_secs(seconds) }
     }
 }
 
@@ -82,50 +65,26 @@ fn at_least_one(number: u32) -> NonZeroU32 {
     NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)
 }
 
-/// One value for each kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields are the kinds")]
-pub struct ByKind<T> {
-    pub player: T,
-    pub room: T,
-    pub socket: T,
-    pub new_socket: T,
-    pub http: T,
-}
-
-impl<T> ByKind<T> {
-    /// The value of one kind.
-    pub const fn of(&self, kind: Kind) -> &T {
-        match kind {
-            Kind::Player => &self.player,
-            Kind::Room => &self.room,
-            Kind::Socket => &self.socket,
-            Kind::NewSocket => &self.new_socket,
-            Kind::Http => &self.http,
-        }
-    }
-}
-
 /// The buckets of all kinds.
 ///
 /// The bursts are made for the existing client: after a lost link it opens about 40 sockets in two seconds and
 /// greets on each, and the four players of a room may share one address and lose their link together.
-pub type Quotas = ByKind<Quota>;
+pub type Quotas = KindTable<Quota>;
 
 impl Quotas {
     /// The buckets these options ask for.
-    pub fn new(options: &Options) -> Self {
-        Self {
+    pub fn of(options: &Options) -> Self {
+        Self::from_closure(|kind| match kind {
             // A minute's worth at once: one storm of 40 greetings leaves room for play.
-            player: Quota::per_minute(options.player_per_minute),
+            Kind::Player => Quota::new(options.player_per_minute, 60),
             // Four storms of 40 greetings.
-            room: Quota::per_second(options.room_per_second, 20),
+            Kind::Room => Quota::new(options.room_per_second.saturating_mul(20), 20),
             // A page that opens, and a few quick clicks.
-            socket: Quota::per_second(options.websocket_per_second, 6),
+            Kind::Socket => Quota::new(options.websocket_per_second.saturating_mul(6), 6),
             // Four storms of 40 sockets.
-            new_socket: Quota::per_minute(options.new_sockets_per_minute),
+            Kind::NewSocket => Quota::new(options.new_sockets_per_minute, 60),
             // Pages and what belongs to them.
-            http: Quota::per_minute(options.http_per_minute),
-        }
+            Kind::Http => Quota::new(options.http_per_minute, 60),
+        })
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::Either;
-use redis::{Cmd, Script, Value};
+use redis::{Script, ScriptInvocation, Value};
 
 use super::{Cost, Decision, Key, Kind, Limiter, MemoryLimiter, Options, Quota, Verdict};
 use crate::observe::Metrics;
@@ -35,32 +35,45 @@ return left
 /// A socket's own bucket is always in memory: sockets are numbered in the process, and the first check of a flood must
 /// cost nothing.
 #[derive(Debug)]
-pub struct RedisLimiter {
-    local: Arc<MemoryLimiter>,
+pub struct RedisLimiter(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    local: MemoryLimiter,
     redis: Redis,
-    script: Arc<str>,
+    script: Script,
     metrics: Arc<Metrics>,
 }
 
 impl RedisLimiter {
     /// Limits shared through this Redis.
     pub fn new(options: &Options, redis: Redis, metrics: Arc<Metrics>) -> Self {
-        let script = Script::new(DECIDE).get_hash().into();
-        Self { local: Arc::new(MemoryLimiter::new(options)), redis, script, metrics }
+        let (local, script) = (MemoryLimiter::new(options), Script::new(DECIDE));
+        Self(Arc::new(Shared { local, redis, script, metrics }))
     }
 
-    /// The command of one decision, to measure what it costs by itself.
-    pub fn command(&self, kind: Kind, key: Key, cost: Cost) -> Cmd {
-        command("EVALSHA", &self.script, self.quota(kind), kind, key, cost)
+    /// The call that makes one decision, to measure what it costs by itself.
+    pub fn call(&self, kind: Kind, key: Key, cost: Cost) -> ScriptInvocation<'_> {
+        self.0.call(kind, key, cost)
     }
 }
 
-/// `what` is the command and `script` the script or its hash.
-fn command(what: &str, script: &str, quota: Quota, kind: Kind, key: Key, cost: Cost) -> Cmd {
-    let mut command = redis::cmd(what);
-    let (cost, window) = times(quota, cost);
-    command.arg(script).arg(1).arg(format!("liap:limit:{}:{key}", kind.name())).arg(cost).arg(window);
-    command
+impl Shared {
+    fn call(&self, kind: Kind, key: Key, cost: Cost) -> ScriptInvocation<'_> {
+        let (cost, window) = times(self.local.quota(kind), cost);
+        let mut call = self.script.key(format!("liap:limit:{}:{key}", kind.name()));
+        call.arg(cost).arg(window);
+        call
+    }
+
+    async fn decide(&self, kind: Kind, key: Key, cost: Cost) -> Verdict {
+        let begun = Instant::now();
+        let answer = self.redis.call(&self.call(kind, key, cost)).await;
+        self.metrics.redis_seconds.observe(begun.elapsed().as_secs_f64());
+        let shared = answer.and_then(|answer| verdict(answer).ok_or(RequestError::Failed));
+        self.metrics.redis_decisions.with(shared.err().map_or("shared", Into::into)).inc();
+        shared.unwrap_or_else(|_| self.local.decide(kind, key, cost))
+    }
 }
 
 /// What something costs and what the whole bucket holds, in microseconds.
@@ -73,51 +86,34 @@ fn times(quota: Quota, cost: Cost) -> (u64, u64) {
     (narrow(cost).max(1), narrow(window))
 }
 
-fn verdict(answer: Value, quota: Quota) -> Option<Verdict> {
+fn verdict(answer: Value) -> Option<Verdict> {
     let left: i64 = redis::from_redis_value(answer).ok()?;
-    let micros = left.unsigned_abs();
-    Some(if left < 0 {
-        Verdict::Denied { retry_after: Duration::from_micros(micros) }
-    } else {
-        let units = u128::from(micros) * u128::from(quota.burst.get()) / quota.window.as_micros().max(1);
-        Verdict::Allowed { remaining: u32::try_from(units).unwrap_or(u32::MAX) }
-    })
+    let retry_after = Duration::from_micros(left.unsigned_abs());
+    Some(if left < 0 { Verdict::Denied { retry_after } } else { Verdict::Allowed })
 }
 
 impl Limiter for RedisLimiter {
     fn check(&self, kind: Kind, key: Key, cost: Cost) -> Decision {
-        if kind == Kind::Socket {
-            return Either::Left(ready(self.local.decide(kind, key, cost)));
+        let shared = Arc::clone(&self.0);
+        if kind != Kind::Socket && shared.redis.is_up() {
+            return Either::Right(Box::pin(async move { shared.decide(kind, key, cost).await }));
         }
-        if !self.redis.is_up() {
-            self.metrics.redis_decisions.with(RequestError::Down.into()).inc();
-            return Either::Left(ready(self.local.decide(kind, key, cost)));
+        if kind != Kind::Socket {
+            shared.metrics.redis_decisions.with(RequestError::Down.into()).inc();
         }
-        let quota = self.quota(kind);
-        let (redis, script, local, metrics) =
-            (self.redis.clone(), Arc::clone(&self.script), Arc::clone(&self.local), Arc::clone(&self.metrics));
-        Either::Right(Box::pin(async move {
-            let begun = Instant::now();
-            let by_hash = command("EVALSHA", &script, quota, kind, key, cost);
-            let by_text = || command("EVAL", DECIDE, quota, kind, key, cost);
-            let answer = redis.run(&by_hash, by_text).await;
-            metrics.redis_seconds.observe(begun.elapsed().as_secs_f64());
-            let shared = answer.and_then(|answer| verdict(answer, quota).ok_or(RequestError::Failed));
-            metrics.redis_decisions.with(shared.err().map_or("shared", Into::into)).inc();
-            shared.unwrap_or_else(|_| local.decide(kind, key, cost))
-        }))
+        Either::Left(ready(shared.local.decide(kind, key, cost)))
     }
 
     fn quota(&self, kind: Kind) -> Quota {
-        self.local.quota(kind)
+        self.0.local.quota(kind)
     }
 
     fn sweep(&self) {
-        self.local.sweep();
+        self.0.local.sweep();
     }
 
     fn held(&self, kind: Kind) -> usize {
-        self.local.held(kind)
+        self.0.local.held(kind)
     }
 }
 
@@ -128,21 +124,19 @@ mod tests {
 
     #[test]
     fn costs_are_parts_of_the_window_and_never_more_than_it() {
-        let quotas = Quotas::new(&Options { player_per_minute: 3, ..Options::default() });
-        assert_eq!(times(quotas.player, Cost::Ordinary), (20_000_000, 60_000_000));
-        assert_eq!(times(quotas.player, Cost::CreateRoom), (60_000_000, 60_000_000));
-        let fastest = Quotas::new(&Options { room_per_second: 1_000_000, ..Options::default() });
-        assert_eq!(times(fastest.room, Cost::Ordinary), (1, 20_000_000));
-        assert_eq!(times(Quota::UNLIMITED, Cost::Ordinary), (1, 1_000_000));
+        let quotas = Quotas::of(&Options { player_per_minute: 3, ..Options::default() });
+        assert_eq!(times(quotas[Kind::Player], Cost::Ordinary), (20_000_000, 60_000_000));
+        assert_eq!(times(quotas[Kind::Player], Cost::CreateRoom), (60_000_000, 60_000_000));
+        let fastest = Quotas::of(&Options { room_per_second: 1_000_000, ..Options::default() });
+        assert_eq!(times(fastest[Kind::Room], Cost::Ordinary), (1, 20_000_000));
     }
 
     #[test]
-    fn an_answer_is_what_is_left_or_how_long_to_wait() {
-        let quota = Quotas::new(&Options::default()).player;
-        assert_eq!(verdict(Value::Int(59_000_000), quota), Some(Verdict::Allowed { remaining: 59 }));
-        assert_eq!(verdict(Value::Int(0), quota), Some(Verdict::Allowed { remaining: 0 }));
+    fn a_negative_answer_is_how_long_to_wait() {
+        assert_eq!(verdict(Value::Int(59_000_000)), Some(Verdict::Allowed));
+        assert_eq!(verdict(Value::Int(0)), Some(Verdict::Allowed));
         let wait = Duration::from_millis(1_500);
-        assert_eq!(verdict(Value::Int(-1_500_000), quota), Some(Verdict::Denied { retry_after: wait }));
-        assert_eq!(verdict(Value::Okay, quota), None);
+        assert_eq!(verdict(Value::Int(-1_500_000)), Some(Verdict::Denied { retry_after: wait }));
+        assert_eq!(verdict(Value::Okay), None);
     }
 }

@@ -2,10 +2,9 @@
 ///
 /// Every refusal counts, and every allowed message takes one back. So a hasty client is forgiven, and one that floods is
 /// disconnected within moments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StrikeCounter {
     refusals: u16,
-    max: u16,
 }
 
 impl StrikeCounter {
@@ -21,13 +20,7 @@ impl StrikeCounter {
     #[must_use]
     pub fn refused(&mut self) -> bool {
         self.refusals = self.refusals.saturating_add(1);
-        self.refusals >= self.max
-    }
-}
-
-impl Default for StrikeCounter {
-    fn default() -> Self {
-        Self { refusals: 0, max: Self::REFUSALS_MAX }
+        self.refusals >= Self::REFUSALS_MAX
     }
 }
 

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use strum::IntoStaticStr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Mutex;
@@ -34,51 +33,39 @@ pub struct Leaving {
 }
 
 /// The ways rooms are left, and how many of a hundred rooms. What takes long to reach is rarer.
-const EXITS: [(Exit, usize); 11] = [
-    (Exit::Unclaimed, 25),
-    (Exit::ByRequest, 20),
-    (Exit::Closed, 20),
-    (Exit::Lost, 20),
-    (Exit::Preparation, 4),
-    (Exit::RoundStart, 2),
-    (Exit::Declaration, 4),
-    (Exit::Turn, 2),
-    (Exit::TurnResults, 1),
-    (Exit::Scoring, 1),
-    (Exit::GameOver, 1),
+const EXITS: [(&str, Exit, usize); 11] = [
+    ("unclaimed", Exit::Unclaimed, 25),
+    ("left by request", Exit::ByRequest, 20),
+    ("closed", Exit::Closed, 20),
+    ("lost", Exit::Lost, 20),
+    ("preparation", Exit::InPhase, 4),
+    ("round_start", Exit::InPhase, 2),
+    ("declaration", Exit::InPhase, 4),
+    ("turn", Exit::InPhase, 2),
+    ("turn_results", Exit::InPhase, 1),
+    ("scoring", Exit::InPhase, 1),
+    ("game_over", Exit::InPhase, 1),
 ];
 
-/// How a room is left. From the preparation on, the connection of the host is lost in that phase of the game.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
-#[strum(serialize_all = "snake_case")]
+/// How a room is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Exit {
     /// The seat that was taken is never claimed.
     Unclaimed,
     /// The host asks to leave, which closes the room.
-    #[strum(serialize = "left by request")]
     ByRequest,
     /// The host closes the socket in order.
     Closed,
     /// The connection of the host is lost before the game.
     Lost,
-    Preparation,
-    RoundStart,
-    Declaration,
-    Turn,
-    TurnResults,
-    Scoring,
-    GameOver,
+    /// The connection of the host is lost in the phase that gives this exit its name.
+    InPhase,
 }
 
-impl Exit {
-    fn of(number: usize) -> Self {
-        let mut exits = EXITS.iter().flat_map(|(exit, share)| std::iter::repeat_n(*exit, *share));
-        exits.nth(number % 100).unwrap_or(Self::Unclaimed)
-    }
-
-    fn name(self) -> &'static str {
-        self.into()
-    }
+/// The way in which the room with this number is left, and its name.
+fn exit_of(number: usize) -> (&'static str, Exit) {
+    let mut exits = EXITS.iter().flat_map(|(name, exit, share)| std::iter::repeat_n((*name, *exit), *share));
+    exits.nth(number % 100).unwrap_or(("unclaimed", Exit::Unclaimed))
 }
 
 /// The result.
@@ -96,20 +83,22 @@ pub struct Forgotten {
     pub settled: Duration,
 }
 
-/// What a server holds, by its metrics.
+/// What a server holds: names and metrics. The first five belong to rooms and sockets.
+pub const LEVELS: [(&str, &str); 9] = [
+    ("rooms", "liap_rooms"),
+    ("sockets", "liap_sockets"),
+    ("limit keys", "liap_limit_keys"),
+    ("journal pending", "liap_journal_pending"),
+    ("archive pending", "liap_archive_pending"),
+    ("tasks", "liap_tasks"),
+    ("journal bytes", "liap_journal_bytes"),
+    ("open files", "process_open_fds"),
+    ("resident bytes", "process_resident_memory_bytes"),
+];
+
+/// The values of [`LEVELS`] at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields are metrics")]
-pub struct Held {
-    pub rooms: u64,
-    pub sockets: u64,
-    pub limit_keys: u64,
-    pub tasks: u64,
-    pub journal_pending: u64,
-    pub journal_bytes: u64,
-    pub archive_pending: u64,
-    pub open_files: u64,
-    pub resident_bytes: u64,
-}
+pub struct Held(pub [u64; 9]);
 
 impl Held {
     /// Reads the metrics.
@@ -129,23 +118,13 @@ impl Held {
             clippy::cast_sign_loss,
             reason = "levels are whole and not negative"
         )]
-        let level = |name| sum(name) as u64;
-        Ok(Self {
-            rooms: level("liap_rooms"),
-            sockets: level("liap_sockets"),
-            limit_keys: level("liap_limit_keys"),
-            tasks: level("liap_tasks"),
-            journal_pending: level("liap_journal_pending"),
-            journal_bytes: level("liap_journal_bytes"),
-            archive_pending: level("liap_archive_pending"),
-            open_files: level("process_open_fds"),
-            resident_bytes: level("process_resident_memory_bytes"),
-        })
+        let level = |(_, metric)| sum(metric) as u64;
+        Ok(Self(LEVELS.map(level)))
     }
 
     /// Whether nothing is held that belongs to a room or a socket.
     fn is_empty(&self) -> bool {
-        [self.rooms, self.sockets, self.limit_keys, self.journal_pending, self.archive_pending] == [0; 5]
+        self.0.first_chunk() == Some(&[0; 5])
     }
 }
 
@@ -154,10 +133,10 @@ impl Forgotten {
     /// tenth.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        let (before, after) = (&self.before, &self.after);
-        let is_within_a_tenth = after.resident_bytes <= before.resident_bytes / 10 * 11;
+        let (Held([.., tasks_before, _, _, bytes_before]), Held([.., tasks, _, _, bytes])) = (self.before, self.after);
+        let is_within_a_tenth = bytes <= bytes_before / 10 * 11;
         let are_few = self.left.values().sum::<usize>() < MEMORY_CHECKED_FROM;
-        after.is_empty() && after.tasks <= before.tasks && (are_few || is_within_a_tenth)
+        self.after.is_empty() && tasks <= tasks_before && (are_few || is_within_a_tenth)
     }
 }
 
@@ -219,27 +198,23 @@ async fn open_and_leave(leaving: &Leaving, rooms: usize) -> Result<BTreeMap<&'st
     for _ in 0..leaving.clients {
         let (lobby, next, server) = (Arc::clone(&lobby), Arc::clone(&next), leaving.server);
         clients.spawn(async move {
-            let mut left = BTreeMap::<_, usize>::new();
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 if number >= rooms {
-                    return Ok::<_, LoadError>(left);
+                    return Ok::<_, LoadError>(());
                 }
-                let exit = Exit::of(number);
                 let (room, token) = create(&lobby).await?;
-                if exit != Exit::Unclaimed {
-                    visit(server, number, &room, &token, exit).await?;
+                if exit_of(number).1 != Exit::Unclaimed {
+                    visit(server, number, &room, &token).await?;
                 }
-                *left.entry(exit.name()).or_default() += 1;
             }
         });
     }
-    let mut left = BTreeMap::<_, usize>::new();
     while let Some(client) = clients.join_next().await {
-        for (exit, count) in client.map_err(io::Error::other)?? {
-            *left.entry(exit).or_default() += count;
-        }
+        client.map_err(io::Error::other)??;
     }
+    let mut left = BTreeMap::<_, usize>::new();
+    (0..rooms).for_each(|number| *left.entry(exit_of(number).0).or_default() += 1);
     Ok(left)
 }
 
@@ -264,8 +239,9 @@ async fn create(lobby: &Mutex<Socket>) -> Result<(String, String), LoadError> {
 
 const NAME: &str = "Leaver";
 
-/// Takes the seat, plays up to the exit, and leaves the room there.
-async fn visit(server: SocketAddr, number: usize, room: &str, token: &str, exit: Exit) -> Result<(), LoadError> {
+/// Takes the seat of a room, plays up to its exit, and leaves it there.
+async fn visit(server: SocketAddr, number: usize, room: &str, token: &str) -> Result<(), LoadError> {
+    let (name, exit) = exit_of(number);
     let mut socket = Socket::from(server, number, room).await?;
     socket
         .send(format!(r#"{{"event":"client_ready","data":{{"player_name":"{NAME}","seat_token":"{token}"}}}}"#))
@@ -281,9 +257,9 @@ async fn visit(server: SocketAddr, number: usize, room: &str, token: &str, exit:
             socket.close().await;
             return Ok(());
         }
-        phase => {
+        Exit::InPhase => {
             socket.send(r#"{"event":"start_game","data":{}}"#.to_owned()).await?;
-            play_until(&mut socket, phase.name()).await?;
+            play_until(&mut socket, name).await?;
         }
     }
     socket.vanish()
@@ -335,11 +311,11 @@ mod tests {
 
     #[test]
     fn a_hundred_rooms_are_left_in_every_way() {
-        assert_eq!(EXITS.iter().map(|(_, share)| share).sum::<usize>(), 100);
+        assert_eq!(EXITS.iter().map(|(.., share)| share).sum::<usize>(), 100);
         let mut counts = BTreeMap::<_, usize>::new();
-        (0..100).for_each(|number| *counts.entry(Exit::of(number).name()).or_default() += 1);
-        for (exit, share) in EXITS {
-            assert_eq!(counts[exit.name()], share, "{exit:?}");
+        (0..100).for_each(|number| *counts.entry(exit_of(number).0).or_default() += 1);
+        for (name, _, share) in EXITS {
+            assert_eq!(counts[name], share, "{name}");
         }
     }
 }

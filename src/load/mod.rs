@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite;
 
-pub use leaving::{Forgotten, Held, Leaving, leave};
+pub use leaving::{Forgotten, Held, LEVELS, Leaving, leave};
 
 use table::Table;
 
@@ -28,17 +28,6 @@ pub struct Load {
     pub people: usize,
     /// How long to count actions.
     pub span: Duration,
-    /// What kind of server it is.
-    pub target: Target,
-}
-
-/// A kind of server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
-    /// A Liap server, without pauses.
-    Liap,
-    /// A server that answers every text with one frame to all four sockets of `/ws/{room}`: the floor.
-    Bare,
 }
 
 /// The result.
@@ -65,6 +54,23 @@ impl Report {
     #[must_use]
     pub fn rate(&self) -> f64 {
         self.actions as f64 / self.span.as_secs_f64()
+    }
+
+    /// Adds what another table came to.
+    pub fn add(&mut self, table: Self) {
+        self.actions += table.actions;
+        self.games += table.games;
+        self.frames += table.frames;
+        self.bytes += table.bytes;
+        self.to_self.extend(table.to_self);
+        self.to_last.extend(table.to_last);
+    }
+
+    /// Ends after this time.
+    pub fn end(&mut self, span: Duration) {
+        self.span = span;
+        self.to_self.sort_unstable();
+        self.to_last.sort_unstable();
     }
 
     /// Mean size of a frame in bytes.
@@ -123,16 +129,8 @@ pub async fn run(load: &Load) -> Result<Report, LoadError> {
     }
     let mut report = Report::default();
     while let Some(table) = running.join_next().await {
-        let part = table.map_err(std::io::Error::other)??;
-        report.actions += part.actions;
-        report.games += part.games;
-        report.frames += part.frames;
-        report.bytes += part.bytes;
-        report.to_self.extend(part.to_self);
-        report.to_last.extend(part.to_last);
+        report.add(table.map_err(std::io::Error::other)??);
     }
-    report.span = began.elapsed();
-    report.to_self.sort_unstable();
-    report.to_last.sort_unstable();
+    report.end(began.elapsed());
     Ok(report)
 }

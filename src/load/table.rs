@@ -1,14 +1,14 @@
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::socket::{Socket, after, is_state, number_field, text_field};
-use super::{Load, LoadError, Report, Target};
+use super::{Load, LoadError, Report};
 
 /// One table and the people at it.
 pub(super) struct Table {
-    load: Load,
-    number: usize,
+    server: SocketAddr,
     names: Vec<String>,
     sockets: Vec<Socket>,
     report: Report,
@@ -19,8 +19,7 @@ pub(super) struct Table {
 impl Table {
     pub(super) async fn set_up(load: &Load, number: usize) -> Result<Self, LoadError> {
         let names = (1..=load.people).map(|seat| format!("Load{number}_{seat}")).collect();
-        let mut table =
-            Self { load: load.clone(), number, names, sockets: Vec::new(), report: Report::default(), next: None };
+        let mut table = Self { server: load.server, names, sockets: Vec::new(), report: Report::default(), next: None };
         table.open_sockets().await?;
         Ok(table)
     }
@@ -28,13 +27,7 @@ impl Table {
     async fn open_sockets(&mut self) -> Result<(), LoadError> {
         self.sockets.clear();
         self.next = None;
-        if self.load.target == Target::Bare {
-            for _ in 0..4 {
-                self.sockets.push(Socket::open(self.load.server, &self.number.to_string()).await?);
-            }
-            return Ok(());
-        }
-        let mut lobby = Socket::open(self.load.server, "lobby").await?;
+        let mut lobby = Socket::open(self.server, "lobby").await?;
         let mut room = String::new();
         for (seat, name) in (1..).zip(&self.names.clone()) {
             let answer = if seat == 1 {
@@ -47,7 +40,7 @@ impl Table {
             };
             room = text_field(&answer, "\"room_id\":").unwrap_or_default().to_owned();
             let token = text_field(&answer, "\"seat_token\":").unwrap_or_default();
-            let mut socket = Socket::open(self.load.server, &room).await?;
+            let mut socket = Socket::open(self.server, &room).await?;
             let data = format!(r#"{{"player_name":"{name}","seat_token":"{token}"}}"#);
             socket.send(format!(r#"{{"event":"client_ready","data":{data}}}"#)).await?;
             socket.receive_event("room_state_update").await?;
@@ -68,12 +61,6 @@ impl Table {
 
     pub(super) async fn play(mut self, until: Instant) -> Result<Report, LoadError> {
         while Instant::now() < until {
-            if self.load.target == Target::Bare {
-                let text = r#"{"event":"play","data":{"piece_indices":[0],"player_name":"x"}}"#;
-                let actor = usize::try_from(self.report.actions % 4).unwrap_or(0);
-                self.act(actor, text.to_owned()).await?;
-                continue;
-            }
             match self.wait_for_next().await? {
                 Next::Act { seat, message } => self.act(seat, message).await?,
                 Next::NewGame => {
@@ -91,20 +78,18 @@ impl Table {
         let Some(socket) = self.sockets.get_mut(actor) else { return Ok(()) };
         let target = socket.states + 1;
         socket.send(message).await?;
-        let is_bare = self.load.target == Target::Bare;
         let mut to_self = Duration::ZERO;
         // The actor first, because it waits for its answer.
         let order = std::iter::once(actor).chain((0..self.sockets.len()).filter(|&other| other != actor));
         for seat in order.collect::<Vec<_>>() {
             let mut last = None;
-            while (is_bare && last.is_none()) || (!is_bare && self.states(seat) < target) {
+            while self.states(seat) < target {
                 last = self.receive(seat).await?;
             }
             if seat == actor {
                 to_self = sent.elapsed();
             }
             if seat == 0
-                && !is_bare
                 && let Some(text) = last
             {
                 self.note_next(&text);

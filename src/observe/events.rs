@@ -151,21 +151,17 @@ struct Tally {
     noted_at: Option<Instant>,
 }
 
-/// The content of such an event.
-struct Times {
-    kind: EventKind,
-    what: &'static str,
-    times: u64,
-}
+/// The content of such an event: what, and how many times.
+type Often = (EventKind, &'static str, u64);
 
 impl Tally {
     /// The event that is due, if there is something to note and the last event is long enough ago.
-    fn take_due(&mut self, now: Instant) -> Option<Times> {
+    fn take_due(&mut self, now: Instant) -> Option<Often> {
         if self.times == 0 || self.noted_at.is_some_and(|at| now.duration_since(at) < TALLY_INTERVAL) {
             return None;
         }
         self.noted_at = Some(now);
-        Some(Times { kind: self.kind, what: self.what, times: std::mem::take(&mut self.times) })
+        Some((self.kind, self.what, std::mem::take(&mut self.times)))
     }
 }
 
@@ -230,13 +226,13 @@ impl Events {
         let mut interval = tokio::time::interval(TALLY_INTERVAL);
         loop {
             let now = interval.tick().await;
-            let due: Vec<Times> = self.tallies().iter_mut().filter_map(|tally| tally.take_due(now)).collect();
+            let due: Vec<Often> = self.tallies().iter_mut().filter_map(|tally| tally.take_due(now)).collect();
             self.note_times(due);
         }
     }
 
-    fn note_times(&self, due: impl IntoIterator<Item = Times>) {
-        for Times { kind, what, times } in due {
+    fn note_times(&self, due: impl IntoIterator<Item = Often>) {
+        for (kind, what, times) in due {
             self.note(kind, serde_json::json!({ "what": what, "times": times }));
         }
     }

@@ -1,6 +1,5 @@
 //! The health of the server: one check for everything that can fail.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
@@ -101,18 +100,13 @@ impl HealthCheck {
 }
 
 /// All checks, and the phase of the server.
+#[derive(derive_more::Debug)]
+#[debug("Health({:?}, {:?})", self.phase(), self.checks.iter().map(|check| check.name).collect::<Vec<_>>())]
 pub struct Health {
     checks: Vec<HealthCheck>,
     timeout: Duration,
     phase: AtomicU8,
     metrics: Arc<Metrics>,
-}
-
-impl fmt::Debug for Health {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<&str> = self.checks.iter().map(|check| check.name).collect();
-        f.debug_struct("Health").field("checks", &names).field("phase", &self.phase()).finish_non_exhaustive()
-    }
 }
 
 /// The phases of a server.

@@ -6,30 +6,20 @@ use std::time::Duration;
 
 use strum::{Display, EnumString};
 
-/// What is logged, how, and where to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogOptions {
-    /// The least important level that is still logged.
-    pub level: LogLevel,
-    /// The form of a line.
-    pub format: LogFormat,
-    /// A file to append to, reopened on SIGHUP. `None`: standard error.
-    pub file: Option<PathBuf>,
-    /// Put the id of the request or socket on every line that belongs to one.
-    pub correlation_id: bool,
-    /// How many lines may wait for the log thread; more are dropped and counted.
-    pub queue_lines: usize,
-}
-
-impl Default for LogOptions {
-    fn default() -> Self {
-        Self {
-            level: LogLevel(log::LevelFilter::Info),
-            format: LogFormat::Auto,
-            file: None,
-            correlation_id: true,
-            queue_lines: 8_192,
-        }
+options! {
+    /// What is logged, how, and where to.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct LogOptions {
+        /// The least important level that is still logged.
+        pub level: LogLevel = LogLevel(log::LevelFilter::Info),
+        /// The form of a line.
+        pub format: LogFormat = LogFormat::Auto,
+        /// A file to append to, reopened on SIGHUP. `None`: standard error.
+        pub file: Option<PathBuf> = None,
+        /// Put the id of the request or socket on every line that belongs to one.
+        pub correlation_id: bool = true,
+        /// How many lines may wait for the log thread; more are dropped and counted.
+        pub queue_lines: usize = 8_192,
     }
 }
 
@@ -71,53 +61,41 @@ pub enum LogFormat {
     Text,
 }
 
-/// Whether and where metrics are shown. They have their own listener: players have no business there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MetricsOptions {
-    /// Open the listener.
-    pub enabled: bool,
-    /// Address to listen on.
-    pub host: IpAddr,
-    /// Port to listen on; 0 lets the system choose.
-    pub port: u16,
-    /// Also measure the single steps of a move. Costs a few clock readings a move.
-    pub profiling: bool,
-}
-
-impl Default for MetricsOptions {
-    fn default() -> Self {
-        Self { enabled: true, host: IpAddr::V4(Ipv4Addr::LOCALHOST), port: 9090, profiling: false }
+options! {
+    /// Whether and where metrics are shown. They have their own listener: players have no business there.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct MetricsOptions {
+        /// Open the listener.
+        pub enabled: bool = true,
+        /// Address to listen on.
+        pub host: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST),
+        /// Port to listen on; 0 lets the system choose.
+        pub port: u16 = 9090,
+        /// Also measure the single steps of a move. Costs a few clock readings a move.
+        pub profiling: bool = false,
     }
 }
 
-/// How much memory the process may use and how closely that is watched.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MemoryOptions {
-    /// Watch memory at all.
-    pub enabled: bool,
-    /// What the process may use, in MiB. The limit of its cgroup counts too, if it is lower.
-    pub max_mb: u64,
-    /// Time between two looks.
-    pub check_interval: Duration,
-    /// Share of the limit, in percent, from which on memory counts as tight.
-    pub alert_percent: u8,
-}
-
-impl Default for MemoryOptions {
-    fn default() -> Self {
-        Self { enabled: true, max_mb: 4_096, check_interval: Duration::from_secs(60), alert_percent: 80 }
+options! {
+    /// How much memory the process may use and how closely that is watched.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct MemoryOptions {
+        /// Watch memory at all.
+        pub enabled: bool = true,
+        /// What the process may use, in MiB. The limit of its cgroup counts too, if it is lower.
+        pub max_mb: u64 = 4_096,
+        /// Time between two looks.
+        pub check_interval: Duration = Duration::from_secs(60),
+        /// Share of the limit, in percent, from which on memory counts as tight.
+        pub alert_percent: u8 = 80,
     }
 }
 
-/// How health is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HealthOptions {
-    /// The longest time all checks together may take.
-    pub timeout: Duration,
-}
-
-impl Default for HealthOptions {
-    fn default() -> Self {
-        Self { timeout: Duration::from_secs(10) }
+options! {
+    /// How health is asked for.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct HealthOptions {
+        /// The longest time all checks together may take.
+        pub timeout: Duration = Duration::from_secs(10),
     }
 }

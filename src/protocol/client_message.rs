@@ -9,7 +9,8 @@ use super::{NameError, PlayerName, RoomId};
 use crate::game::{Declaration, Entropy, EntropyError, Level, Seat};
 
 /// A message that has been read and checked as far as possible without knowing the room.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum ClientMessage {
     /// The first message on every socket.
     ClientReady {
@@ -33,8 +34,8 @@ pub enum ClientMessage {
     CreateRoom {
         /// The creator's name.
         player_name: PlayerName,
-        /// The occupants of the other three seats.
-        other_seats: OtherSeats,
+        /// How its creator wants it.
+        rules: RoomRules,
     },
     /// Takes a seat before the game.
     JoinRoom {
@@ -89,6 +90,15 @@ pub enum ClientMessage {
     },
     /// Sent by the existing client during the scores; nothing depends on it.
     StartNextRound,
+    /// The player has seen the result that is shown.
+    Seen,
+    /// After the game: names the table where the same people meet again.
+    Rematch {
+        /// That table.
+        room_id: RoomId,
+        /// The table named before, if that one is gone.
+        instead_of: Option<RoomId>,
+    },
     /// Asks for the state of the table.
     RequestStateSync,
     /// Asks for the state of the table and for the events that the client missed.
@@ -108,6 +118,34 @@ pub enum OnClose {
     Leave,
     /// The seat waits for the player for a few minutes; only `leave_room` gives it up at once.
     KeepSeat,
+}
+
+/// What the creator of a room decides.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RoomRules {
+    /// The occupants of the other three seats.
+    pub other_seats: OtherSeats,
+    /// How long the table pauses.
+    pub tempo: Tempo,
+}
+
+/// How long a table pauses between the things that happen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, strum::IntoStaticStr, strum::FromRepr)]
+#[strum(serialize_all = "lowercase")]
+#[repr(u8)]
+pub enum Tempo {
+    /// As long as the existing client's animations need.
+    #[default]
+    Tea,
+    /// A turn is read in two to three seconds. Results end as soon as all players have seen them, as in `Blitz`.
+    Normal,
+    /// Half of that.
+    Blitz,
+}
+
+impl Tempo {
+    /// All of them, the slowest first.
+    pub const ALL: [Self; 3] = [Self::Tea, Self::Normal, Self::Blitz];
 }
 
 /// The occupants of the seats of a new room, besides the host's.
@@ -176,7 +214,10 @@ pub fn decode(text: &str) -> Result<ClientMessage, DecodeError> {
         "get_rooms" | "request_room_list" => ClientMessage::GetRooms,
         "create_room" => ClientMessage::CreateRoom {
             player_name: data.name()?,
-            other_seats: data.switch("open_seats", "Open seats", OtherSeats::Open)?,
+            rules: RoomRules {
+                other_seats: data.switch("open_seats", "Open seats", OtherSeats::Open)?,
+                tempo: data.tempo()?,
+            },
         },
         "join_room" => ClientMessage::JoinRoom {
             room_id: data.room_id()?,
@@ -193,6 +234,11 @@ pub fn decode(text: &str) -> Result<ClientMessage, DecodeError> {
         "declare" => ClientMessage::Declare { value: data.declaration()?, player_name: data.name()? },
         "play" => ClientMessage::Play { piece_indices: data.piece_indices()?, player_name: data.name()? },
         "start_next_round" => ClientMessage::StartNextRound,
+        "seen" => ClientMessage::Seen,
+        "rematch" => ClientMessage::Rematch {
+            room_id: data.room_id()?.ok_or_else(|| invalid("Room ID is not one of a room"))?,
+            instead_of: data.text("instead_of", "Instead of")?.and_then(|id| id.parse().ok()),
+        },
         "request_state_sync" => ClientMessage::RequestStateSync,
         "request_recovery" => {
             ClientMessage::RequestRecovery { from: data.number("from_sequence"), to: data.number("to_sequence") }
@@ -259,6 +305,12 @@ impl Data {
         let level = |value: &Value| value.as_str()?.parse().ok();
         let unknown = || invalid("Level must be easy, normal or hard");
         self.get("level").map(|value| level(value).ok_or_else(unknown)).transpose()
+    }
+
+    fn tempo(&self) -> Result<Tempo, DecodeError> {
+        let Some(name) = self.get("tempo") else { return Ok(Tempo::default()) };
+        let tempo = name.as_str().and_then(|name| Tempo::ALL.into_iter().find(|tempo| <&str>::from(tempo) == name));
+        tempo.ok_or_else(|| invalid("Tempo must be tea, normal or blitz"))
     }
 
     fn entropy(&self) -> Result<Option<Entropy>, DecodeError> {
@@ -369,6 +421,9 @@ mod tests {
             ("client_ready", r#"{"entropy":"xyz"}"#, "Entropy must be 1 to 64 hexadecimal digits"),
             ("client_ready", r#"{"keep_seat":1}"#, "Keep seat must be true or false"),
             ("create_room", r#"{"player_name":"A","open_seats":"yes"}"#, "Open seats must be true or false"),
+            ("create_room", r#"{"player_name":"A","tempo":"presto"}"#, "Tempo must be tea, normal or blitz"),
+            ("rematch", r"{}", "Room ID is required"),
+            ("rematch", r#"{"room_id":"nowhere"}"#, "Room ID is not one of a room"),
             (
                 "join_room",
                 r#"{"player_name":"A","room_id":"3FA9C1","take_bot_seat":1}"#,
@@ -391,7 +446,7 @@ mod tests {
         let join = decode(r#"{"event":"join_room","data":{"room_id":"3FA9C1","player_name":"Jon"}}"#).unwrap();
         assert!(matches!(join, ClientMessage::JoinRoom { choice: SeatChoice::Free, .. }), "a bot keeps its seat");
         let create = decode(r#"{"event":"create_room","data":{"player_name":"Mira"}}"#).unwrap();
-        assert!(matches!(create, ClientMessage::CreateRoom { other_seats: OtherSeats::Bots, .. }));
+        assert!(matches!(create, ClientMessage::CreateRoom { rules, .. } if rules == RoomRules::default()));
         let play = decode(
             r#"{"event":"play","data":{"piece_indices":[3,0],"player_name":" Mira ","play_value":12},"sequence":9}"#,
         );

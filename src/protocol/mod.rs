@@ -12,7 +12,7 @@ pub mod server_message;
 mod table_event;
 pub mod table_message;
 
-pub use client_message::{ClientMessage, DecodeError, OnClose, OtherSeats, SeatChoice, decode};
+pub use client_message::{ClientMessage, DecodeError, OnClose, OtherSeats, RoomRules, SeatChoice, Tempo, decode};
 pub use error_code::{CloseReason, ErrorType};
 pub use frame::{Broadcast, Frame};
 pub use name::{InstanceId, InstanceIdError, NameError, PlayerName, RoomId, RoomIdError, SeatToken, SessionKey};

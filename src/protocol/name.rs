@@ -1,6 +1,5 @@
 //! Names, ids and tokens that have been checked: a value of these types is valid.
 
-use std::fmt;
 use std::str::FromStr;
 
 use serde::Serialize;
@@ -8,7 +7,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 /// A player's name: 1 to 50 characters, no outer blanks, no control characters and none of `< > & " '`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, derive_more::Display)]
 #[serde(transparent)]
 pub struct PlayerName(Box<str>);
 
@@ -56,14 +55,9 @@ impl FromStr for PlayerName {
     }
 }
 
-impl fmt::Display for PlayerName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 /// A room's id: six hexadecimal digits, in upper case when shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, derive_more::Display)]
+#[display("{_0:06X}")]
 pub struct RoomId(u32);
 
 /// The text is not six hexadecimal digits.
@@ -94,7 +88,8 @@ impl RoomId {
 }
 
 /// One of up to 16 servers that share their players: the first digit of the ids of its rooms.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, derive_more::Display)]
+#[display("{_0:X}")]
 pub struct InstanceId(u32);
 
 /// The text is not one hexadecimal digit.
@@ -117,24 +112,12 @@ impl FromStr for InstanceId {
     }
 }
 
-impl fmt::Display for InstanceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:X}", self.0)
-    }
-}
-
 impl FromStr for RoomId {
     type Err = RoomIdError;
     fn from_str(text: &str) -> Result<Self, RoomIdError> {
         // Without the check of the digits a sign would be taken for one.
         let is_id = text.len() == 6 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         is_id.then(|| u32::from_str_radix(text, 16).ok()).flatten().map(Self).ok_or(RoomIdError)
-    }
-}
-
-impl fmt::Display for RoomId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:06X}", self.0)
     }
 }
 
@@ -145,7 +128,8 @@ impl Serialize for RoomId {
 }
 
 /// The hash of a session cookie or of a seat token, which is what we keep. Compared in constant time.
-#[derive(Clone, Copy, Eq)]
+#[derive(derive_more::Debug, Clone, Copy, Eq)]
+#[debug("SessionKey(***)")]
 pub struct SessionKey([u8; 32]);
 
 impl SessionKey {
@@ -171,15 +155,10 @@ impl PartialEq for SessionKey {
     }
 }
 
-impl fmt::Debug for SessionKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SessionKey(***)")
-    }
-}
-
 /// A secret of 128 bits that we hand to one client: a session cookie's value or a seat token.
-#[derive(Clone, Serialize)]
+#[derive(derive_more::Debug, Clone, Serialize)]
 #[serde(transparent)]
+#[debug("SeatToken(***)")]
 pub struct SeatToken(String);
 
 impl SeatToken {
@@ -203,12 +182,6 @@ impl SeatToken {
     /// What we keep of it.
     pub fn key(&self) -> SessionKey {
         SessionKey::of(&self.0)
-    }
-}
-
-impl fmt::Debug for SeatToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SeatToken(***)")
     }
 }
 

@@ -6,7 +6,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{ErrorType, Frame, RoomId};
+use super::{ErrorType, Frame, RoomId, Tempo};
 use crate::game::{BySeat, Level, Seat};
 
 /// The occupant of a seat before the game, as lists and room pages show it.
@@ -47,6 +47,8 @@ pub struct RoomSummary {
     pub host_name: String,
     /// Whether its game has begun.
     pub started: bool,
+    /// How long it pauses; its own page is told, other servers are not.
+    pub tempo: Tempo,
     /// Who sits where.
     pub players: BySeat<Option<Occupant>>,
     /// When it was opened, as an RFC 3339 time.
@@ -64,6 +66,14 @@ impl RoomSummary {
     fn slots(&self) -> Value {
         let slot = |(seat, player): (Seat, &Option<Occupant>)| (format!("P{seat}"), json!(player));
         Value::Object(self.players.pairs().map(slot).collect())
+    }
+
+    /// Adds the tempo, unless it is the usual one.
+    fn with_tempo(&self, mut data: Value) -> Value {
+        if let Some(data) = data.as_object_mut().filter(|_| self.tempo != Tempo::default()) {
+            data.insert("tempo".to_owned(), json!(<&str>::from(self.tempo)));
+        }
+        data
     }
 
     /// The room as an object of JSON.
@@ -132,7 +142,7 @@ pub fn room_update(room: &RoomSummary, deal_commitment: &str, you: Option<&str>)
         "deal_commitment": deal_commitment,
         "you": you,
     });
-    Frame::event("room_update", &data)
+    Frame::event("room_update", &room.with_tempo(data))
 }
 
 /// `room_state_update`: the first answer to `client_ready` in a room.
@@ -145,7 +155,7 @@ pub fn room_state_update(room: &RoomSummary, deal_commitment: &str, you: Option<
         "deal_commitment": deal_commitment,
         "you": you,
     });
-    Frame::event("room_state_update", &data)
+    Frame::event("room_state_update", &room.with_tempo(data))
 }
 
 /// `player_left`, the answer to `leave_room`.
@@ -232,6 +242,11 @@ pub fn host_changed(old_host: &str, new_host: &str) -> Frame {
         "message": format!("{new_host} is now the host"),
     });
     Frame::event("host_changed", &data)
+}
+
+/// `rematch`: the table where the same people meet again, and who named it.
+pub fn rematch(room_id: RoomId, player_name: &str) -> Frame {
+    Frame::event("rematch", &json!({ "room_id": room_id, "player_name": player_name }))
 }
 
 /// `redeal_response_success`: the answer to the redeal question is accepted.

@@ -199,8 +199,7 @@ impl TableState<'_> {
             }
             (TablePhase::Turn, ViewPhase::Revealed(result)) => self.add_finished_turn(message, result),
             (TablePhase::Turn, &ViewPhase::Lead { starter }) => {
-                let number = self.spectator.public.turn + 1;
-                self.add_turn(message, &Turn { starter, current: starter, required: None, number, complete: false });
+                self.add_turn(message, starter, starter, None, false);
                 message.object_field("turn_plays", |_| ());
             }
             (TablePhase::TurnWon(result), _) => {
@@ -247,19 +246,19 @@ impl TableState<'_> {
         message.field("declarations", &self.by_name(made));
     }
 
-    fn add_turn(&self, message: &mut Broadcast, turn: &Turn) {
-        message.field("turn_order", &self.names(turn.starter.order()));
-        message.field("current_turn_starter", &self.name(turn.starter));
-        message.field("current_player", &self.name(turn.current));
-        message.field("required_piece_count", &turn.required);
-        message.field("current_turn_number", &turn.number);
-        message.field("turn_complete", &turn.complete);
+    /// The players of a turn. `required` is how many pieces each of them plays, once the first has led.
+    fn add_turn(&self, message: &mut Broadcast, starter: Seat, current: Seat, required: Option<u8>, complete: bool) {
+        message.field("turn_order", &self.names(starter.order()));
+        message.field("current_turn_starter", &self.name(starter));
+        message.field("current_player", &self.name(current));
+        message.field("required_piece_count", &required);
+        message.field("current_turn_number", &(self.spectator.public.turn + u8::from(required.is_none())));
+        message.field("turn_complete", &complete);
         message.field("pile_counts", &self.by_name(self.spectator.public.captured.pairs()));
     }
 
     fn add_running_turn(&self, message: &mut Broadcast, starter: Seat, lead: PlayKind, next: Seat) {
-        let (required, number) = (Some(lead.count()), self.spectator.public.turn);
-        self.add_turn(message, &Turn { starter, current: next, required, number, complete: false });
+        self.add_turn(message, starter, next, Some(lead.count()), false);
         message.object_field("turn_plays", |message| {
             for seat in starter.order().into_iter().take_while(|&seat| seat != next) {
                 // The others see how many pieces a player plays; only the starter's type is shown to all.
@@ -286,9 +285,9 @@ impl TableState<'_> {
     /// All four plays, for all to see. The turn is complete, so the existing client asks nobody for another play. The player of
     /// the last one stays the current one, because that client would not accept an empty name.
     fn add_finished_turn(&self, message: &mut Broadcast, result: &TurnResult) {
-        let (starter, required, number) = (result.starter, Some(result.piles()), self.spectator.public.turn);
+        let starter = result.starter;
         let [.., last] = starter.order();
-        self.add_turn(message, &Turn { starter, current: last, required, number, complete: true });
+        self.add_turn(message, starter, last, Some(result.piles()), true);
         let plays = starter.order().map(|seat| (seat, PlayData::open(result.plays[seat])));
         message.field("turn_plays", &self.by_name(plays));
     }
@@ -430,15 +429,6 @@ impl<T: Serialize> Serialize for NameMap<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
     }
-}
-
-/// The head of a turn, as its page shows it.
-struct Turn {
-    starter: Seat,
-    current: Seat,
-    required: Option<u8>,
-    number: u8,
-    complete: bool,
 }
 
 #[derive(Serialize)]

@@ -9,7 +9,7 @@ pub enum Redis {}
 
 impl Redis {
     pub(super) fn open(_options: &Options, _metrics: &Arc<Metrics>) -> Result<Self, RedisError> {
-        Err(RedisError::Address("Redis is not in this build".to_owned()))
+        Err(RedisError("REDIS_URL: Redis is not in this build".to_owned()))
     }
 
     /// How Redis is.

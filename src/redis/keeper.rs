@@ -1,14 +1,15 @@
 //! The task that keeps connections to Redis while it is up, and probes for it while it is down.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use log::Level;
+use redis::Script;
 use redis::aio::MultiplexedConnection;
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{Instant, interval, sleep};
 
-use super::pool::{Pool, run};
-use super::target::ConnectError;
+use super::pool::Pool;
+use super::target::{ConnectError, within};
 
 /// How often connections are probed while Redis is up.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
@@ -21,8 +22,7 @@ const RETRY_MAX: Duration = Duration::from_secs(1);
 const STABLE_AFTER: Duration = Duration::from_secs(10);
 /// Runs before Redis counts as up, and every second after: it does what a decision does, because a Redis that runs no
 /// scripts, has no clock or takes no writes is useless.
-pub(super) const PROBE: &str =
-    "redis.call('TIME') redis.call('GET', KEYS[1]) return redis.call('SET', KEYS[1], 1, 'PX', ARGV[1])";
+const PROBE: &str = "redis.call('TIME') redis.call('GET', KEYS[1]) return redis.call('SET', KEYS[1], 1, 'PX', ARGV[1])";
 /// At both ends of the slots of a cluster (26 and 16368): a node that has only some of the slots would decide some
 /// requests and refuse others.
 const PROBE_KEYS: [&str; 2] = ["liap:probe:28", "liap:probe:89"];
@@ -82,16 +82,10 @@ impl Pool {
     }
 
     async fn probe(&self, connection: &MultiplexedConnection) -> Result<(), ConnectError> {
-        let limit = self.options.timeout;
+        static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(PROBE));
         for key in PROBE_KEYS {
-            let command = |name, script| {
-                let mut command = redis::cmd(name);
-                command.arg(script).arg(1).arg(key).arg(PROBE_MS);
-                command
-            };
-            let by_hash = command("EVALSHA", self.probe.get_hash());
-            let answer = timeout(limit, run(connection, &by_hash, || command("EVAL", PROBE))).await;
-            answer.map_err(|_| ConnectError::TimedOut(limit))??;
+            let (mut script, mut connection) = (SCRIPT.key(key), connection.clone());
+            within(self.options.timeout, script.arg(PROBE_MS).invoke_async::<()>(&mut connection)).await?;
         }
         Ok(())
     }

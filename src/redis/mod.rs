@@ -6,6 +6,8 @@
 #[cfg(not(feature = "redis"))]
 mod disabled;
 #[cfg(feature = "redis")]
+mod handle;
+#[cfg(feature = "redis")]
 mod keeper;
 mod options;
 #[cfg(feature = "redis")]
@@ -18,28 +20,17 @@ use std::sync::Arc;
 
 #[cfg(not(feature = "redis"))]
 pub use disabled::Redis;
-pub use options::Options;
 #[cfg(feature = "redis")]
-pub use pool::{Redis, RequestError};
+pub use handle::{Redis, RequestError};
+pub use options::Options;
 pub use url::{NotARedisUrl, Url};
 
 use crate::observe::Metrics;
 
-/// Why Redis cannot be used with these settings. A Redis that does not answer is no error.
+/// Why there is no Redis: the setting, and what is wrong with it.
 #[derive(Debug, thiserror::Error)]
-pub enum RedisError {
-    /// The file of `REDIS_CA_FILE` cannot be used.
-    #[error("REDIS_CA_FILE {path}: {reason}")]
-    Certificate {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The client refuses the address.
-    #[error("REDIS_URL: {0}")]
-    Address(String),
-}
+#[error("{0}")]
+pub struct RedisError(String);
 
 /// Whether this build can talk to Redis.
 #[must_use]

@@ -8,24 +8,20 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 
 use super::Url;
 
-/// Where Redis is and how it is used.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
-    /// Its address; without one nothing is shared.
-    pub url: Url,
-    /// Connections that are kept open.
-    pub pool_min: usize,
-    /// Connections that are opened at most, when many requests are in flight.
-    pub pool_max: usize,
-    /// The longest wait for an answer.
-    pub timeout: Duration,
-    /// The authorities that may sign its certificate, in PEM. `None`: those that browsers trust.
-    pub ca_file: Option<PathBuf>,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { url: Url::default(), pool_min: 1, pool_max: 10, timeout: Duration::from_millis(20), ca_file: None }
+options! {
+    /// Where Redis is and how it is used.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Options {
+        /// Its address; without one nothing is shared.
+        pub url: Url = Url::default(),
+        /// Connections that are kept open.
+        pub pool_min: usize = 1,
+        /// Connections that are opened at most, when many requests are in flight.
+        pub pool_max: usize = 10,
+        /// The longest wait for an answer.
+        pub timeout: Duration = Duration::from_millis(20),
+        /// The authorities that may sign its certificate, in PEM. `None`: those that browsers trust.
+        pub ca_file: Option<PathBuf> = None,
     }
 }
 

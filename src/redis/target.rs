@@ -36,9 +36,9 @@ pub(super) enum ConnectError {
 
 impl Target {
     pub(super) fn new(options: &Options) -> Result<Self, RedisError> {
-        let refused = |error: ClientError| RedisError::Address(error.to_string());
+        let refused = |error: ClientError| RedisError(format!("REDIS_URL: {error}"));
         let Url(Some(address)) = &options.url else {
-            return Err(RedisError::Address("there is none".to_owned()));
+            return Err(RedisError("REDIS_URL: there is none".to_owned()));
         };
         let certificates = certificates(options)?;
         match &address.master {
@@ -75,7 +75,10 @@ impl Target {
     }
 }
 
-async fn within<T>(limit: Duration, request: impl Future<Output = Result<T, ClientError>>) -> Result<T, ConnectError> {
+pub(super) async fn within<T>(
+    limit: Duration,
+    request: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ConnectError> {
     Ok(timeout(limit, request).await.map_err(|_| ConnectError::TimedOut(limit))??)
 }
 
@@ -132,7 +135,7 @@ fn host_address((host, port): &(String, u16), has_tls: bool) -> ConnectionAddr {
 
 fn certificates(options: &Options) -> Result<Option<TlsCertificates>, RedisError> {
     let Some(path) = &options.ca_file else { return Ok(None) };
-    let root_cert = std::fs::read(path)
-        .map_err(|error| RedisError::Certificate { path: path.display().to_string(), reason: error.to_string() })?;
+    let root_cert =
+        std::fs::read(path).map_err(|error| RedisError(format!("REDIS_CA_FILE {}: {error}", path.display())))?;
     Ok(Some(TlsCertificates { client_tls: None, root_cert: Some(root_cert) }))
 }

@@ -11,7 +11,8 @@ use percent_encoding::percent_decode_str;
 ///   `rediss+sentinel://…` with TLS to all of them
 ///
 /// Shows no password.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(derive_more::Debug, Clone, Default, PartialEq, Eq)]
+#[debug("{:?}", self.to_string())]
 pub struct Url(pub(super) Option<Address>);
 
 /// The parts of an address.
@@ -143,12 +144,6 @@ impl fmt::Display for Url {
             write!(f, "/{master}")?;
         }
         write!(f, "/{}", address.database)
-    }
-}
-
-impl fmt::Debug for Url {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.to_string())
     }
 }
 

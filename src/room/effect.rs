@@ -37,6 +37,8 @@ pub enum Input {
     CloseRoom(Option<Box<str>>),
     /// Memory is short: a room whose game is over closes.
     ReclaimMemory,
+    /// Rooms are nearly used up: a game that only waits for lost players counts as abandoned.
+    GiveUpLost,
     /// The server stops.
     Stop,
 }

@@ -2,7 +2,9 @@
 
 use arrayvec::ArrayVec;
 
+use super::RestoreError;
 use crate::archive::{GameTime, Move};
+use crate::disk::{push_varint, read_varint};
 use crate::game::{Action, Declaration, Game, Piece, PieceSet, Seat};
 
 /// The stored form of one event: a move, or a stage that passed.
@@ -22,15 +24,8 @@ pub(super) fn move_bytes(next: &Move, dealt: &[Piece; 8], last: GameTime) -> Eve
             bytes.push(places.fold(0, |mask, (place, _)| mask | 1 << place));
         }
     }
-    let mut wait = next.at.hundredths().saturating_sub(last.hundredths());
-    loop {
-        let [low, ..] = (wait & 0x7F).to_le_bytes();
-        wait >>= 7;
-        bytes.push(if wait == 0 { low } else { low | 0x80 });
-        if wait == 0 {
-            return bytes;
-        }
-    }
+    push_varint(&mut bytes, next.at.hundredths().saturating_sub(last.hundredths()));
+    bytes
 }
 
 /// The stored form of a stage that has passed.
@@ -51,58 +46,49 @@ pub(super) enum JournalEvent {
 
 /// Reads stored events one after the other.
 pub(super) struct EventReader<'a> {
+    /// What is left.
     bytes: &'a [u8],
-    at: usize,
+    length: usize,
     time: u32,
-}
-
-/// The bytes at this position are not an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct InvalidEvent {
-    pub(super) at: usize,
 }
 
 impl<'a> EventReader<'a> {
     pub(super) const fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, time: 0 }
-    }
-
-    fn byte(&mut self) -> Result<u8, InvalidEvent> {
-        let byte = self.bytes.get(self.at).copied().ok_or(InvalidEvent { at: self.at })?;
-        self.at += 1;
-        Ok(byte)
+        Self { bytes, length: bytes.len(), time: 0 }
     }
 
     /// The next event; `None` at the end. A play names positions in the hand that `game` dealt.
     ///
     /// # Errors
-    /// [`InvalidEvent`] if the bytes end early or hold an unknown code.
-    pub(super) fn next(&mut self, game: &Game) -> Result<Option<JournalEvent>, InvalidEvent> {
-        if self.at == self.bytes.len() {
+    /// [`RestoreError::Events`] if the bytes end early or hold an unknown code.
+    pub(super) fn next(&mut self, game: &Game) -> Result<Option<JournalEvent>, RestoreError> {
+        if self.bytes.is_empty() {
             return Ok(None);
         }
-        let invalid = InvalidEvent { at: self.at };
+        let at = self.length - self.bytes.len();
+        self.parse(game).map(Some).ok_or(RestoreError::Events(at))
+    }
+
+    fn parse(&mut self, game: &Game) -> Option<JournalEvent> {
         let code = self.byte()?;
-        let seat = Seat::from_number(u64::from(code >> 4 & 3) + 1).ok_or(invalid)?;
+        let seat = Seat::from_number(u64::from(code >> 4 & 3) + 1)?;
         let action = match code >> 6 {
-            PASSED => return Ok(Some(JournalEvent::StagePassed)),
+            PASSED => return Some(JournalEvent::StagePassed),
             REDEAL => Action::AnswerRedeal(code & 1 == 1),
-            DECLARE => Action::Declare(Declaration::new(code & 15).ok_or(invalid)?),
+            DECLARE => Action::Declare(Declaration::new(code & 15)?),
             _ => {
                 let mask = self.byte()?;
                 let pieces = (0..8).zip(game.dealt(seat)).filter(|(place, _)| mask >> place & 1 == 1);
                 Action::Play(pieces.map(|(_, &piece)| piece).collect::<PieceSet>())
             }
         };
-        let mut wait = 0_u32;
-        for shift in (0..35).step_by(7) {
-            let byte = self.byte()?;
-            wait |= u32::from(byte & 0x7F).checked_shl(shift).unwrap_or(0);
-            if byte & 0x80 == 0 {
-                self.time = self.time.saturating_add(wait);
-                return Ok(Some(JournalEvent::Move(Move { seat, action, at: GameTime::from_hundredths(self.time) })));
-            }
-        }
-        Err(invalid)
+        let (wait, rest) = read_varint(self.bytes)?;
+        self.bytes = rest;
+        self.time = self.time.saturating_add(wait);
+        Some(JournalEvent::Move(Move { seat, action, at: GameTime::from_hundredths(self.time) }))
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.bytes.split_off_first().copied()
     }
 }

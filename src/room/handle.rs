@@ -1,12 +1,14 @@
 //! How others reach a room: its inbox, its summary, and figures that its task keeps up to date.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::{Input, Room, RoomStage, Time};
+use crate::game::{BySeat, Seat};
+use crate::protocol::SessionKey;
 use crate::protocol::server_message::RoomSummary;
 
 /// An input with the time it was sent.
@@ -81,6 +83,9 @@ pub struct RoomStats {
     sockets: AtomicU32,
     /// In milliseconds of Unix time.
     last_activity_ms: AtomicU64,
+    /// The same; when a game that stands still for lost players counts as abandoned, else 0.
+    given_up_ms: AtomicU64,
+    sessions: Mutex<BySeat<Option<SessionKey>>>,
 }
 
 impl RoomStats {
@@ -89,6 +94,9 @@ impl RoomStats {
         self.round.store(room.round(), Ordering::Relaxed);
         self.last_activity_ms.store(room.last_activity().unix_ms(), Ordering::Relaxed);
         self.sockets.store(u32::try_from(sockets).unwrap_or(u32::MAX), Ordering::Relaxed);
+        let given_up_at = room.given_up_at().map_or(0, Time::unix_ms);
+        self.given_up_ms.store(given_up_at, Ordering::Relaxed);
+        *self.sessions.lock().unwrap_or_else(PoisonError::into_inner) = room.sessions();
     }
 
     /// The room's stage.
@@ -99,6 +107,18 @@ impl RoomStats {
     /// The round that is played, from 1; 0 before the game.
     pub fn round(&self) -> u32 {
         self.round.load(Ordering::Relaxed)
+    }
+
+    /// When a game that stands still for lost players counts as abandoned.
+    pub(super) fn given_up_at(&self) -> Option<Time> {
+        let ms = self.given_up_ms.load(Ordering::Relaxed);
+        (ms > 0).then(|| Time::from_unix_ms(ms))
+    }
+
+    /// The first seat that this browser session holds.
+    pub(super) fn seat_of(&self, session: SessionKey) -> Option<Seat> {
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.pairs().find(|(_, held_by)| **held_by == Some(session)).map(|(seat, _)| seat)
     }
 
     /// How many sockets are connected to the room, watchers included.

@@ -18,6 +18,7 @@ mod playing;
 mod presence;
 mod registry;
 mod restore;
+mod result;
 #[expect(clippy::module_inception, reason = "the folder is the live tables, the file is one room")]
 mod room;
 mod room_event;

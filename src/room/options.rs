@@ -12,6 +12,8 @@ pub struct Options {
     pub game_pace: f64,
     /// How long a connected player may take for a move before a bot makes it. `None` waits for ever.
     pub turn_timeout: Option<Duration>,
+    /// How long a game stands still for players who lost their connection, when nobody else is there. Zero: it does not.
+    pub abandoned_after: Duration,
     /// How many rooms may exist at once; more are refused.
     pub max_active_games: usize,
     /// How many inputs may wait at one room; a full inbox answers `busy`.
@@ -33,6 +35,7 @@ impl Default for Options {
         Self {
             game_pace: 1.0,
             turn_timeout: Some(Duration::from_secs(120)),
+            abandoned_after: Duration::from_secs(30 * 60),
             max_active_games: 10_000,
             inbox_capacity: 256,
             max_watchers_per_room: 64,
@@ -88,10 +91,12 @@ pub struct JournalOptions {
     pub enabled: bool,
     /// The longest time until an event at a table is safely on disk.
     pub interval: Duration,
+    /// Set what is there aside unread. No setting: `liap serve --ignore-journal` asks for it.
+    pub ignored: bool,
 }
 
 impl Default for JournalOptions {
     fn default() -> Self {
-        Self { enabled: true, interval: Duration::from_millis(100) }
+        Self { enabled: true, interval: Duration::from_millis(100), ignored: false }
     }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::archive::{GameId, GameTime, Move, Takeover};
-use crate::game::{Action, ActionError, BySeat, DealProof, Event, Game, Phase, Seat, TurnResult};
-use crate::protocol::{TableEvent, WonTurn};
+use crate::game::{Action, ActionError, BySeat, DealProof, Event, Game, Phase, Seat, SeatSet, TurnResult};
+use crate::protocol::{TableEvent, Tempo, WonTurn};
 
 use super::event_codec::{move_bytes, stage_passed_bytes};
 use super::event_history::EventHistory;
@@ -35,19 +35,30 @@ pub(super) enum Stage {
 
 impl Stage {
     /// How long the stage lasts at pace 1; `None` where the table waits for players (protocol, section 7).
-    pub(super) const fn pause(self, redealt: bool) -> Option<Duration> {
-        let ms = match self {
-            Self::Dealing => 2_000,
+    pub(super) const fn pause(self, tempo: Tempo, redealt: bool) -> Option<Duration> {
+        let [tea, normal, blitz] = match self {
+            Self::Dealing => [2_000, 1_000, 500],
             // Together with the dealing this covers the existing client's animation of 3.5 s.
-            Self::Dealt if redealt => 4_000,
-            Self::Dealt => 1_600,
-            Self::RoundStart => 5_000,
-            Self::Declared => 500,
-            Self::Revealed => 5_000,
-            Self::TurnWon | Self::Scoring => 7_000,
+            Self::Dealt if redealt => [4_000, 1_500, 700],
+            Self::Dealt => [1_600, 600, 300],
+            Self::RoundStart => [5_000, 1_200, 600],
+            Self::Declared => [500, 300, 150],
+            Self::Revealed => [5_000, 1_500, 800],
+            Self::TurnWon => [7_000, 700, 400],
+            Self::Scoring => [7_000, 6_000, 3_500],
             Self::Asking | Self::Declaring | Self::Turning | Self::Over => return None,
         };
+        let ms = match tempo {
+            Tempo::Tea => tea,
+            Tempo::Normal => normal,
+            Tempo::Blitz => blitz,
+        };
         Some(Duration::from_millis(ms))
+    }
+
+    /// Whether something is shown that players may have seen before the pause ends.
+    pub(super) const fn is_result(self) -> bool {
+        matches!(self, Self::Revealed | Self::TurnWon | Self::Scoring)
     }
 
     /// Whether players can act.
@@ -97,6 +108,8 @@ pub(super) struct Playing {
     pub(super) stage_began: Time,
     /// When a bot moves for the player who is to move.
     pub(super) turn_ends: Option<Time>,
+    /// Who has seen what this stage shows.
+    pub(super) seen: SeatSet,
     pub(super) thinking: BySeat<Option<PendingDecision>>,
     pub(super) last_ticket: u32,
     pub(super) last_turn: Option<TurnResult>,
@@ -126,6 +139,7 @@ impl Playing {
             stage_ends: None,
             stage_began: now,
             turn_ends: None,
+            seen: SeatSet::EMPTY,
             thinking: BySeat::default(),
             last_ticket: 0,
             last_turn: None,

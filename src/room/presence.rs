@@ -15,7 +15,7 @@ const RELOAD_WITHIN: Duration = Duration::from_millis(1_500);
 const SEAT_KEPT_FOR: Duration = Duration::from_secs(3 * 60);
 /// In a game: how long a page may take to open its next socket before the player counts as gone.
 pub(super) const RETURN_WITHIN: Duration = Duration::from_millis(2_500);
-/// How long a room stays without any player (rules, section 10).
+/// How long a room stays without any player (rules, section 10), unless one of them was lost.
 const ABANDONED_AFTER: Duration = Duration::from_secs(30);
 /// The same after the game is over.
 const FINISHED_AFTER: Duration = Duration::from_secs(5);
@@ -94,6 +94,7 @@ impl Room {
             DisconnectKind::Clean => Duration::ZERO,
         };
         human.presence = Presence::Grace { until: now + grace };
+        human.is_lost = playing && disconnect_kind == DisconnectKind::Lost;
         human.has_left_result = is_over && disconnect_kind == DisconnectKind::Clean;
         if playing {
             self.schedule_empty_close(now);
@@ -108,6 +109,7 @@ impl Room {
     pub(super) fn schedule_empty_close(&mut self, now: Time) {
         let wait = match self.stage() {
             RoomStage::Over => FINISHED_AFTER,
+            RoomStage::Playing if self.awaits_lost() => self.options.abandoned_after.max(ABANDONED_AFTER),
             RoomStage::Playing => ABANDONED_AFTER,
             RoomStage::Waiting => return,
         };
@@ -118,8 +120,38 @@ impl Room {
         }
     }
 
-    /// Players whose grace has ended lose the seat before the game; in a game a bot takes over.
+    /// Whether the game waits for a player who was lost, when nobody else is there.
+    fn awaits_lost(&self) -> bool {
+        !self.options.abandoned_after.is_zero() && self.seats.humans().any(|(_, human)| human.is_lost)
+    }
+
+    /// When the game counts as abandoned, if it stands still for lost players.
+    pub(super) fn given_up_at(&self) -> Option<Time> {
+        self.closes_at.filter(|_| self.lifecycle == Lifecycle::Suspended && self.awaits_lost())
+    }
+
+    /// The game stands still while nobody is there or on the way, and somebody was lost. Returns whether it does from now on.
+    fn suspend_for_lost(&mut self, now: Time) -> bool {
+        let is_present = |human: &Human| match human.presence {
+            Presence::Connected(_) => true,
+            Presence::Grace { until } => until > now,
+            Presence::Away => false,
+        };
+        let suspends = self.stage() == RoomStage::Playing
+            && self.lifecycle == Lifecycle::Live
+            && self.awaits_lost()
+            && !self.seats.humans().any(|(_, human)| is_present(human));
+        if suspends {
+            self.lifecycle = Lifecycle::Suspended;
+        }
+        suspends
+    }
+
+    /// Players whose grace has ended lose the seat before the game; in a game a bot takes over, if others are there.
     pub(super) fn expire_grace(&mut self, now: Time) {
+        if self.suspend_for_lost(now) {
+            return;
+        }
         let expired: Vec<Seat> = self
             .seats
             .humans()
@@ -184,6 +216,7 @@ impl Room {
             return;
         };
         let before = std::mem::replace(&mut human.presence, Presence::Connected(id));
+        human.is_lost = false;
         let held_by = human.session;
         if session.is_some() {
             // A token moves the seat to the browser that shows it.
@@ -219,6 +252,10 @@ impl Room {
         if matches!(self.state, State::Playing(_)) {
             self.show_table_to(id, now);
         }
+        if let Some((room_id, name)) = &self.rematch {
+            let frame = server_message::rematch(*room_id, name);
+            self.send(id, frame);
+        }
     }
 
     pub(super) fn sync(&mut self, id: ConnectionId, now: Time) {
@@ -231,7 +268,7 @@ impl Room {
         }
     }
 
-    /// The first player is back after a restart. The game goes on, with full time for everyone.
+    /// The first player is back after a restart, or after all were lost. The game goes on, with full time for everyone.
     pub(super) fn end_suspension(&mut self, now: Time) {
         self.lifecycle = Lifecycle::Live;
         self.seats.for_each_human(|human| {

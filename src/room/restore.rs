@@ -6,14 +6,15 @@ use std::time::Duration;
 use rand_pcg::Pcg64Mcg;
 
 use super::event_codec::{EventReader, JournalEvent};
-use super::playing::{Playing, Stage};
+use super::playing::Playing;
 use super::presence::RETURN_AFTER_FIRST;
 use super::room::{Lifecycle, Room, State};
 use super::seats::{Presence, Seats};
 use super::snapshot::{GameSnapshot, SeatSnapshot, key, seat};
-use super::{Options, RestoreError, RoomSnapshot, Time};
+use super::{Options, RestoreError, RoomSnapshot, RoomStage, Time};
 use crate::archive::GameIds;
 use crate::game::{BySeat, Seat, ServerSeed};
+use crate::protocol::Tempo;
 
 /// How long a game, and a room before its game, waits after a restart for its first player.
 const GAME_WAITS_FOR_RETURN: Duration = Duration::from_secs(24 * 60 * 60);
@@ -30,6 +31,7 @@ impl Room {
             host: self.host.number(),
             seats: Seat::ALL.map(|seat| SeatSnapshot::from(&self.seats[seat])).into(),
             game: self.playing().map(GameSnapshot::from),
+            tempo: self.tempo as u8,
         }
     }
 
@@ -46,19 +48,18 @@ impl Room {
         options: Arc<Options>,
         now: Time,
     ) -> Result<Self, RestoreError> {
-        let secret = key(&snapshot.secret).ok_or(RestoreError::Field("secret"))?;
+        let secret = ServerSeed::new(key(&snapshot.secret).ok_or(RestoreError::Field("secret"))?);
         let occupants: Result<Vec<_>, _> = snapshot.seats.iter().map(|seat| seat.occupant(now)).collect();
         let occupants = <[_; 4]>::try_from(occupants?).map_err(|_| RestoreError::Field("seats"))?;
-        let (state, lifecycle, wait) = match &snapshot.game {
-            None => (State::Waiting, Lifecycle::Live, ROOM_WAITS_FOR_RETURN),
+        let state = match &snapshot.game {
+            None => State::Waiting,
             Some(game) => {
-                let mut playing = game.begin(ServerSeed::new(secret), options.max_events_per_game)?;
+                let mut playing = game.begin(secret.clone(), options.max_events_per_game)?;
                 playing.replay(events)?;
                 game.finish(&mut playing);
-                (State::Playing(Box::new(playing)), Lifecycle::Suspended, GAME_WAITS_FOR_RETURN)
+                State::Playing(Box::new(playing))
             }
         };
-        let secret = ServerSeed::new(secret);
         let mut room = Self {
             id: snapshot.room_id(),
             options,
@@ -70,27 +71,42 @@ impl Room {
             created_at: Time::from_unix_ms(snapshot.created_at_ms),
             last_activity: now,
             state,
+            tempo: Tempo::from_repr(snapshot.tempo).ok_or(RestoreError::Field("tempo"))?,
+            rematch: None,
             rng,
             game_ids: GameIds::default(),
             repeats: Vec::new(),
-            closes_at: (lifecycle == Lifecycle::Suspended).then(|| now + wait),
+            closes_at: None,
             effects: Vec::new(),
-            lifecycle,
+            lifecycle: Lifecycle::Live,
         };
-        room.seats.for_each_human(|human| {
+        room.await_return(now);
+        Ok(room)
+    }
+
+    /// Gives the players of a restored room their time to come back.
+    fn await_return(&mut self, now: Time) {
+        let stage = self.stage();
+        let wait = if stage == RoomStage::Waiting { ROOM_WAITS_FOR_RETURN } else { GAME_WAITS_FOR_RETURN };
+        self.seats.for_each_human(|human| {
             if human.presence != Presence::Away {
                 human.presence = Presence::Grace { until: now + wait };
             }
         });
-        if room.playing().is_some_and(|playing| playing.stage == Stage::Over) {
-            // The game may have ended right before the crash. The archive recognises a record that it already has.
-            room.lifecycle = Lifecycle::Live;
-            room.resume(now);
-            room.game_is_over(now);
-            // Players who were looking at the result come back to it.
-            room.closes_at = Some(now + RETURN_AFTER_FIRST);
+        match stage {
+            RoomStage::Waiting => {}
+            RoomStage::Playing => {
+                self.lifecycle = Lifecycle::Suspended;
+                self.closes_at = Some(now + wait);
+            }
+            RoomStage::Over => {
+                // The game may have ended right before the crash. The archive recognises a record that it already has.
+                self.resume(now);
+                self.game_is_over(now);
+                // Players who were looking at the result come back to it.
+                self.closes_at = Some(now + RETURN_AFTER_FIRST);
+            }
         }
-        Ok(room)
     }
 }
 
@@ -98,7 +114,7 @@ impl Playing {
     /// Applies stored events, one after the other.
     fn replay(&mut self, events: &[u8]) -> Result<(), RestoreError> {
         let mut reader = EventReader::new(events);
-        while let Some(event) = reader.next(&self.game).map_err(|invalid| RestoreError::Events(invalid.at))? {
+        while let Some(event) = reader.next(&self.game)? {
             match event {
                 JournalEvent::StagePassed => self.pass(),
                 JournalEvent::Move(next) => {

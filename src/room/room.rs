@@ -2,7 +2,7 @@
 //!
 //! Synchronous and without I/O: [`Room::handle`] takes an [`Input`], [`Room::wake`] lets time pass, and both return
 //! [`Effect`]s, which the room's task carries out. `presence.rs` handles sockets that come and go, `waiting.rs` a room
-//! before its game, `table.rs` a running game, and `restore.rs` a restart.
+//! before its game, `table.rs` a running game, `result.rs` what follows a result, and `restore.rs` a restart.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::{ConnectionId, Effect, Input, JoinRequest, Note, Options, RoomEvent, 
 use crate::archive::{Ended, GameId, GameIds, GameRecord, Player, PlayerKind};
 use crate::game::{BySeat, Entropy, Seat, ServerSeed};
 use crate::protocol::server_message::{self, Occupant as ListedOccupant, RoomClosed, RoomSummary};
-use crate::protocol::{ClientMessage, CloseReason, ErrorType, Frame, OnClose, PlayerName, RoomId};
+use crate::protocol::{ClientMessage, CloseReason, ErrorType, Frame, OnClose, PlayerName, RoomId, SessionKey, Tempo};
 
 /// When `room_update` is repeated to a page that may not have been listening yet (protocol, section 5).
 const REPEAT_AFTER: [Duration; 3] =
@@ -28,7 +28,7 @@ const REPEAT_AFTER: [Duration; 3] =
 pub enum Lifecycle {
     /// The room runs.
     Live,
-    /// The room was restored and its clocks stand still until one of its players is back.
+    /// The room was restored, or its players were lost. Its clocks stand still until one of the players is back.
     Suspended,
     /// The server stops; the room comes back with it.
     Stopped,
@@ -57,6 +57,9 @@ pub struct Room {
     pub(super) created_at: Time,
     pub(super) last_activity: Time,
     pub(super) state: State,
+    pub(super) tempo: Tempo,
+    /// Where the same people meet after the game, and the name of who said so. Not kept over a restart.
+    pub(super) rematch: Option<(RoomId, String)>,
     pub(super) rng: Pcg64Mcg,
     pub(super) game_ids: GameIds,
     /// Repeated `room_update`s that are still to be sent.
@@ -91,6 +94,8 @@ impl Room {
             created_at: now,
             last_activity: now,
             state: State::Waiting,
+            tempo: Tempo::default(),
+            rematch: None,
             rng,
             game_ids: GameIds::default(),
             repeats: Vec::new(),
@@ -114,7 +119,8 @@ impl Room {
             Input::BotDecided { seat, ticket, action } => self.bot_decided(seat, ticket, action, now),
             Input::CloseRoom(why) => self.close_by_operator(why.as_deref(), now),
             Input::ReclaimMemory if self.stage() == RoomStage::Over => self.close(RoomClosed::Finished, now),
-            Input::ReclaimMemory => {}
+            Input::GiveUpLost if self.given_up_at().is_some() => self.close(RoomClosed::Abandoned, now),
+            Input::ReclaimMemory | Input::GiveUpLost => {}
             Input::Stop => self.stop(),
         }
         std::mem::take(&mut self.effects)
@@ -197,10 +203,16 @@ impl Room {
             room_id: self.id,
             host_name: self.seats.name(self.host).to_owned(),
             started: matches!(self.state, State::Playing(_)),
+            tempo: self.tempo,
             players: BySeat::from_fn(|seat| self.listed(seat)),
             created_at: self.created_at.to_rfc3339(),
             last_activity: self.last_activity.to_rfc3339(),
         }
+    }
+
+    /// The browser sessions that hold the seats.
+    pub(super) fn sessions(&self) -> BySeat<Option<SessionKey>> {
+        BySeat::from_fn(|seat| self.seats.human(seat).and_then(|human| human.session))
     }
 
     fn listed(&self, seat: Seat) -> Option<ListedOccupant> {
@@ -289,22 +301,9 @@ impl Room {
     // Messages.
 
     fn message(&mut self, id: ConnectionId, message: ClientMessage, now: Time) {
-        let Some(member) = self.members.iter_mut().find(|member| member.id == id) else {
+        let Some(seat) = self.sender(id, &message) else {
             return;
         };
-        let was_listening = std::mem::replace(&mut member.is_listening, true);
-        let seat = match &message {
-            ClientMessage::ClientReady { player_name, seat_token, .. } => {
-                self.find_seat(id, player_name.as_ref(), seat_token.as_deref())
-            }
-            _ => member.seat,
-        };
-        if seat.is_none() && !was_listening {
-            self.close_surplus_watchers();
-            if self.member(id).is_none() {
-                return;
-            }
-        }
         match message {
             ClientMessage::ClientReady { entropy, on_close, .. } => self.client_ready(id, seat, entropy, on_close, now),
             ClientMessage::GetRoomState => {
@@ -323,25 +322,19 @@ impl Room {
             ClientMessage::RemovePlayer { seat: target } => self.remove_player(id, seat, target, now),
             ClientMessage::StartGame => self.start_game(id, seat, now),
             ClientMessage::LeaveRoom { player_name } => {
-                if let Some(seat) = self.check_sender(id, seat, &player_name) {
-                    self.leave_by_request(id, seat, now);
-                }
+                self.act_as(id, seat, &player_name, |room, seat| room.leave_by_request(id, seat, now));
             }
             ClientMessage::AnswerRedeal { accept, player_name } => {
-                if let Some(seat) = self.check_sender(id, seat, &player_name) {
-                    self.answer_redeal(id, seat, accept, now);
-                }
+                self.act_as(id, seat, &player_name, |room, seat| room.answer_redeal(id, seat, accept, now));
             }
             ClientMessage::Declare { value, player_name } => {
-                if let Some(seat) = self.check_sender(id, seat, &player_name) {
-                    self.declare(id, seat, value, now);
-                }
+                self.act_as(id, seat, &player_name, |room, seat| room.declare(id, seat, value, now));
             }
             ClientMessage::Play { piece_indices, player_name } => {
-                if let Some(seat) = self.check_sender(id, seat, &player_name) {
-                    self.play(id, seat, &piece_indices, now);
-                }
+                self.act_as(id, seat, &player_name, |room, seat| room.play(id, seat, &piece_indices, now));
             }
+            ClientMessage::Seen => self.seen(seat, now),
+            ClientMessage::Rematch { room_id, instead_of } => self.name_rematch(id, seat, room_id, instead_of),
             // The lobby's messages, and one that the existing client sends to no effect.
             ClientMessage::StartNextRound
             | ClientMessage::Ping { .. }
@@ -349,6 +342,24 @@ impl Room {
             | ClientMessage::CreateRoom { .. }
             | ClientMessage::JoinRoom { .. } => {}
         }
+    }
+
+    /// The seat that a message comes from: none if a watcher sends it. Returns `None` for a socket that is unknown, or that is
+    /// closed because too many watch.
+    fn sender(&mut self, id: ConnectionId, message: &ClientMessage) -> Option<Option<Seat>> {
+        let member = self.members.iter_mut().find(|member| member.id == id)?;
+        let was_listening = std::mem::replace(&mut member.is_listening, true);
+        let seat = match message {
+            ClientMessage::ClientReady { player_name, seat_token, .. } => {
+                self.find_seat(id, player_name.as_ref(), seat_token.as_deref())
+            }
+            _ => member.seat,
+        };
+        if seat.is_none() && !was_listening {
+            self.close_surplus_watchers();
+            self.member(id)?;
+        }
+        Some(seat)
     }
 
     /// A page opens: its player takes the seat, and the page gets all it has to show.
@@ -381,14 +392,13 @@ impl Room {
         }
     }
 
-    /// The sender's seat, if the sender has one and uses its own name. Otherwise sends an error.
-    fn check_sender(&mut self, id: ConnectionId, seat: Option<Seat>, name: &PlayerName) -> Option<Seat> {
+    /// Acts for the sender's seat, if the sender has one and uses its own name. Otherwise sends an error.
+    fn act_as(&mut self, id: ConnectionId, seat: Option<Seat>, name: &PlayerName, act: impl FnOnce(&mut Self, Seat)) {
         match seat {
             None => self.refuse(id, ErrorType::PermissionDenied, "You have no seat at this table"),
-            Some(seat) if self.seats.name(seat) == name.as_str() => return Some(seat),
+            Some(seat) if self.seats.name(seat) == name.as_str() => act(self, seat),
             Some(_) => self.refuse(id, ErrorType::PermissionDenied, "You can only act for yourself"),
         }
-        None
     }
 
     pub(super) fn check_host(&mut self, id: ConnectionId, seat: Option<Seat>, refusal: &str) -> bool {

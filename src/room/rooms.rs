@@ -21,7 +21,7 @@ use crate::archive::GameId;
 use crate::game::{Seat, ServerSeed};
 use crate::observe::{EventKind, Events, Metrics};
 use crate::protocol::server_message::{ListReason, RoomSummary};
-use crate::protocol::{Frame, OtherSeats, PlayerName, RoomId, SeatChoice, SeatToken, SessionKey};
+use crate::protocol::{Frame, PlayerName, RoomId, RoomRules, SeatChoice, SeatToken, SessionKey};
 
 /// How often a closing room is checked for its end.
 const CLOSING_STEP: Duration = Duration::from_millis(10);
@@ -121,7 +121,7 @@ impl Rooms {
         &self.0.registry
     }
 
-    /// Opens a room for `name`, who hosts it; `other_seats` says who has the other three.
+    /// Opens a room for `name`, who hosts it.
     ///
     /// # Errors
     /// [`CreateError`] says why there is none.
@@ -129,9 +129,9 @@ impl Rooms {
         &self,
         session: Option<SessionKey>,
         name: PlayerName,
-        other_seats: OtherSeats,
+        rules: RoomRules,
     ) -> Result<Seated, CreateError> {
-        let created = self.try_create(session, name, other_seats);
+        let created = self.try_create(session, name, rules);
         match &created {
             Ok(_) => self.registry().metrics.rooms_created.inc(),
             Err(error) => self.registry().metrics.rooms_refused.with(error.into()).inc(),
@@ -143,7 +143,7 @@ impl Rooms {
         &self,
         session: Option<SessionKey>,
         name: PlayerName,
-        other_seats: OtherSeats,
+        rules: RoomRules,
     ) -> Result<Seated, CreateError> {
         let registry = self.registry();
         if self.0.is_stopping.load(Ordering::Relaxed) {
@@ -154,6 +154,9 @@ impl Rooms {
         }
         if self.len() >= registry.options.max_active_games {
             return Err(CreateError::TooMany);
+        }
+        if self.len() >= registry.options.max_active_games - registry.options.max_active_games / 10 {
+            self.give_up_lost();
         }
         if waiting::is_bot_name(&name) {
             return Err(CreateError::NameReserved);
@@ -170,16 +173,23 @@ impl Rooms {
             registry.events.note(EventKind::RoomOpened, json!({ "room": id, "host": name.as_str() }));
             let host = JoinRequest { session, name, token: token.key() };
             let (options, now) = (Arc::clone(&registry.options), registry.clock.now());
-            let room = Room::open(id, host, ServerSeed::new(secret), rng, options, now);
-            let room = match other_seats {
-                OtherSeats::Bots => room,
-                OtherSeats::Open => room.with_open_seats(),
-            };
+            let room = Room::open(id, host, ServerSeed::new(secret), rng, options, now).with_rules(rules);
             entry.insert(task::spawn(room, Arc::clone(registry)));
             registry.list_changed();
             return Ok(Seated { room_id: id, seat: Seat::One, token });
         }
         Err(CreateError::TooMany)
+    }
+
+    /// Ends the game that has stood still the longest for lost players. When rooms are nearly used up, each new one does this,
+    /// so that games without anybody keep nobody from playing.
+    fn give_up_lost(&self) {
+        let rooms = self.registry().rooms.iter();
+        let lost = rooms.filter_map(|room| Some((room.stats.given_up_at()?, room.clone())));
+        if let Some((_, room)) = lost.min_by_key(|&(at, _)| at) {
+            // A full inbox says that somebody is back.
+            room.send(Input::GiveUpLost).ok();
+        }
     }
 
     /// Restores rooms from the journal. Returns those that could not be restored, with the reason.
@@ -285,6 +295,13 @@ impl Rooms {
         self.registry().handles()
     }
 
+    /// The games under way here in which this browser session holds a seat, each with the seat.
+    #[must_use]
+    pub fn games_of(&self, session: SessionKey) -> Vec<(RoomHandle, Seat)> {
+        let playing = self.registry().rooms.iter().filter(|room| room.stats.stage() == RoomStage::Playing);
+        playing.filter_map(|room| Some((room.clone(), room.stats.seat_of(session)?))).collect()
+    }
+
     /// Closes a room in any stage and waits until it is gone, at most `timeout`. Players get `message`. Returns whether
     /// the room is gone.
     pub async fn close(&self, id: RoomId, message: Option<String>, timeout: Duration) -> bool {
@@ -383,7 +400,7 @@ mod tests {
 
     use tokio::sync::watch;
 
-    use super::super::{Archived, JournalOptions, Recovered, connection};
+    use super::super::{Archived, DisconnectKind, JournalOptions, Recovered, connection};
     use super::*;
     use crate::protocol::ClientMessage;
 
@@ -409,7 +426,7 @@ mod tests {
         };
         let rooms = rooms(&journal, Box::new(archive_game));
         let session = Some(SessionKey::of("browser"));
-        let id = rooms.create(session, "Ann".parse().unwrap(), OtherSeats::Bots).unwrap().room_id;
+        let id = rooms.create(session, "Ann".parse().unwrap(), RoomRules::default()).unwrap().room_id;
         assert!(rooms.registry().vacant_entry(id).is_none());
         let room = rooms.find(id).unwrap();
         let (connection, _outbox) = connection(session, 64);
@@ -457,10 +474,47 @@ mod tests {
         assert!(rooms.is_empty() && rooms.registry().vacant_entry(id).is_none());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn games_that_wait_for_lost_players_make_room_for_new_ones() {
+        let metrics = Arc::new(Metrics::new("test", "test", false));
+        let options = Options { max_active_games: 10, ..Options::default() };
+        let archive_game = Box::new(|_| Box::pin(async {}) as Archived);
+        let rooms = Rooms::new(options, Journal::off(), archive_game, metrics, Events::new(0));
+        let session = Some(SessionKey::of("browser"));
+        let create =
+            || rooms.create(session, "Ann".parse().unwrap(), RoomRules::default()).map(|seated| seated.room_id);
+        let mut ids = Vec::new();
+        for _ in 0..5 {
+            let id = create().unwrap();
+            let room = rooms.find(id).unwrap();
+            let (connection, _outbox) = connection(session, 64);
+            let host = connection.id;
+            let ready = r#"{"event":"client_ready","data":{"player_name":"Ann"}}"#;
+            room.send(Input::Connected(connection)).unwrap();
+            room.send(Input::Message(host, crate::protocol::decode(ready).unwrap())).unwrap();
+            room.send(Input::Message(host, ClientMessage::StartGame)).unwrap();
+            room.send(Input::Disconnected(host, DisconnectKind::Lost)).unwrap();
+            ids.push(id);
+            tokio::time::sleep(Duration::from_secs(4)).await;
+        }
+        // Rooms before their game wait for nobody who was lost.
+        assert!((0..4).all(|_| create().is_ok()));
+        assert_eq!(rooms.len(), 9);
+        for lost in &ids {
+            assert!(rooms.find(*lost).is_some(), "the oldest goes first");
+            create().unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert!(rooms.find(*lost).is_none());
+        }
+        assert_eq!(rooms.len(), 9);
+        create().unwrap();
+        assert_eq!(create(), Err(CreateError::TooMany));
+    }
+
     #[tokio::test]
     async fn shrinking_frees_the_memory_of_ended_rooms() {
         let rooms = rooms(&Journal::off(), Box::new(|_| Box::pin(async {}) as Archived));
-        (0..1_000).for_each(|_| drop(rooms.create(None, "Ann".parse().unwrap(), OtherSeats::Bots).unwrap()));
+        (0..1_000).for_each(|_| drop(rooms.create(None, "Ann".parse().unwrap(), RoomRules::default()).unwrap()));
         rooms.shrink();
         assert_eq!(rooms.len(), 1_000);
         assert_eq!(rooms.stop(Duration::from_secs(20)).await, 0);

@@ -29,6 +29,8 @@ pub(super) struct Human {
     pub(super) token: SessionKey,
     pub(super) entropy: Option<Entropy>,
     pub(super) presence: Presence,
+    /// The player's last connection was lost in a game; the player has not left it.
+    pub(super) is_lost: bool,
     /// What becomes of the seat when the player's socket closes before the game.
     pub(super) on_close: OnClose,
     /// The player closed the final screen on purpose and is not shown it again.
@@ -56,6 +58,7 @@ impl Human {
             token: who.token,
             entropy: None,
             presence: Presence::Grace { until: now + CLAIM_SEAT_WITHIN },
+            is_lost: false,
             on_close: OnClose::Leave,
             has_left_result: false,
         }

@@ -32,6 +32,8 @@ pub struct RoomSnapshot {
     pub(super) host: u8,
     pub(super) seats: Vec<SeatSnapshot>,
     pub(super) game: Option<GameSnapshot>,
+    #[serde(default)]
+    pub(super) tempo: u8,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -186,6 +188,7 @@ impl HumanSnapshot {
             token: key(&self.token)?,
             entropy: self.entropy.as_deref().map(entropy).transpose()?,
             presence: if self.is_away { Presence::Away } else { Presence::Grace { until: now } },
+            is_lost: false,
             on_close: if self.keeps_seat { OnClose::KeepSeat } else { OnClose::Leave },
             has_left_result: self.has_left_result,
         })

@@ -10,7 +10,7 @@ use super::room::State;
 use super::seats::{Human, Occupant, Presence};
 use super::{ConnectionId, Effect, Lifecycle, Note, Room, RoomEvent, Time};
 use crate::archive::{Ended, Move};
-use crate::game::{Action, ActionError, BySeat, Declaration, Level, Phase, PieceSet, Seat, View, choose};
+use crate::game::{Action, ActionError, BySeat, Declaration, Level, Phase, PieceSet, Seat, SeatSet, View, choose};
 use crate::protocol::server_message::{self, RoomClosed};
 use crate::protocol::table_message::{Countdown, Ending, TablePhase, TablePlayer, TableState};
 use crate::protocol::{Broadcast, ErrorType, Frame, recovery_response};
@@ -50,12 +50,13 @@ impl Room {
             Stage::Asking => Some(now + REDEAL_TIMEOUT),
             // A finished game stays for players who look at its result, but not for ever.
             Stage::Over => Some(now + self.options.gc_completed_games_after),
-            stage => stage.pause(playing.is_redealt()).map(|pause| now + self.paced(pause)),
+            stage => stage.pause(self.tempo, playing.is_redealt()).map(|pause| now + self.paced(pause)),
         };
         if let Some(playing) = self.playing_mut() {
             playing.stage_ends = ends;
             playing.stage_began = now;
             playing.turn_ends = None;
+            playing.seen = SeatSet::EMPTY;
             playing.thinking = BySeat::default();
         }
         self.await_decisions(now);
@@ -430,7 +431,7 @@ impl Room {
             Stage::Asking => playing.stage_ends.map(|ends| (ends, REDEAL_TIMEOUT)),
             _ => playing.turn_ends.zip(self.options.turn_timeout),
         };
-        let pause = playing.stage.pause(playing.is_redealt()).and(playing.stage_ends);
+        let pause = playing.stage.pause(self.tempo, playing.is_redealt()).and(playing.stage_ends);
         TableState {
             room_id: self.id,
             players: BySeat::from_fn(|seat| self.table_player(seat)),

@@ -257,7 +257,7 @@ mod tests {
     use super::super::{Archived, CreateError, Journal, Options, Rooms, connection};
     use super::*;
     use crate::observe::{Events, Metrics};
-    use crate::protocol::{ClientMessage, OtherSeats, RoomId, SessionKey};
+    use crate::protocol::{ClientMessage, RoomId, RoomRules, SessionKey};
 
     fn rooms(journal: &Journal) -> Rooms {
         let metrics = Arc::new(Metrics::new("test", "test", false));
@@ -266,7 +266,7 @@ mod tests {
     }
 
     fn open_room(rooms: &Rooms) -> Result<RoomId, CreateError> {
-        rooms.create(None, "Ann".parse().unwrap(), OtherSeats::Bots).map(|seated| seated.room_id)
+        rooms.create(None, "Ann".parse().unwrap(), RoomRules::default()).map(|seated| seated.room_id)
     }
 
     #[tokio::test(start_paused = true)]
@@ -310,7 +310,7 @@ mod tests {
         let (journal, unread) = Journal::unread(1);
         let rooms = rooms(&journal);
         let session = Some(SessionKey::of("browser"));
-        let room = rooms.create(session, "Ann".parse().unwrap(), OtherSeats::Bots).unwrap().room_id;
+        let room = rooms.create(session, "Ann".parse().unwrap(), RoomRules::default()).unwrap().room_id;
         let handle = rooms.find(room).unwrap();
         let (connection, _outbox) = connection(session, 64);
         let host = connection.id;

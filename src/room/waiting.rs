@@ -9,14 +9,17 @@ use super::seats::{Human, Occupant, Presence, bot_name};
 use super::{ConnectionId, Effect, JoinError, JoinRequest, RoomEvent, Time};
 use crate::game::{BySeat, DealProof, Level, Seat};
 use crate::protocol::server_message::{self, RoomClosed};
-use crate::protocol::{ErrorType, PlayerName, SeatChoice};
+use crate::protocol::{ErrorType, OtherSeats, PlayerName, RoomRules, SeatChoice};
 
 impl Room {
-    /// Frees all seats except the host's. For a new room only.
+    /// Makes the room as its creator wants it. For a new room only.
     #[must_use]
-    pub fn with_open_seats(mut self) -> Self {
-        for seat in Seat::ALL.into_iter().filter(|&seat| seat != self.host) {
-            self.seats[seat] = Occupant::Free;
+    pub fn with_rules(mut self, rules: RoomRules) -> Self {
+        self.tempo = rules.tempo;
+        if rules.other_seats == OtherSeats::Open {
+            for seat in Seat::ALL.into_iter().filter(|&seat| seat != self.host) {
+                self.seats[seat] = Occupant::Free;
+            }
         }
         self
     }
@@ -92,6 +95,9 @@ impl Room {
             State::Playing(_) => {
                 if let Some(member) = self.members.iter_mut().find(|member| member.id == id) {
                     member.seat = None;
+                }
+                if let Some(human) = self.seats.human_mut(seat) {
+                    human.is_lost = false;
                 }
                 self.take_over(seat, now);
             }

@@ -35,7 +35,9 @@ pub(super) fn open_archive(config: &Config, metrics: &Arc<Metrics>) -> Result<Op
         options.flush_interval = Duration::ZERO;
     }
     let (archive, report) = open_when_free(&options.folder(&config.data_dir), &options, metrics)?;
-    if report.is_damaged() {
+    if archive.store().check_open().is_err() {
+        log::warn!("the server starts without the archive, which is opened when the disk lets it");
+    } else if report.is_damaged() {
         log::error!("{report}");
     } else {
         log::info!("{report}");
@@ -65,7 +67,7 @@ fn open_when_free(
     let deadline = Instant::now() + LOCK_TIMEOUT;
     let mut is_told = false;
     loop {
-        match Archive::open(folder, options, Arc::clone(metrics)) {
+        match Archive::open_or_wait(folder, options, Arc::clone(metrics)) {
             Err(error @ StoreError::Locked { .. }) if Instant::now() < deadline => {
                 if !is_told {
                     log::info!("{error}; the start waits for it");
@@ -116,17 +118,22 @@ pub(super) fn keep(archive: Option<Archive>, events: Events) -> ArchiveGame {
 
 /// Notes an event when completed games cannot be stored any more, when they can again, and before many old ones are removed.
 pub(super) async fn watch_archive(archive: Archive, events: Events) {
-    let mut was_failing = false;
+    let (mut was_failing, mut failures) = (false, 0);
     let mut interval = tokio::time::interval(ARCHIVE_CHECK_INTERVAL);
     loop {
         interval.tick().await;
         let status = archive.status();
         let is_failing = matches!(status.store.health, archive::Health::Failing { .. });
-        if is_failing != was_failing {
-            let kind = if is_failing { EventKind::ArchiveFailing } else { EventKind::ArchiveRecovered };
-            events.note(kind, json!({ "pending": status.pending }));
+        // A failure may be over before anybody looks.
+        if !was_failing && (is_failing || status.store.failures > failures) {
+            events.note(EventKind::ArchiveFailing, json!({ "pending": status.pending }));
+            was_failing = true;
         }
-        was_failing = is_failing;
+        if was_failing && !is_failing {
+            events.note(EventKind::ArchiveRecovered, json!({ "pending": status.pending }));
+            was_failing = false;
+        }
+        failures = status.store.failures;
         for Announcement { place, games, oldest, newest } in archive.announced() {
             let fields = json!({ "place": place, "games": games, "oldest": oldest, "newest": newest });
             events.note(EventKind::RemovalAnnounced, fields);

@@ -1,6 +1,7 @@
 use std::io;
 use std::net::SocketAddr;
 
+use super::LaterData;
 use crate::archive;
 use crate::http;
 use crate::observe;
@@ -18,6 +19,9 @@ pub enum ServerError {
         /// What the system says.
         error: io::Error,
     },
+    /// A later version has changed the data.
+    #[error(transparent)]
+    LaterData(#[from] LaterData),
     /// The folder of another web client cannot be served.
     #[error(transparent)]
     StaticDir(#[from] http::StaticDirError),
@@ -54,6 +58,9 @@ impl ServerError {
                 | Self::Tls(_)
                 | Self::Redis(_)
                 | Self::Sink(_)
+                | Self::LaterData(_)
+                | Self::Archive(archive::StoreError::Later { .. })
+                | Self::Journal(room::JournalError::LaterVersion { .. })
                 | Self::Log(observe::LogError::File { .. })
         )
     }

@@ -1,4 +1,3 @@
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -17,42 +16,36 @@ pub(super) fn open_journal(config: &Config, metrics: &Arc<Metrics>) -> Result<(J
     }
 }
 
-/// The part of the journal that could not be restored.
-#[derive(Debug)]
-pub(super) struct Unrestored {
-    pub(super) rooms: usize,
-    /// Copies of damaged files.
-    pub(super) set_aside: Vec<PathBuf>,
-}
-
-/// Restores live games, and logs those that cannot be restored.
+/// Restores live games, and logs those that cannot be restored. Returns how many are whole in the journal but refused.
 pub(super) fn restore(
     rooms: &Rooms,
     recovered: Recovered,
     archive: Option<&Archive>,
     metrics: &Metrics,
     events: &Events,
-) -> Unrestored {
+) -> usize {
     let found = recovered.rooms.len();
     let is_kept = |id| archive.is_some_and(|archive| archive.contains(id));
     let refused = rooms.restore(recovered.rooms, is_kept);
     let restored = found - refused.len();
-    let lost = recovered.broken.len() + refused.len();
+    let kept = refused.len();
+    let lost = recovered.broken.len() + kept;
     let refused = refused.into_iter().map(|(id, reason)| (id, reason.to_string()));
     for (id, reason) in recovered.broken.into_iter().chain(refused) {
         log::error!(room = id.to_string(); "a live game cannot be restored: {reason}");
     }
-    if recovered.damaged_bytes > 0 {
-        log::warn!(bytes = recovered.damaged_bytes; "the end of the journal cannot be read");
-    }
-    for path in &recovered.set_aside {
-        log::error!("a damaged file of the journal is set aside: {}", path.display());
+    let damaged_bytes = recovered.damaged_bytes;
+    if damaged_bytes > 0 {
+        log::error!(bytes = damaged_bytes; "a part of the journal of live games cannot be read");
     }
     metrics.rooms_restored.with("restored").inc_by(restored as u64);
     metrics.rooms_restored.with("set_aside").inc_by(lost as u64);
     if restored > 0 {
         log::info!(rooms = restored; "live games are restored");
-        events.note(EventKind::RoomsRestored, json!({ "rooms": restored, "set_aside": lost }));
     }
-    Unrestored { rooms: lost, set_aside: recovered.set_aside }
+    if restored + lost > 0 || damaged_bytes > 0 {
+        let told = json!({ "rooms": restored, "set_aside": lost, "damaged_bytes": damaged_bytes });
+        events.note(EventKind::RoomsRestored, told);
+    }
+    kept
 }

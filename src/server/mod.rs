@@ -1,6 +1,7 @@
 //! The one place that opens, wires, starts and stops everything.
 
 mod completed_games;
+mod data_form;
 mod error;
 mod listen;
 mod live_games;
@@ -15,6 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::json;
 use tokio::runtime::Handle;
 
+pub use data_form::{DATA_FORM, LaterData, check_data_form};
 pub use error::ServerError;
 
 use crate::config::Config;
@@ -26,7 +28,6 @@ use crate::observe::{self, EventKind, Events, LogHandle, Metrics, ServerPhase};
 use crate::redis;
 use crate::room::Rooms;
 use crate::services::Services;
-use live_games::Unrestored;
 use shutdown::Signals;
 
 /// Runs the server until a signal stops it.
@@ -65,11 +66,11 @@ async fn serve(
     let (host, port) = (config.metrics.host, config.metrics.port);
     let metrics_listener = config.metrics.enabled.then(|| listen::listen(&request_thread, host, port)).transpose()?;
 
-    let (services, unrestored) = open_services(&config, metrics)?;
+    let (services, refused_rooms) = open_services(&config, metrics)?;
     let archive = services.archive.as_ref();
     let control = archive.and_then(|archive| completed_games::answer_commands(archive, &request_thread));
     start_background_tasks(&services);
-    let health = Arc::new(monitoring::health(&config.health, &services, unrestored));
+    let health = Arc::new(monitoring::health(&config.health, &services, refused_rooms));
     request_thread.spawn(Arc::clone(&health).watch());
     if let Some((listener, address)) = metrics_listener {
         let scrape = monitoring::scrape(services.clone(), &request_thread);
@@ -102,8 +103,9 @@ async fn serve(
     failure.map_or(Ok(()), |error| Err(error.into()))
 }
 
-/// Opens every service, and brings live games back.
-fn open_services(config: &Config, metrics: Arc<Metrics>) -> Result<(Services, Unrestored), ServerError> {
+/// Opens every service, and brings live games back. Returns how many of them were refused, too.
+fn open_services(config: &Config, metrics: Arc<Metrics>) -> Result<(Services, usize), ServerError> {
+    check_data_form(&config.data_dir)?;
     let redis = redis::open(&config.redis, &metrics)?;
     let limiter = limit::open(&config.limit, redis.as_ref(), &metrics);
     let archive = completed_games::open_archive(config, &metrics)?;
@@ -112,9 +114,9 @@ fn open_services(config: &Config, metrics: Arc<Metrics>) -> Result<(Services, Un
     let events = Events::new(config.room.event_buffer_size);
     let keep = completed_games::keep(archive.clone(), events.clone());
     let rooms = Rooms::new(config.room.clone(), journal.clone(), keep, Arc::clone(&metrics), events.clone());
-    let unrestored = live_games::restore(&rooms, recovered, archive.as_ref(), &metrics, &events);
+    let refused_rooms = live_games::restore(&rooms, recovered, archive.as_ref(), &metrics, &events);
     let directory = directory::open(&config.directory, config.room.ids, &rooms, redis.as_ref(), &metrics);
-    Ok((Services { metrics, events, limiter, rooms, directory, archive, journal, redis, memory }, unrestored))
+    Ok((Services { metrics, events, limiter, rooms, directory, archive, journal, redis, memory }, refused_rooms))
 }
 
 fn start_background_tasks(services: &Services) {

@@ -3,15 +3,14 @@ use std::sync::Arc;
 use strum::IntoEnumIterator as _;
 use tokio::runtime::Handle;
 
-use super::live_games::Unrestored;
 use crate::archive::Archive;
-use crate::limit::{Kind, Limiter};
+use crate::limit::Kind;
 use crate::observe::{Check, Health, HealthOptions, HealthStatus, MemoryLevel, MemoryState};
 use crate::room::Journal;
 use crate::services::Services;
 
 /// The health checks of every service that can fail.
-pub(super) fn health(options: &HealthOptions, services: &Services, unrestored: Unrestored) -> Health {
+pub(super) fn health(options: &HealthOptions, services: &Services, refused_rooms: usize) -> Health {
     let Services { metrics, limiter, rooms, directory, archive, journal, redis, memory, .. } = services.clone();
     let mut health = Health::new(options, metrics);
     for kind in archive.iter().flat_map(Archive::sinks) {
@@ -25,9 +24,9 @@ pub(super) fn health(options: &HealthOptions, services: &Services, unrestored: U
             let off = || Check::healthy().with("enabled", false);
             archive.as_ref().map_or_else(off, |archive| archive.check().with("enabled", true))
         })
-        .check("journal", move || check_journal(&journal, &unrestored))
+        .check("journal", move || check_journal(&journal, refused_rooms))
         .check("memory", move || check_memory(*memory.borrow()))
-        .check("limits", move || Check::healthy().with("keys", total_keys(&*limiter)))
+        .check("limits", move || Check::healthy().with("keys", limiter.held_in_all()))
         .check("rooms", move || Check::healthy().with("rooms", rooms.len()));
     if let Some(redis) = redis {
         health = health.check("redis", move || redis.check());
@@ -38,14 +37,24 @@ pub(super) fn health(options: &HealthOptions, services: &Services, unrestored: U
     health
 }
 
-fn check_journal(journal: &Journal, unrestored: &Unrestored) -> Check {
+/// How the journal is doing. Damaged files that starts have set aside degrade it until an operator has removed them.
+fn check_journal(journal: &Journal, refused_rooms: usize) -> Check {
+    const LISTED: usize = 10;
     let Some(status) = journal.status() else { return Check::healthy().with("enabled", false) };
     let mut check = status.check();
-    if check.status == HealthStatus::Healthy && unrestored.rooms > 0 {
+    let set_aside = journal.damaged_files();
+    if check.status == HealthStatus::Healthy && !set_aside.is_empty() {
         check.status = HealthStatus::Degraded;
-        check.message = Some(format!("{} live games did not come back after the last start", unrestored.rooms));
+        check.message = Some(format!(
+            "{} damaged files of the journal are set aside; the log of that start says what is lost; move or remove the \
+             files when you have seen them",
+            set_aside.len()
+        ));
+    } else if check.status == HealthStatus::Healthy && refused_rooms > 0 {
+        check.status = HealthStatus::Degraded;
+        check.message = Some(format!("{refused_rooms} live games did not come back after the last start"));
     }
-    let set_aside: Vec<String> = unrestored.set_aside.iter().map(|path| path.display().to_string()).collect();
+    let set_aside: Vec<String> = set_aside.iter().take(LISTED).map(|path| path.display().to_string()).collect();
     check.with("enabled", true).with("set_aside", set_aside)
 }
 
@@ -59,10 +68,6 @@ fn check_memory(memory: MemoryState) -> Check {
         .with("used_bytes", memory.used_bytes)
         .with("limit_bytes", memory.limit_bytes)
         .with("used_percent", memory.used_percent())
-}
-
-fn total_keys(limiter: &dyn Limiter) -> usize {
-    Kind::iter().map(|kind| limiter.held(kind)).sum()
 }
 
 /// Renders all metrics as text. Gauges that cost something to keep are measured only then.

@@ -62,7 +62,7 @@ async fn stop_in_order(services: Services, state: &AppState, step_limit: Duratio
         log::warn!("{running} tables have not stopped in time");
     }
     if timeout(step_limit, state.close_connections()).await.is_err() {
-        log::warn!("{} sockets have not closed in time", state.sockets().taken());
+        log::warn!("{} sockets have not closed in time", state.sockets.taken());
     }
     let flushed = tokio::task::spawn_blocking(move || {
         services.journal.close();

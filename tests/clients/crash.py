@@ -13,6 +13,9 @@ it starts, some with SIGTERM. Browsers come back to their tables by themselves, 
   shown longer than --lost-ms before a kill;
 - `liap archive verify --deep` finds nothing.
 
+With --faults IN, calls on files whose path holds IN (such as `/journal/`) fail for half of every second, by `faults.c`. What was shown
+while the disk failed may be lost with a kill, so --lost-ms has to be 2500 then.
+
 Exit code: 0 all well, 1 a violation, 2 the server cannot be started at all.
 """
 
@@ -103,7 +106,9 @@ class Server:
         self.lives = {}
 
     def environment(self):
-        return {
+        faults = {"LD_PRELOAD": self.options.faults_library, "FAULTS_IN": self.options.faults, "FAULTS_ONE_IN": "4",
+                  "FAULTS_BURST_MS": "500"} if self.options.faults else {}
+        return faults | {
             "PATH": os.environ.get("PATH", ""), "HOST": "127.0.0.1", "PORT": str(self.port), "METRICS_ENABLED": "false",
             "DATA_DIR": self.folder, "GAME_PACE": str(self.options.pace), "TURN_TIMEOUT_SECONDS": "0", "LOG_FORMAT": "text",
             "USE_RATE_LIMITING": "false", "MAX_SOCKETS_PER_ADDRESS": "20000", "ARCHIVE_FLUSH_INTERVAL": "1",
@@ -155,7 +160,8 @@ class Server:
 
     def archive(self, *arguments):
         """`liap archive …` on its folder: exit code and output."""
-        done = subprocess.run([self.options.bin, "archive", *arguments], env=self.environment(), capture_output=True)
+        environment = {name: value for name, value in self.environment().items() if name != "LD_PRELOAD"}
+        done = subprocess.run([self.options.bin, "archive", *arguments], env=environment, capture_output=True)
         return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
@@ -180,6 +186,8 @@ class Survivor(client.Client):
         if event == "error" and "about to restart" in data.get("message", ""):
             raise client.Gone(data["message"])
         super().take(event, data, text)
+        if event == "game_started" and self.table:
+            self.table.started = self.table.started or (ws.now(), self.life)
         if event == "phase_change" and self.table:
             self.table.saw(self, data)
         elif event == "room_not_found" and self.table:
@@ -193,7 +201,8 @@ class Table:
         self.server, self.options, self.report, self.book = server, options, report, book
         self.rng = random.Random(seed)
         self.seen = {}
-        self.started = (0.0, 0)
+        # When and in which life the start of the game was heard.
+        self.started = None
 
     def saw(self, player, data):
         if player.name not in data["players"]:
@@ -221,7 +230,7 @@ class Table:
             truth.commitment = players[0].truth.commitment
             for player in players:
                 player.table, player.truth, player.view, player.expect_errors = self, truth, None, True
-            self.started = (ws.now(), self.server.life)
+            self.started = None
             async with asyncio.TaskGroup() as group:
                 for player in players:
                     group.create_task(self.live(player))
@@ -264,8 +273,8 @@ class Table:
             if event == "room_closed":
                 raise client.Gone(event)
             if event in ("room_update", "room_state_update") and not data["started"]:
-                if self.server.must_keep(*self.started):
-                    self.report.violation(player.name, "the room waits for a start that was long ago")
+                if self.must_have_started():
+                    self.report.violation(player.name, f"the room waits in life {self.server.life} for a start of life {self.started[1]}")
                 self.report.counts["games whose start was lost"] += 1
                 await player.leave_page()
                 return False
@@ -297,7 +306,10 @@ class Table:
     def may_be_gone(self):
         """A room that is over, or began in the last moments before the end, need not be there."""
         is_over = any(where[1] == PHASES.index("game_over") for moments in self.seen.values() for where in moments)
-        return is_over or not self.server.must_keep(*self.started)
+        return is_over or not self.must_have_started()
+
+    def must_have_started(self):
+        return self.started is not None and self.server.must_keep(*self.started)
 
 
 class Book:
@@ -366,6 +378,10 @@ class Book:
 
 async def main(options, report):
     folder = tempfile.mkdtemp(prefix="liap-crash-", dir=options.folder)
+    if options.faults:
+        options.faults_library = os.path.join(folder, "faults.so")
+        source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "faults.c")
+        subprocess.run(["cc", "-shared", "-fPIC", "-o", options.faults_library, source, "-ldl"], check=True)
     try:
         await lives_and_deaths(options, report, folder)
     finally:
@@ -437,6 +453,7 @@ if __name__ == "__main__":
     parser.add_argument("--patience", type=float, default=45.0,
                         help="seconds without a frame that count as a stall; a table waits 30 for one who does not come back")
     parser.add_argument("--game-timeout", type=float, default=120.0, help="seconds the last games may take")
+    parser.add_argument("--faults", metavar="IN", help="let calls on files with this in their path fail now and then")
     parser.add_argument("--seed", type=int, default=None, help="seed of kills and players")
     parser.add_argument("--folder", help="where to work (default: the system's temporary folder)")
     parser.add_argument("--keep", action="store_true", help="keep the server's folder and log")

@@ -183,7 +183,8 @@ class Checker:
                 if name not in (self.document.get(kind) or {}):
                     self.wrong(service, f"there is no {kind.removesuffix('s')} {name}")
         for path in re.findall(r"/run/secrets/(\w+)", repr({**body, "secrets": None})):
-            if path not in as_map(body.get("secrets")):
+            given = [Path(config["target"]).name for config in body.get("configs", [])]
+            if path not in as_map(body.get("secrets")) and path not in given:
                 self.wrong(service, f"does not get the secret {path}")
 
     def ports(self):

@@ -66,8 +66,8 @@ class Failover(unittest.TestCase):
             conf = self.folder / f"sentinel-{number}.conf"
             conf.write_text(re.sub(r"^dir .*$", f"dir {self.folder}", re.sub(
                 r"^port .*$", f"port {sentinels[-1]}", text, flags=re.M), flags=re.M).replace(
-                    "redis-primary 6379", f"127.0.0.1 {first}"))
-            self.start(f"sentinel-{number}", "sentinel", SENTINEL_CONF=conf)
+                    "PRIMARY 6379", f"PRIMARY {first}"))
+            self.start(f"sentinel-{number}", "sentinel", "127.0.0.1", SENTINEL_CONF=conf)
 
         def named(port):
             return self.ask(port, "sentinel", "get-master-addr-by-name", "liap")[1:2]

@@ -349,6 +349,86 @@ fn an_archive_that_another_process_holds_is_not_opened() {
     succeeds(work.path(), &arguments);
 }
 
+/// A line is judged as the wire would judge it, under its right number, and told without harm to a terminal.
+#[test]
+fn what_no_table_could_have_is_not_imported() {
+    let folder = with_games();
+    let path = folder.path();
+    let lines = String::from_utf8(read(path, "games.jsonl")).unwrap();
+    let line = lines.lines().next().unwrap();
+    let named = |name: &str| {
+        let name = format!("\"name\":{}", serde_json::to_string(name).unwrap());
+        line.replacen("\"name\":\"Bot 1\"", &name, 1)
+            .replace("\"winner_name\":\"Bot 1\"", &name.replacen("name", "winner_name", 1))
+    };
+    let room = |room: &str| {
+        line.replacen(
+            &line[line.find("\"room_id\":").unwrap()..][..18],
+            &format!("\"room_id\":{}", serde_json::to_string(room).unwrap()),
+            1,
+        )
+    };
+    assert!(named("Mira") != line && room("3FA9C1") != line);
+    let cases: Vec<(Vec<u8>, &str)> = vec![
+        (named("").into(), "the name of seat 1 cannot be empty"),
+        (named("Mira\u{1b}[2J").into(), "the name of seat 1 contains invalid characters"),
+        (named(" Mira").into(), "the name of seat 1 begins or ends with a blank"),
+        (named("Bot 3").into(), "seat 3 has the name of seat 1"),
+        (named(&"M".repeat(1 << 20)).into(), "the name of seat 1 too long"),
+        (room("").into(), "room_id: a room id is six hexadecimal digits"),
+        (room("3FA9C1\u{7}").into(), "room_id: a room id is six hexadecimal digits"),
+        (room("3fa9c1").into(), "room_id: it is written 3FA9C1"),
+        ([named("Mi").into_bytes(), vec![0xFF]].concat(), "it is not UTF-8"),
+        (vec![b'x'; (32 << 20) + 5], "it has 33554438 bytes, at most 33554432 are read"),
+        (line.replacen("\"format\":1", "\"\u{9b}2J\":1", 1).into(), "unknown field `\\u{9b}2J`"),
+        (named("Mira").into(), ""),
+    ];
+    let mut file = Vec::new();
+    for (bytes, _) in &cases {
+        // An empty line counts as well.
+        file.extend([bytes, &b"\n\n"[..]].concat());
+    }
+    std::fs::write(path.join("odd.jsonl"), file).unwrap();
+    let (code, out, said) = outcome(path, &["--data-dir", "three", "archive", "import", "odd.jsonl"]);
+    assert_eq!((code, &*out), (Some(1), "1 games imported, 0 were there already, 11 refused\n"), "{said}");
+    let told: Vec<&str> = said.lines().collect();
+    for (number, (_, reason)) in (0..).zip(&cases).filter(|(_, (_, reason))| !reason.is_empty()) {
+        let begin = format!("liap: line {} is refused: {reason}", 2 * number + 1);
+        assert!(told[number].starts_with(&begin), "{begin}: {}", told[number].chars().take(300).collect::<String>());
+    }
+    assert!(!said.contains(|c: char| c.is_control() && c != '\n'), "{said:?}");
+}
+
+/// What root restores belongs to the service that is to open it.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_root_restores_belongs_to_the_owner_of_the_data_folder() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    let folder = with_games();
+    let path = folder.path();
+    succeeds(path, &["--data-dir", "one", "archive", "backup", "backup"]);
+    std::fs::create_dir(path.join("two")).unwrap();
+    if chown(path.join("two"), Some(1234), Some(1235)).is_err() {
+        eprintln!("not run: only root can give files away");
+        return;
+    }
+    let said = succeeds(path, &["--data-dir", "two", "archive", "restore", "backup"]);
+    assert!(said.contains("its files are given to user 1234"), "{said}");
+    assert!(said.contains("30 games restored, SHA-256 "), "{said}");
+    let mut folders = vec![path.join("two")];
+    let mut seen = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            let metadata = entry.metadata().unwrap();
+            assert_eq!((metadata.uid(), metadata.gid()), (1234, 1235), "{entry:?}");
+            seen += 1;
+            folders.extend(metadata.is_dir().then(|| entry.path()));
+        }
+    }
+    assert!(seen > 5);
+}
+
 #[test]
 fn what_was_altered_or_damaged_is_told() {
     let folder = with_games();

@@ -8,10 +8,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use liap::load::{Load, Report, Target, run};
+use liap::load::{Load, Report, run};
 use serde_json::Value;
 
-use crate::process::{Server, request};
+use crate::process::{Server, Socket, journaled, request, room};
 
 /// The archive pauses for at most five seconds between two attempts.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,7 +33,7 @@ fn play_at(server: SocketAddr) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     // A game takes a second, or ten on a busy machine.
     let reports = [3, 12, 48].map(Duration::from_secs).into_iter().map(|span| {
-        let load = Load { server, rooms: 6, people: 1, span, target: Target::Liap };
+        let load = Load { server, rooms: 6, people: 1, span };
         runtime.block_on(run(&load)).unwrap()
     });
     reports.into_iter().find(|report| report.games > 0).expect("a game comes to its end")
@@ -148,26 +148,162 @@ fn games_go_on_where_nothing_can_be_written() {
 #[cfg(target_os = "linux")]
 fn games_go_on_while_the_disk_is_full() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().to_str().unwrap();
-    let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=16m", "liap-test", path]).output().unwrap();
-    if !mounted.status.success() {
-        eprintln!("not run: a small file system cannot be mounted: {}", String::from_utf8_lossy(&mounted.stderr));
-        return;
+    let Some(disk) = SmallDisk::mount(folder.path()) else { return };
+    let mut settings = SETTINGS.to_vec();
+    settings.push(("DATA_DIR", folder.path().to_str().unwrap()));
+    play_through(Server::start(&settings), folder.path(), |_| disk.fill(), |_| disk.free());
+}
+
+/// A file system of 16 MiB and a thousand files. It is unmounted when dropped.
+#[cfg(target_os = "linux")]
+struct SmallDisk(std::path::PathBuf);
+
+#[cfg(target_os = "linux")]
+impl SmallDisk {
+    fn mount(folder: &Path) -> Option<Self> {
+        let mount = ["-t", "tmpfs", "-o", "size=16m,nr_inodes=1000", "liap-test"];
+        let mounted = Command::new("mount").args(mount).arg(folder).output().unwrap();
+        if !mounted.status.success() {
+            eprintln!("not run: a small file system cannot be mounted: {}", String::from_utf8_lossy(&mounted.stderr));
+        }
+        mounted.status.success().then(|| Self(folder.to_owned()))
     }
-    let filler = folder.path().join("filler");
-    let fill = |_: &Server| {
-        let mut file = File::create(&filler).unwrap();
+
+    fn fill(&self) {
+        let mut file = File::create(self.0.join("filler")).unwrap();
         while file.write_all(&[7; 4096]).is_ok() {}
         assert!(file.write_all(&[7]).is_err(), "the disk is full to its last byte");
-    };
-    let free = |_: &Server| std::fs::remove_file(&filler).unwrap();
+        let files = self.0.join("files");
+        std::fs::create_dir(&files).unwrap();
+        assert!((0..1_000).any(|number| File::create(files.join(number.to_string())).is_err()), "and to its last file");
+    }
+
+    fn free(&self) {
+        std::fs::remove_dir_all(self.0.join("files")).unwrap();
+        std::fs::remove_file(self.0.join("filler")).unwrap();
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // A server may still have files open.
+        Command::new("umount").arg("--lazy").arg(&self.0).status().unwrap();
+    }
+}
+
+/// A server that starts on a full disk serves and plays, and writes live games down when there is room, without a restart.
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_server_starts_on_a_full_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(folder.path()) else { return };
+    let path = folder.path().to_str().unwrap();
+    let settings = [("GAME_PACE", "0"), ("DATA_DIR", path), ("USE_GAME_ARCHIVAL", "false")];
+    let server = Server::start(&settings);
+    let (_, mut table, _) = room(&server, "Mira").await;
+    table.say("start_game", serde_json::json!({})).await;
+    journaled(&server, &mut table).await;
+
+    disk.fill();
+    let server = server.again();
+    wait_for_health(&server, |health| health["checks"]["journal"]["status"] == "degraded");
+    // One that has no folder yet, where not even an empty file can be made.
+    let new = folder.path().join("new");
+    let fresh = Server::start(&[settings[0], ("DATA_DIR", new.to_str().unwrap()), settings[2]]);
+    wait_for_health(&fresh, |health| health["checks"]["journal"]["status"] == "degraded");
+    let _table = room(&fresh, "Ann").await;
+    let (id, mut table, session) = room(&server, "Jon").await;
+    table.say("start_game", serde_json::json!({})).await;
+    table.hear("phase_change").await;
+
+    disk.free();
+    let health = wait_for_health(&server, |health| health["status"] == "healthy");
+    assert_eq!(health["checks"]["journal"]["rooms"], 2);
+    let health = wait_for_health(&fresh, |health| health["status"] == "healthy");
+    assert_eq!(health["checks"]["journal"]["rooms"], 1);
+    assert!(new.join("journal/0000000001.journal").exists());
+    journaled(&server, &mut table).await;
+    let server = server.again();
+    assert!(!server.said.iter().any(|line| line.contains("set aside")), "{:#?}", server.said);
+    assert_eq!(server.get("/health").json()["checks"]["journal"]["rooms"], 2);
+    let mut table = Socket::open_with(&server, &id, &[("Cookie", &session)]).await.unwrap();
+    table.enter(&id, "Jon").await;
+    table.hear("phase_change").await;
+}
+
+/// Waits until so many games are archived, and the archive is well.
+fn wait_for_games(server: &Server, wanted: u64) {
+    let is_archived = |health: &Value| health["checks"]["archive"]["games"].as_u64() >= Some(wanted);
+    wait_for_health(server, |health| health["checks"]["archive"]["status"] == "healthy" && is_archived(health));
+}
+
+/// It serves and plays, and its games are archived when there is room: a new archive, and one that a killed server left.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_server_starts_while_the_disk_of_its_archive_is_full() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(folder.path()) else { return };
+    let archive = folder.path().join("archive");
     let mut settings = SETTINGS.to_vec();
-    settings.push(("DATA_DIR", path));
-    let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        play_through(Server::start(&settings), folder.path(), fill, free);
-    }));
-    assert!(Command::new("umount").args(["--lazy", path]).status().unwrap().success());
-    outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    settings.push(("ARCHIVE_URL", archive.to_str().unwrap()));
+    disk.fill();
+    let server = Server::start(&settings);
+    server.logs("the server starts without the archive");
+    let mut games = play(&server).games;
+    let health = wait_for_health(&server, |health| health["checks"]["archive"]["status"] == "degraded");
+    assert_eq!(health["checks"]["archive"]["games"], 0);
+    disk.free();
+    wait_for_games(&server, games);
+    games += play(&server).games;
+    wait_for_games(&server, games);
+
+    disk.fill();
+    let server = server.again();
+    games += play(&server).games;
+    disk.free();
+    wait_for_games(&server, games);
+}
+
+/// Somebody tidies up: the archive's folder is removed under a running server.
+#[test]
+fn an_archive_whose_folder_is_removed_is_written_anew_and_told() {
+    let mut settings = SETTINGS.to_vec();
+    settings.push(("ADMIN_TOKEN", "a-token-of-this-test-0123456789"));
+    let server = Server::start(&settings);
+    let games = play(&server).games;
+    wait_for_games(&server, games);
+    let stored = archive(server.data(), Some(&server), &["export", "-"]).stdout;
+    std::fs::remove_dir_all(server.data().join("archive")).unwrap();
+
+    let health = wait_for_health(&server, |health| health["checks"]["archive"]["status"] == "degraded");
+    server.logged("files were removed or replaced");
+    let health = if health["checks"]["archive"]["message"].as_str().unwrap().contains("DAMAGE") {
+        health
+    } else {
+        wait_for_health(&server, |health| {
+            health["checks"]["archive"]["message"].as_str().is_some_and(|message| message.contains("DAMAGE"))
+        })
+    };
+    let said = health["checks"]["archive"]["message"].as_str().unwrap();
+    assert!(said.contains("files were removed or replaced while the archive was open: records, tip"), "{said}");
+    assert!(health["checks"]["archive"]["games"].as_u64() >= Some(games), "{health}");
+    let authorization = ("Authorization", "Bearer a-token-of-this-test-0123456789");
+    let deadline = Instant::now() + PATIENCE;
+    let events = || server.request("GET", "/admin/events?limit=1000", &[authorization]);
+    while !events().text().contains("archive_failing") {
+        assert!(Instant::now() < deadline, "{} {}", events().status, events().text());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Commands find the server again, too.
+    let exported = || archive(server.data(), Some(&server), &["export", "-"]);
+    while !exported().status.success() {
+        assert!(Instant::now() < deadline, "{:?}", exported());
+    }
+    assert!(exported().stdout.starts_with(&stored));
+    let more = games + play(&server).games;
+    let server = server.again();
+    wait_for_games(&server, more);
 }
 
 fn archive(data: &Path, server: Option<&Server>, arguments: &[&str]) -> std::process::Output {

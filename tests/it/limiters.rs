@@ -40,7 +40,7 @@ async fn suite(limiter: &dyn Limiter) {
 
     // Who is refused pays nothing: it is not later because somebody is impatient.
     for _ in 0..50 {
-        limiter.check(Kind::Player, key, Cost::Search).await;
+        limiter.check(Kind::Player, key, Cost::CreateRoom).await;
     }
     tokio::time::sleep(retry_after + Duration::from_millis(50)).await;
     assert!(limiter.check(Kind::Player, key, Cost::Ordinary).await.is_allowed());
@@ -49,12 +49,12 @@ async fn suite(limiter: &dyn Limiter) {
     assert!(limiter.check(Kind::Player, fresh(), Cost::Ordinary).await.is_allowed());
     assert!(limiter.check(Kind::Http, key, Cost::Ordinary).await.is_allowed());
 
-    // What is left is told, and dear things take more of it.
-    let key = fresh();
-    for (cost, left) in [(Cost::Ordinary, 59), (Cost::Query, 57), (Cost::Search, 52), (Cost::CreateRoom, 42)] {
-        let verdict = limiter.check(Kind::Player, key, cost).await;
-        let Verdict::Allowed { remaining } = verdict else { panic!("{verdict:?}") };
-        assert!((left..left + 3).contains(&remaining), "{remaining} after {cost:?}");
+    // Dear things take more of the bucket.
+    for (cost, left) in [(Cost::Ordinary, 59), (Cost::Query, 58), (Cost::CreateRoom, 50)] {
+        let (key, begun) = (fresh(), Instant::now());
+        assert!(limiter.check(Kind::Player, key, cost).await.is_allowed());
+        let count = allowed(limiter, Kind::Player, key, Cost::Ordinary).await;
+        assert!((left..=at_most(left, begun)).contains(&count), "{count} after {cost:?}");
     }
     let (key, begun) = (fresh(), Instant::now());
     let rooms = allowed(limiter, Kind::Http, key, Cost::CreateRoom).await;
@@ -451,7 +451,7 @@ mod shared {
         assert!(full >= 60);
         server.say("SCRIPT FLUSH");
         assert!(
-            !instance.limiter.check(Kind::Player, key, Cost::Search).await.is_allowed(),
+            !instance.limiter.check(Kind::Player, key, Cost::CreateRoom).await.is_allowed(),
             "the bucket is still empty"
         );
         server.say("FLUSHALL");

@@ -44,6 +44,8 @@ mod games;
 mod http;
 /// Several servers, one Redis, one proxy.
 mod instances;
+/// The journal of live games on disk: older, damaged and later ones, and the way back to a game.
+mod journal;
 /// Which folder may use which.
 mod layers;
 /// What rooms leave behind that nobody wants any more.

@@ -63,7 +63,12 @@ impl Server {
     }
 
     fn run(data: tempfile::TempDir, settings: Vec<(String, String)>) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_liap"))
+        Self::run_command(Command::new(env!("CARGO_BIN_EXE_liap")), data, settings)
+    }
+
+    /// The same by a command line of one's own.
+    pub(crate) fn run_command(mut liap: Command, data: tempfile::TempDir, settings: Vec<(String, String)>) -> Self {
+        let mut child = liap
             .env_clear()
             .env("HOST", "127.0.0.1")
             .env("PORT", "0")

@@ -141,6 +141,7 @@ fn ask_everything(server: &Server, cookie: &str, seat_token: &str, room: &str) -
         "/health/live",
         "/api/health",
         "/api/rooms",
+        "/api/me/games",
         "/api/games",
         "/api/games?limit=0",
         "/api/games/nonsense",

@@ -68,6 +68,7 @@ const OTHER_VALUES: &[(&str, &str)] = &[
     ("ADMIN_TOKEN", "000123456789"),
     ("GAME_PACE", "0.1"),
     ("TURN_TIMEOUT_SECONDS", "0"),
+    ("ABANDONED_AFTER_MINUTES", "45"),
     ("MAX_ACTIVE_GAMES", "5"),
     ("ROOM_INBOX_CAPACITY", "64"),
     ("MAX_WATCHERS_PER_ROOM", "0"),

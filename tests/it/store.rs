@@ -11,7 +11,8 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use liap::archive::{
-    AppendError, GameId, Health, MAX_RECORD_BYTES, Receipt, Store, StoreError, StoreOptions, Stored, WriteError,
+    GameId, Health, IfFull, Kept, MAX_RECORD_BYTES, OpenReport, Receipt, RecordStore, StoreError, StoreOptions, Stored,
+    Unreadable, WriteError,
 };
 use rand::rngs::SmallRng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -47,45 +48,45 @@ fn record(n: u64) -> Vec<u8> {
     bytes
 }
 
-fn put(store: &Store, n: u64) -> Receipt {
-    let mut bytes = record(n);
+fn put(store: &RecordStore, n: u64) -> Receipt {
     let until = Instant::now() + PATIENCE;
     loop {
-        match store.append(id(n), bytes) {
-            Ok(receipt) => return receipt,
-            Err(AppendError::Full(back)) if Instant::now() < until => {
-                bytes = back;
-                std::thread::yield_now();
-            }
-            Err(error) => panic!("{error}"),
+        if let Some(receipt) = store.append(id(n), record(n), IfFull::ComesBack) {
+            return receipt;
         }
+        assert!(Instant::now() < until, "the queue stays full");
+        std::thread::yield_now();
     }
 }
 
-fn put_all(store: &Store, games: impl IntoIterator<Item = u64>) {
+fn put_all(store: &RecordStore, games: impl IntoIterator<Item = u64>) {
     let receipts: Vec<_> = games.into_iter().map(|n| put(store, n)).collect();
     for receipt in receipts {
-        receipt.wait().unwrap();
+        receipt.recv().unwrap().unwrap();
     }
 }
 
-fn open(path: &Path) -> Store {
-    let (store, report) = Store::open(path, small()).unwrap();
+fn open(path: &Path) -> RecordStore {
+    let (store, report) = RecordStore::open(path, small()).unwrap();
     assert!(!report.is_damaged(), "{report}");
     store
 }
 
 /// All records by number, once each.
-fn scan(store: &Store) -> BTreeSet<u64> {
+fn scan(store: &RecordStore) -> BTreeSet<u64> {
     let mut games = BTreeSet::new();
-    let report = store
-        .scan(|found, bytes| {
+    let mut after = 0;
+    loop {
+        let found = store.after(after, 100, 1 << 20, Unreadable::Fails).unwrap();
+        let Some(last) = found.last() else { break };
+        after = last.seq;
+        for numbered in found {
+            let Kept::Whole(found, bytes) = numbered.record else { panic!("{numbered:?} is damaged") };
             let n = u64::from_le_bytes(bytes[..8].try_into().unwrap());
-            assert_eq!((found, bytes), (id(n), &record(n)[..]));
+            assert_eq!((found, bytes), (id(n), record(n)));
             assert!(games.insert(n), "game {n} is there twice");
-        })
-        .unwrap();
-    assert_eq!(report.damaged, 0);
+        }
+    }
     games
 }
 
@@ -103,10 +104,9 @@ fn keeps_games_across_restarts() {
         assert_eq!(store.get(id(9_999)).unwrap(), None);
         assert_eq!(scan(&store).len() as u64, (round + 1) * 300);
         assert_eq!(store.status().health, Health::Healthy);
-        assert!(store.disk_bytes().unwrap() > store.status().record_bytes);
         assert!(store.close(PATIENCE));
         assert!(matches!(store.get(id(1)), Err(StoreError::Closed)));
-        assert!(matches!(store.append(id(1), record(1)), Err(AppendError::Closed(_))));
+        assert!(store.append(id(1), record(1), IfFull::ComesBack).is_none());
     }
 }
 
@@ -129,18 +129,11 @@ fn lists_newest_first() {
     all.sort_unstable();
     all.reverse();
     all.extend(&expected);
-    assert_eq!(store.newest_ids(.., 2000).unwrap(), all);
-    assert_eq!(store.newest_ids(.., 500).unwrap(), all[..500]);
-    assert_eq!(store.newest_ids(.., 0).unwrap(), []);
-    let (to, from) = (expected[200], expected[600]);
-    assert_eq!(store.newest_ids(from..to, 1000).unwrap(), expected[201..=600]);
-    assert_eq!(store.newest_ids(from..=to, 1000).unwrap(), expected[200..=600]);
-    assert_eq!(store.newest_ids(..to, 3).unwrap(), expected[201..204]);
-    assert_eq!(store.newest_ids(to..from, 1000).unwrap(), []);
-    assert_eq!(store.newest_ids(to..to, 1000).unwrap(), []);
-    let page = store.newest(from..to, 2).unwrap();
-    assert_eq!(page.games.iter().map(|(id, _)| *id).collect::<Vec<_>>(), expected[201..203]);
-    assert!(page.games.iter().all(|(found, bytes)| *found == id(u64::from_le_bytes(bytes[..8].try_into().unwrap()))));
+    assert_eq!(store.newest_ids(GameId::MAX, 2000).unwrap(), all);
+    assert_eq!(store.newest_ids(GameId::MAX, 500).unwrap(), all[..500]);
+    assert_eq!(store.newest_ids(GameId::MAX, 0).unwrap(), []);
+    assert_eq!(store.newest_ids(expected[200], 3).unwrap(), expected[201..204]);
+    assert_eq!(store.newest_ids(expected[999], 3).unwrap(), []);
 }
 
 #[test]
@@ -154,10 +147,10 @@ fn removes_games_for_good() {
     assert_eq!(store.remove(&gone_ids).unwrap(), 0);
     put_all(&store, 400..450);
     let left: BTreeSet<u64> = (0..450).filter(|n| !gone.contains(n)).collect();
-    let check = |store: &Store| {
+    let check = |store: &RecordStore| {
         assert_eq!(scan(store), left);
         assert_eq!(store.count(), left.len() as u64);
-        assert_eq!(store.newest_ids(.., 1000).unwrap().len(), left.len());
+        assert_eq!(store.newest_ids(GameId::MAX, 1000).unwrap().len(), left.len());
         for n in 0..450 {
             assert_eq!(store.get(id(n)).unwrap(), left.contains(&n).then(|| record(n)));
         }
@@ -179,17 +172,20 @@ fn removes_games_for_good() {
 fn one_game_is_stored_once() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    assert_eq!(put(&store, 7).wait(), Ok(Stored::Now));
-    assert_eq!(put(&store, 7).wait(), Ok(Stored::Before));
-    assert_eq!(store.append(id(7), b"another".to_vec()).unwrap().wait(), Err(WriteError::Conflict(id(7))));
+    assert_eq!(put(&store, 7).recv().unwrap(), Ok(Stored::Now));
+    assert_eq!(put(&store, 7).recv().unwrap(), Ok(Stored::Before));
+    assert_eq!(
+        store.append(id(7), b"another".to_vec(), IfFull::ComesBack).unwrap().recv().unwrap(),
+        Err(WriteError::Conflict(id(7)))
+    );
     // Also within one group, and among older games.
     let receipts: Vec<_> = [3, 3, 9, 9, 7, 3].into_iter().map(|n| put(&store, n)).collect();
-    let answers: Vec<_> = receipts.into_iter().map(|receipt| receipt.wait().unwrap()).collect();
+    let answers: Vec<_> = receipts.into_iter().map(|receipt| receipt.recv().unwrap().unwrap()).collect();
     assert_eq!(answers.iter().filter(|answer| **answer == Stored::Now).count(), 2);
     assert_eq!(store.count(), 3);
     drop(store);
     let store = open(folder.path());
-    assert_eq!(put(&store, 3).wait(), Ok(Stored::Before));
+    assert_eq!(put(&store, 3).recv().unwrap(), Ok(Stored::Before));
     assert_eq!(scan(&store), BTreeSet::from([3, 7, 9]));
 }
 
@@ -197,32 +193,26 @@ fn one_game_is_stored_once() {
 fn takes_no_more_than_it_may() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    match store.append(id(1), vec![0; MAX_RECORD_BYTES + 1]) {
-        Err(AppendError::TooLarge(back)) => assert_eq!(back.len(), MAX_RECORD_BYTES + 1),
-        other => panic!("{other:?}"),
-    }
+    let too_large = store.append(id(1), vec![0; MAX_RECORD_BYTES + 1], IfFull::ComesBack).unwrap().recv().unwrap();
+    assert_eq!(too_large, Err(WriteError::NoGame("it is larger than any game".to_owned())));
     let largest = vec![7; MAX_RECORD_BYTES];
-    store.append(id(1), largest.clone()).unwrap().wait().unwrap();
+    store.append(id(1), largest.clone(), IfFull::ComesBack).unwrap().recv().unwrap().unwrap();
     assert_eq!(store.get(id(1)).unwrap(), Some(largest));
-    store.append(id(2), Vec::new()).unwrap().wait().unwrap();
+    store.append(id(2), Vec::new(), IfFull::ComesBack).unwrap().recv().unwrap().unwrap();
     assert_eq!(store.get(id(2)).unwrap(), Some(Vec::new()));
-    // More at once than the queue holds: some come back, none is lost.
+    // More at once than the queue holds: some are not taken, none is lost.
     let mut taken = Vec::new();
     let mut full = 0;
     for n in 100..3000 {
-        match store.append(id(n), record(n)) {
-            Ok(receipt) => taken.push((n, receipt)),
-            Err(AppendError::Full(back)) => {
-                assert_eq!(back, record(n));
-                full += 1;
-            }
-            Err(error) => panic!("{error}"),
+        match store.append(id(n), record(n), IfFull::ComesBack) {
+            Some(receipt) => taken.push((n, receipt)),
+            None => full += 1,
         }
     }
     assert!(full > 0);
     assert!(store.flush(PATIENCE));
     for (n, receipt) in taken {
-        assert_eq!(receipt.wait(), Ok(Stored::Now));
+        assert_eq!(receipt.recv().unwrap(), Ok(Stored::Now));
         assert_eq!(store.get(id(n)).unwrap(), Some(record(n)));
     }
 }
@@ -232,12 +222,16 @@ fn is_opened_by_one_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     put_all(&store, 0..10);
-    let error = Store::open(folder.path(), small()).unwrap_err();
+    let error = RecordStore::open(folder.path(), small()).unwrap_err();
     assert!(matches!(error, StoreError::Locked { .. }));
     assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
     assert_eq!(scan(&store).len(), 10);
     drop(store);
     assert_eq!(open(folder.path()).count(), 10);
+}
+
+fn disk_bytes(folder: &Path) -> usize {
+    files(folder).values().map(Vec::len).sum()
 }
 
 /// Most of a large database is dead once most of its games are removed; a new one takes its place.
@@ -246,14 +240,14 @@ fn the_space_of_removed_games_is_given_back() {
     const GAMES: u64 = 36_000;
     let folder = tempfile::tempdir().unwrap();
     let options = StoreOptions { queue_records: NonZeroUsize::new(40_000).unwrap(), ..StoreOptions::default() };
-    let (store, _) = Store::open(folder.path(), options).unwrap();
+    let (store, _) = RecordStore::open(folder.path(), options).unwrap();
     put_all(&store, 0..GAMES);
-    let before = store.disk_bytes().unwrap();
+    let before = disk_bytes(folder.path());
     let gone: Vec<GameId> = (0..GAMES).filter(|n| n % 8 != 0).map(id).collect();
     assert_eq!(store.remove(&gone).unwrap(), gone.len() as u64);
     // Whoever asks next is answered after the database was replaced.
     assert_eq!(store.remove(&gone).unwrap(), 0);
-    let after = store.disk_bytes().unwrap();
+    let after = disk_bytes(folder.path());
     assert!(after < before / 4, "{before} bytes became {after}");
     put_all(&store, GAMES..GAMES + 10);
     let left: BTreeSet<u64> = (0..GAMES).filter(|n| n % 8 == 0).chain(GAMES..GAMES + 10).collect();
@@ -261,7 +255,7 @@ fn the_space_of_removed_games_is_given_back() {
     drop(store);
     let store = open(folder.path());
     assert_eq!(scan(&store), left);
-    assert_eq!(put(&store, 1).wait(), Ok(Stored::Now));
+    assert_eq!(put(&store, 1).recv().unwrap(), Ok(Stored::Now));
 }
 
 /// A file of the two slots that hold a number, as every version of the program wrote it.
@@ -284,7 +278,7 @@ fn a_later_layout_is_left_alone() {
     put_all(&open(folder.path()), 0..10);
     fs::write(folder.path().join("tip"), number_file(3, 10)).unwrap();
     let before = files(folder.path());
-    assert!(matches!(Store::open(folder.path(), small()), Err(StoreError::Later { version: 3, .. })));
+    assert!(matches!(RecordStore::open(folder.path(), small()), Err(StoreError::Later { version: 3, .. })));
     assert_eq!(files(folder.path()), before);
 }
 
@@ -311,12 +305,12 @@ fn a_lost_end_is_noticed_and_a_crash_before_the_high_water_mark_is_none() {
 
     // The disk forgot the end of the file.
     begin(&early, &late[mark]);
-    let (store, report) = Store::open(&path, small()).unwrap();
+    let (store, report) = RecordStore::open(&path, small()).unwrap();
     assert_eq!((report.missing, report.records), (5, 5), "{report}");
     assert!(report.is_damaged());
     put_all(&store, 20..25);
     drop(store);
-    let (store, report) = Store::open(&path, small()).unwrap();
+    let (store, report) = RecordStore::open(&path, small()).unwrap();
     assert_eq!((report.missing, report.missing_before), (0, 5), "{report}");
     assert!(!report.is_damaged(), "{report}");
     assert_eq!(scan(&store), (0..5).chain(20..25).collect());
@@ -333,17 +327,17 @@ fn a_lost_game_can_be_stored_again() {
         bytes[place.start + 40] ^= 1;
     }
     fs::write(&db, &bytes).unwrap();
-    let (store, report) = Store::open(&path, small()).unwrap();
+    let (store, report) = RecordStore::open(&path, small()).unwrap();
     assert_eq!(report.missing, 1, "{report}");
     let aside = report.set_aside.unwrap();
     let kept = ["db", "records/db"].iter().find_map(|name| fs::read(aside.join(name)).ok()).unwrap();
     assert!(kept == bytes, "the damaged file is kept as it was");
     assert_eq!(aside.parent(), path.canonicalize().unwrap().parent());
     assert!(aside.file_name().unwrap().to_str().unwrap().starts_with("archive.damaged-20"));
-    assert_eq!(put(&store, 0).wait(), Ok(Stored::Now));
+    assert_eq!(put(&store, 0).recv().unwrap(), Ok(Stored::Now));
     assert_eq!(scan(&store), (0..10).collect());
     drop(store);
-    let (store, report) = Store::open(&path, small()).unwrap();
+    let (store, report) = RecordStore::open(&path, small()).unwrap();
     assert_eq!((report.is_damaged(), report.missing_before), (false, 1), "{report}");
     assert_eq!(scan(&store), (0..10).collect());
 }
@@ -359,7 +353,7 @@ fn a_torn_snapshot_costs_nothing() {
         drop(store);
         let tear = |folder: &Path| fs::write(folder.join("records/snap.00000000FFFFFFFF.generating"), torn).unwrap();
         tear(folder.path());
-        let (store, report) = Store::open(folder.path(), small()).unwrap();
+        let (store, report) = RecordStore::open(folder.path(), small()).unwrap();
         assert!(report.is_damaged() && report.missing == 0, "it was closed, and is not as it was: {report}");
         assert_eq!(scan(&store).len(), 600);
         for n in 0..600 {
@@ -414,7 +408,7 @@ fn an_archive_of_the_layout_before_is_taken_over_and_kept_aside() {
     let path = folder.path().join("archive");
     old_archive(&path, 900);
     let before = files(&path);
-    let (store, report) = Store::open(&path, small()).unwrap();
+    let (store, report) = RecordStore::open(&path, small()).unwrap();
     assert!(!report.is_damaged(), "{report}");
     assert_eq!(scan(&store), (0..900).collect());
     let aside = report.taken_over.unwrap();
@@ -422,7 +416,7 @@ fn an_archive_of_the_layout_before_is_taken_over_and_kept_aside() {
     assert!(["segments", "catalog", "catalog.seal"].iter().all(|name| !path.join(name).exists()));
     put_all(&store, 900..910);
     drop(store);
-    let (store, report) = Store::open(&path, small()).unwrap();
+    let (store, report) = RecordStore::open(&path, small()).unwrap();
     assert!(report.taken_over.is_none() && !report.is_damaged(), "{report}");
     assert_eq!(scan(&store), (0..910).collect());
 }
@@ -449,11 +443,11 @@ fn a_damaged_archive_of_the_layout_before_is_taken_over() {
     bytes[50] ^= 1;
     fs::write(&segment, bytes).unwrap();
     fs::write(path.join("tip"), number_file(1, 95)).unwrap();
-    let (store, report) = Store::open(&path, small()).unwrap();
+    let (store, report) = RecordStore::open(&path, small()).unwrap();
     assert_eq!((report.missing, report.records, report.is_damaged()), (6, 89, true), "{report}");
     put_all(&store, 200..210);
     drop(store);
-    let (store, report) = Store::open(&path, small()).unwrap();
+    let (store, report) = RecordStore::open(&path, small()).unwrap();
     assert_eq!((report.missing, report.missing_before, report.is_damaged()), (0, 6, false), "{report}");
     assert_eq!(scan(&store), (0..90).filter(|n| *n != 30).chain(200..210).collect());
 }
@@ -473,7 +467,7 @@ fn a_takeover_that_is_interrupted_begins_again() {
             child.process.kill().unwrap();
             child.process.wait().unwrap();
         }
-        let (store, report) = Store::open(&path, small()).unwrap();
+        let (store, report) = RecordStore::open(&path, small()).unwrap();
         assert!(!report.is_damaged(), "kill {kill}: {report}");
         assert_eq!(scan(&store), (0..3000).collect());
         let kept: BTreeMap<PathBuf, Vec<u8>> =
@@ -482,6 +476,89 @@ fn a_takeover_that_is_interrupted_begins_again() {
             kept.iter().filter(|(name, _)| name.starts_with("segments")).flat_map(|(_, bytes)| bytes.clone()).collect();
         assert!(segments == old_segment(0..3000), "kill {kill}: the old files are kept");
     }
+}
+
+/// Waits until a running store has noticed damage and works again.
+fn mended(store: &RecordStore) -> OpenReport {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let report = store.report();
+        if report.is_damaged() && store.status().health == Health::Healthy {
+            return report;
+        }
+        assert!(Instant::now() < until, "nothing was noticed: {:?}", store.status());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Removes or replaces files of a running store in some way, and returns what is noticed and what the next opening finds.
+fn lose_files(lose: impl Fn(&Path)) -> (OpenReport, BTreeSet<u64>) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("archive");
+    let store = open(&path);
+    put_all(&store, 0..300);
+    assert_eq!(store.remove(&[id(7)]).unwrap(), 1);
+    drop(store);
+    let store = open(&path);
+    put_all(&store, 300..350);
+    lose(&path);
+    // Games go on meanwhile.
+    put_all(&store, 350..360);
+    let report = mended(&store);
+    put_all(&store, 360..370);
+    let served = scan(&store);
+    drop(store);
+    let (store, again) = RecordStore::open(&path, small()).unwrap();
+    assert!(!again.is_damaged() && again.recovered.is_none(), "{report}, and then {again}");
+    assert_eq!(again.missing_before, report.missing);
+    assert_eq!(scan(&store), served);
+    assert!(served.contains(&359) && served.contains(&369) && !served.contains(&7));
+    (report, served)
+}
+
+/// Nothing is lost as long as the database has its file open, whatever its name leads to.
+#[test]
+fn files_that_are_removed_or_replaced_while_a_store_is_open_are_written_anew() {
+    type Lose = fn(&Path);
+    let ways: [(&str, Lose); 7] = [
+        ("records", |path| {
+            for entry in fs::read_dir(path).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+            }
+        }),
+        ("records", |path| fs::remove_dir_all(path).unwrap()),
+        ("records", |path| fs::rename(path, path.with_extension("elsewhere")).unwrap()),
+        ("records", |path| {
+            let db = path.join("records/db");
+            fs::remove_file(&db).unwrap();
+            fs::write(db, "something else").unwrap();
+        }),
+        ("tip", |path| fs::remove_file(path.join("tip")).unwrap()),
+        ("numbers", |path| fs::remove_file(path.join("numbers")).unwrap()),
+        ("lock", |path| fs::remove_file(path.join("lock")).unwrap()),
+    ];
+    std::thread::scope(|scope| {
+        for (name, lose) in ways {
+            scope.spawn(move || {
+                let (report, served) = lose_files(lose);
+                let told = report.to_string();
+                assert!(
+                    told.contains("removed or replaced while the archive was open: ") && told.contains(name),
+                    "{told}"
+                );
+                assert_eq!((report.missing, served.len()), (0, 369), "{told}");
+            });
+        }
+    });
+}
+
+/// What a file no longer holds is told, and the rest is served.
+#[test]
+fn a_file_that_is_cut_while_a_store_is_open_is_told() {
+    let (report, served) =
+        lose_files(|path| fs::File::options().write(true).open(path.join("records/db")).unwrap().set_len(0).unwrap());
+    assert_eq!(report.missing + served.len() as u64, 369, "{report}");
 }
 
 /// How many, from a variable, else this many.
@@ -615,7 +692,7 @@ fn damage_is_noticed_and_whole_records_are_served() {
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("archive");
         write_files(&path, &damaged);
-        let (store, report) = Store::open(&path, small()).unwrap();
+        let (store, report) = RecordStore::open(&path, small()).unwrap();
         let served = scan(&store);
         if changed.iter().any(|name| name.ends_with("numbers")) {
             // What was removed may come back, where nobody can tell any more that it was.
@@ -642,7 +719,7 @@ fn damage_is_noticed_and_whole_records_are_served() {
         // Life goes on, and the next opening finds nothing new.
         put_all(&store, [GAMES]);
         drop(store);
-        let (store, again) = Store::open(&path, small()).unwrap();
+        let (store, again) = RecordStore::open(&path, small()).unwrap();
         assert!(!again.is_damaged(), "round {round}, {changed:?}: {report}; {again}");
         assert_eq!(again.missing_before, report.missing + report.missing_before, "round {round}");
         let mut expected = served;
@@ -663,7 +740,7 @@ fn child() {
         out.write_all(format!("\n{text}\n").as_bytes()).unwrap();
         out.flush().unwrap();
     };
-    let (store, report) = Store::open(Path::new(&path), small()).unwrap();
+    let (store, report) = RecordStore::open(Path::new(&path), small()).unwrap();
     say(format!("open {} {} {}", report.records, report.missing, report.is_damaged()));
     let mut next: u64 = std::env::var("LIAP_STORE_FROM").unwrap().parse().unwrap();
     let until: u64 = std::env::var("LIAP_STORE_UNTIL").map_or(u64::MAX, |text| text.parse().unwrap());
@@ -688,23 +765,22 @@ fn child() {
             if next >= until {
                 break;
             }
-            match store.append(id(next), record(next)) {
-                Ok(receipt) => {
+            match store.append(id(next), record(next), IfFull::ComesBack) {
+                Some(receipt) => {
                     waiting.push_back((next, receipt));
                     next += 1;
                 }
-                Err(AppendError::Full(_)) => {
+                None => {
                     if failing {
                         say("full".to_owned());
                     }
                     break;
                 }
-                Err(error) => panic!("{error}"),
             }
         }
         while !failing && let Some((n, receipt)) = waiting.pop_front() {
             if store.flush(Duration::from_millis(100)) {
-                receipt.wait().unwrap();
+                receipt.recv().unwrap().unwrap();
                 say(format!("ack {n}"));
             } else {
                 waiting.push_front((n, receipt));
@@ -781,7 +857,7 @@ fn kill_loses_nothing_acknowledged() {
         }
         acked.extend(acknowledged(lines));
     }
-    let (store, report) = Store::open(&path, small()).unwrap();
+    let (store, report) = RecordStore::open(&path, small()).unwrap();
     assert!(!report.is_damaged(), "{report}");
     let found = scan(&store);
     assert!(acked.is_subset(&found), "lost: {:?}", acked.difference(&found).collect::<Vec<_>>());

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 
+import { GAME_WITHIN_MS, finger, playOn } from './hands.js';
 import { house, openBrowser, visitor } from './house.js';
 
 let server;
@@ -192,6 +193,62 @@ test('a game that was left is found again on the door', { timeout: 60000 }, asyn
   await mira.page.waitForSelector('.game');
   assert.equal(await mira.page.locator('.watching').count(), 0, 'she plays again');
   await mira.leave();
+});
+
+test('a game that was left is found again from another tab', { timeout: 60000 }, async () => {
+  const mira = await host('Mira');
+  await mira.page.click('.waiting .big');
+  await mira.page.waitForSelector('.hand .tile-button');
+  const id = mira.page.url().split('/').at(-1);
+  const door = await mira.page.context().newPage();
+  await door.goto(server.url);
+  await door.waitForSelector(`.kept a[href="room/${id}"]`);
+  await mira.leave();
+});
+
+/** Two friends and two bots, at the end of their game. */
+async function finished() {
+  const mira = await host('Mira');
+  const jon = await friend('Jon', mira.link);
+  await sits(mira.page, 'Jon');
+  await mira.page.click('.waiting .big');
+  await Promise.all([mira, jon].map(({ page }) => playOn(page, finger(page, false))));
+  return { mira, jon };
+}
+
+test('all who play again meet at one table, whoever presses first, with open seats and the same bots', { timeout: 2 * GAME_WITHIN_MS }, async () => {
+  const { mira, jon } = await finished();
+  const old = mira.page.url();
+  // Both at once: the first one named counts.
+  await Promise.all([mira, jon].map(({ page }) => page.click('.finish .primary')));
+  await Promise.all([mira, jon].map(({ page }) => page.waitForSelector('.waiting .taken-seat')));
+  await mira.page.waitForFunction(() => [...document.querySelectorAll('.taken-seat > .name')].some((name) => name.textContent === 'Jon'));
+  assert.equal(mira.page.url(), jon.page.url());
+  assert.notEqual(mira.page.url(), old);
+  await mira.page.waitForFunction(() => document.querySelectorAll('.taken-seat').length === 4);
+  assert.equal((await seats(mira.page)).filter((name) => name.startsWith('Bot')).length, 2);
+  for (const { leave } of [mira, jon]) await leave();
+});
+
+test('who looks at the result is asked to the next table, and the link of the old one shows its result', { timeout: 2 * GAME_WITHIN_MS }, async () => {
+  const { mira, jon } = await finished();
+  const old = new URL(mira.page.url()).pathname;
+  await mira.page.click('.finish .primary');
+  await mira.page.waitForSelector('.waiting .big');
+  await jon.page.waitForSelector('.finish >> text=Mira has set up the next table.');
+  await jon.page.reload(); // the old table still knows
+  await jon.page.click('text=Sit down at the next table');
+  await sits(mira.page, 'Jon');
+  assert.equal(new URL(jon.page.url()).pathname, new URL(mira.page.url()).pathname);
+
+  const late = await visitor(browser, new URL(old, server.url).href);
+  await late.page.waitForSelector('.last-game a[href^="replay/"]');
+  await late.page.fill('#name', 'Eve');
+  await late.page.click('.entrance .primary');
+  await late.page.waitForSelector('.finish, .quiet-place .last-game'); // the table may still be there, or be gone
+  await late.page.click('a[href^="replay/"]');
+  await late.page.waitForSelector('.replay .range');
+  for (const { leave } of [mira, jon, late]) await leave();
 });
 
 const folder = process.env.SCREENSHOTS;

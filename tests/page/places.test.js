@@ -210,6 +210,31 @@ for (const [name, other, options] of [['constructor', '7', { width: 1280, height
   });
 }
 
+test('what an administrator says reaches the players', { timeout: 60000 }, async () => {
+  const { page, leave } = await visitor(browser, server.url);
+  await page.fill('#name', 'Mira');
+  await page.click('.choice.primary');
+  await page.waitForSelector('.waiting .big');
+  const id = page.url().split('/').at(-1);
+  const closed = await fetch(new URL(`admin/rooms/${id}/close`, server.url), { method: 'POST', headers: { authorization: `Bearer ${TOKEN}`, 'content-type': 'application/json' }, body: JSON.stringify({ message: 'Tea is ready.' }) });
+  assert.ok(closed.ok, `${closed.status}`);
+  await page.waitForSelector('.quiet-place >> text=Tea is ready.');
+  await leave();
+});
+
+test('copying the link of a moment says what came of it, on plain http too', { timeout: 60000 }, async () => {
+  const { games } = await (await fetch(new URL('api/games?limit=1', server.url))).json();
+  const moment = new URL(`replay/${games[0].game_id}`, server.url).href;
+  for (const [works, words] of [[true, 'is copied'], [false, 'Nothing could be copied']]) {
+    const first = `Object.defineProperty(navigator, 'clipboard', { value: undefined }); document.execCommand = () => ${works};`;
+    const { page, leave } = await visitor(browser, moment, { first });
+    await page.waitForSelector('.replay .range');
+    await page.click('.bar .icon-button >> nth=-1');
+    await page.waitForSelector(`.notes >> text=${words}`);
+    await leave();
+  }
+});
+
 test('every part of the administrators\' page shows what the server says', { timeout: 60000 }, async () => {
   const table = await visitor(browser, server.url);
   await table.page.fill('#name', 'constructor');

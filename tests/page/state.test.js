@@ -4,10 +4,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { changes } from '../../src/http/page/announce.js';
-import { pick } from '../../src/http/page/hand.js';
+import { pick, refusal } from '../../src/http/page/hand.js';
 import { decisiveRound } from '../../src/http/page/results.js';
 import { stepsOf, turnStep } from '../../src/http/page/replay.js';
 import { askedToRedeal, emptyRoom, lacksTurns, leadOf, leaderOf, myTurn, reduce } from '../../src/http/page/state.js';
+import { worth } from '../../src/http/page/table.js';
 import { speak } from '../../src/http/page/words.js';
 
 const NAMES = ['Mira', '12', 'Bot 3', '7'];
@@ -112,7 +113,48 @@ test('what changed is said', () => {
   speak('en');
   const before = run(roomUpdate(), phaseChange('declaration', { declarations: {}, current_declarer: '12' }));
   const after = reduce(before, phaseChange('declaration', { declarations: { 12: 3 }, current_declarer: 'Mira' }), 0);
-  assert.deepEqual(changes(before, after), ['12 declares 3.', 'Your turn.']);
+  assert.deepEqual(changes(before, after), ['12 declares 3.', 'Your turn.', '3 of eight piles are declared. How many will you take?']);
+});
+
+test('what is played is said with its kind and worth, and whose turn it is with what is asked', () => {
+  speak('en');
+  const order = NAMES.slice(1).concat('Mira');
+  const lead = { turn_plays: { 12: { ...play(2, 'PAIR', []), pieces: [] } }, turn_order: order, required_piece_count: 2 };
+  const before = run(roomUpdate(), phaseChange('turn', turnInfo({ current_player: '12' })));
+  const led = reduce(before, phaseChange('turn', turnInfo({ ...lead, current_player: 'Mira' })), 0);
+  assert.deepEqual(changes(before, led), ['12 leads pair.', 'Your turn.', '12 leads a pair. Play two tiles.']);
+  const plays = { 12: play(2, 'PAIR', ['ADVISOR_BLACK(11)', 'ADVISOR_BLACK(11)']), 'Bot 3': play(2, 'INVALID'), 7: play(2, 'INVALID'), Mira: play(2, 'PAIR', ['SOLDIER_RED(2)', 'SOLDIER_RED(2)']) };
+  const open = reduce(led, phaseChange('turn', turnInfo({ turn_plays: plays, turn_order: order, current_player: null }), { hand: HAND.slice(3) }), 0);
+  const said = changes(led, open);
+  assert.ok(said.includes('You play pair, 4.'), said);
+  assert.ok(said.includes('12 shows pair, 22.') && said.includes('Bot 3 throws away 2 tiles.'), said);
+});
+
+test('a straight of four is worth what counts in it, a throw what lies there', () => {
+  assert.equal(worth({ type: 'EXTENDED_STRAIGHT', kinds: ['CHARIOT_RED', 'HORSE_RED', 'HORSE_RED', 'CANNON_RED'] }), 18);
+  assert.equal(worth({ type: 'INVALID', kinds: ['CHARIOT_RED', 'HORSE_RED'] }), 14);
+});
+
+test('what an administrator says is kept, what the server says by itself is not', () => {
+  const closed = (message) => reduce(run(roomUpdate()), { event: 'room_closed', data: { reason: 'closed', message } }, 0);
+  assert.equal(closed('Tea is ready.').closedWords, 'Tea is ready.');
+  assert.equal(closed('The room was closed by the operator.').closedWords, null);
+});
+
+test('the next table is known, and others are told who has set it up', () => {
+  const named = reduce(run(roomUpdate()), { event: 'rematch', data: { room_id: '4D02B7', player_name: '12' } }, 0);
+  assert.deepEqual(named.rematch, { id: '4D02B7', by: '12' });
+  assert.deepEqual(named.notes.map((note) => note.key), ['note.rematch']);
+  assert.equal(reduce(named, { event: 'rematch', data: { room_id: '4D02B7', player_name: '12' } }, 0).notes.length, 1, 'once');
+});
+
+test('a refusal is said as what is the case', () => {
+  speak('en');
+  const words = (message) => refusal({ message });
+  assert.match(words('The server is about to restart, please try again in a minute'), /about to restart/);
+  assert.match(words('The server has no room for another table, please try again later'), /house is full/);
+  assert.match(words('Too many people are watching this table'), /watching/);
+  assert.match(words('no answer'), /does not answer/);
 });
 
 // Names that every object seems to have, and names whose keys lose their place.

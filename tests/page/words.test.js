@@ -52,11 +52,18 @@ test('keys made at run time exist for all their values', () => {
     ...['hit', 'miss', 'hitZero', 'missZero'].flatMap((how) => [`score.${how}`, `score.${how}.times`]),
     ...['easy', 'normal', 'hard'].map((level) => `level.${level}`), ...['has_general_red', 'won_last_turn', 'accepted_redeal', 'default'].map((reason) => `starter.${reason}`),
     ...['secret', 'before', 'entropy', 'hands', 'algorithm'].flatMap((step) => ['good', 'bad', 'open'].map((state) => `fair.check.${step}.${state}`)),
-    ...['missing', 'bad', 'taken', 'reserved'].map((error) => `name.${error}`), ...['eight', 'zeros'].map((why) => `declare.barred.${why}`),
-    ...['not_found', 'host_left', 'player_removed', 'gone'].map((reason) => `closed.${reason}`), ...[1, 2, 3, 4, 5].map((i) => `guide.${i}`), ...[1, 2, 3, 4].map((i) => `fair.step${i}`),
+    ...['tea', 'normal', 'blitz'].flatMap((name) => [`tempo.${name}`, `tempo.${name}.hint`]), ...['missing', 'bad', 'taken', 'reserved'].map((error) => `name.${error}`), ...['eight', 'zeros'].map((why) => `declare.barred.${why}`),
+    ...['not_found', 'host_left', 'player_removed', 'finished', 'gone'].map((reason) => `closed.${reason}`), ...[1, 2, 3, 4, 5].map((i) => `guide.${i}`), ...[1, 2, 3, 4].map((i) => `fair.step${i}`),
     ...['hit', 'miss', 'zeroHit', 'zeroMiss', 'redeal', 'end'].map((line) => `guide.score.${line}`), ...['arrows', 'space', 'shift', 'enter', 'digits', 'escape', 'question'].map((name) => `keys.${name}`),
   ];
   for (const key of keys) assert.ok(key in WORDS, key);
+});
+
+test('a name written from the right stands apart, others stay as they are', () => {
+  speak('en');
+  assert.equal(t('turn.took', { name: 'נועה', n: 3 }), '\u2068נועה\u2069 takes 3 piles');
+  assert.equal(t('turn.took', { name: 'ภูผา', n: 3 }), 'ภูผา takes 3 piles');
+  assert.equal(t('turn.took', {}), '{name} takes {n} piles', 'nothing is taken from what every object has');
 });
 
 test('filling in', () => {

@@ -9,7 +9,9 @@ Only names, ports and certificates in the proxy's file are exchanged. Exit code:
 
 import argparse
 import asyncio
+import base64
 import contextlib
+import hashlib
 import os
 import pathlib
 import re
@@ -64,6 +66,13 @@ def certificate(folder):
          "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
         check=True, capture_output=True,
     )
+
+
+def key_hash(folder):
+    """The SHA-256 of the certificate's public key, in base64: by it a browser is told to trust this certificate."""
+    der = ["openssl", "pkey", "-in", folder / "key.pem", "-pubout", "-outform", "DER"]
+    key = subprocess.run(der, check=True, capture_output=True).stdout
+    return base64.b64encode(hashlib.sha256(key).digest()).decode()
 
 
 def exchanged(name, pairs):
@@ -213,7 +222,8 @@ def main():
         else:
             player = [sys.executable, ROOT / "tests/clients/play_game.py", "--url", url, "--games", str(options.games),
                       "--parallel", "2", "--watchers", "2", "--tap"]
-        played = subprocess.run(player, timeout=400, check=False, env=os.environ | {"LIAP_URL": f"{url}/"})
+        told = os.environ | {"LIAP_URL": f"{url}/", "LIAP_TRUSTED_KEY": key_hash(folder)}
+        played = subprocess.run(player, timeout=400, check=False, env=told)
         check("whole games", played.returncode == 0)
         if check.failed:
             print(proxy_log.read_text()[-3000:], log.read_text()[-3000:], sep="\n")

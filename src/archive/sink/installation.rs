@@ -14,7 +14,7 @@ use std::str::FromStr;
 use crate::disk::{sync_folder, write_atomic};
 
 /// The file's name inside the store.
-const NAME: &str = "installation";
+pub(in crate::archive) const NAME: &str = "installation";
 
 /// The number of an installation. Its text form has 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

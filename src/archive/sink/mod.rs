@@ -33,11 +33,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{GameId, Options, Store, StoreError};
+use super::{GameId, Options, RecordStore, StoreError};
 use outbox::Outbox;
 
 pub(super) use delivery::SinkWorker;
 pub use game::{Delivery, DeliveryError, Digest};
+pub(super) use installation::NAME as INSTALLATION;
 pub(crate) use installation::Origin;
 pub use installation::{Installation, NotAnInstallation};
 pub use outbox::Progress;
@@ -345,7 +346,7 @@ pub fn open_in(
 ///
 /// # Errors
 /// The disk refuses.
-pub(crate) fn progress(store: &Store, kind: SinkKind, place: &str) -> Result<Progress, StoreError> {
+pub(crate) fn progress(store: &RecordStore, kind: SinkKind, place: &str) -> Result<Progress, StoreError> {
     let folder = store.folder();
     Progress::look(folder, kind, place).map_err(|source| StoreError::Io { path: folder.to_owned(), source })
 }
@@ -354,7 +355,7 @@ pub(crate) fn progress(store: &Store, kind: SinkKind, place: &str) -> Result<Pro
 ///
 /// # Errors
 /// The disk refuses.
-pub(crate) fn owe_nothing(store: &Store, kind: SinkKind, sink: &dyn Sink) -> Result<(), StoreError> {
+pub(crate) fn owe_nothing(store: &RecordStore, kind: SinkKind, sink: &dyn Sink) -> Result<(), StoreError> {
     let last = store.last_number();
     let opened = Outbox::open(store.folder(), kind, &sink.place(), last);
     let noted = opened.and_then(|mut outbox| outbox.advance(last));

@@ -18,6 +18,8 @@ use super::{Place, each_game, exit_code, kept_since, warn_of_retention};
 use crate::archive::{GameId, MAX_RECORD_BYTES, Query, Records, decode_summary};
 
 const MAGIC: &[u8; 8] = b"LIAPBAK1";
+/// Bytes before each record.
+const HEADER_BYTES: u64 = 20;
 /// Stands where the length of another record would.
 const END: [u8; 4] = [0xFF; 4];
 
@@ -58,7 +60,8 @@ fn write(records: &Records, out: &mut dyn Write) -> anyhow::Result<(u64, u64, [u
 /// Begins an archive with the games of a backup, after all of it was checked.
 pub(super) fn restore(place: &Place<'_>, file: &Path) -> anyhow::Result<ExitCode> {
     let mut input = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let bar = progress::bytes(2 * input.metadata()?.len());
+    let bytes = input.metadata()?.len();
+    let bar = progress::bytes(2 * bytes);
     let about = || format!("{} cannot be restored", file.display());
     let kept_since = kept_since(place.options);
     let mut old = 0;
@@ -66,24 +69,30 @@ pub(super) fn restore(place: &Place<'_>, file: &Path) -> anyhow::Result<ExitCode
         let summary = decode_summary(record)?;
         ensure!(summary.game_id == id, "game {id} says that it is game {}", summary.game_id);
         old += usize::from(id < kept_since);
-        bar.inc(record.len() as u64);
+        bar.inc(HEADER_BYTES + record.len() as u64);
         Ok(())
     })
     .with_context(about)?;
+    bar.set_position(bytes);
     bar.suspend(|| warn_of_retention(place.options, old, ""));
 
     input.rewind()?;
     let records = place.open_empty()?;
     let mut storing = Storing::new(&records, &bar);
     read(&mut input, |id, record| {
-        bar.inc(record.len() as u64);
+        bar.inc(HEADER_BYTES + record.len() as u64);
         storing.push(format!("game {id}"), id, record.to_vec())
     })
     .with_context(about)?;
     storing.finish()?;
     bar.finish_and_clear();
     let Storing { stored, known, refused, .. } = storing;
-    writeln!(io::stdout().lock(), "{} games restored, SHA-256 {}", stored + known, hex::encode(hash))?;
+    let hash = hex::encode(hash);
+    let others = match (known, refused) {
+        (0, 0) => String::new(),
+        _ => format!(", {known} were there already, {refused} refused"),
+    };
+    writeln!(io::stdout().lock(), "{stored} games restored{others}, SHA-256 {hash}")?;
     Ok(exit_code(refused == 0))
 }
 

@@ -5,7 +5,6 @@ use std::io::{self, Write as _};
 use std::iter;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -13,14 +12,14 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use tokio::runtime::Runtime;
 
-use super::super::{parallel, progress};
+use super::super::progress;
 use super::moving::Storing;
 use super::{PART_GAMES, Place, each_game, exit_code, kept_since, warn_of_retention};
 use crate::archive::sink::{
-    self, Adoption, Answer, Content, Delivery, Digest, Installation, NotAnInstallation, Progress, Sink, SinkCopy,
-    SinkError, SinkKind,
+    self, Adoption, Answer, Content, Delivery, Digest, Installation, Progress, Sink, SinkCopy, SinkError, SinkKind,
 };
 use crate::archive::{CopyStatus, GameId, GameRecord, IfMissing, Options, Query, Records, encode, replay};
+use crate::parallel;
 
 /// Games asked for in one go.
 const PAGE_GAMES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(999);
@@ -99,33 +98,12 @@ pub(super) fn sync(place: &Place<'_>, to: Option<SinkKind>, all: bool) -> anyhow
     Ok(exit_code(copies.iter().all(|copy| copy.pending == 0 && copy.set_aside == 0)))
 }
 
-/// Whose copies are adopted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::cli) enum AdoptFrom {
-    /// Those that do not say who made them.
-    Unmarked,
-    /// Those of an installation that is no more.
-    Installation(Installation),
-}
-
-impl FromStr for AdoptFrom {
-    type Err = NotAnInstallation;
-
-    /// Nothing means copies without an installation.
-    fn from_str(text: &str) -> Result<Self, NotAnInstallation> {
-        if text.is_empty() { Ok(Self::Unmarked) } else { text.parse().map(Self::Installation) }
-    }
-}
-
-/// Makes copies this installation's whose content is that of a game here.
-pub(super) fn adopt(place: &Place<'_>, to: Option<SinkKind>, from: AdoptFrom) -> anyhow::Result<ExitCode> {
+/// Makes copies this installation's whose content is that of a game here: those of an installation that is no more, or those that
+/// do not say who made them.
+pub(super) fn adopt(place: &Place<'_>, to: Option<SinkKind>, from: Option<Installation>) -> anyhow::Result<ExitCode> {
     let sinks = sinks(place.options, to)?;
     let records = place.open(IfMissing::Fail)?;
     let (ours, _) = Installation::open(&place.folder)?;
-    let from = match from {
-        AdoptFrom::Unmarked => None,
-        AdoptFrom::Installation(from) => Some(from),
-    };
     let runtime = runtime()?;
     let mut is_done = true;
     for (kind, sink) in sinks {
@@ -162,17 +140,10 @@ pub(super) fn adopt(place: &Place<'_>, to: Option<SinkKind>, from: AdoptFrom) ->
     Ok(exit_code(is_done))
 }
 
-/// How the archive is compared with its copies.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Comparison {
-    /// Play the copies again, too, whatever their hashes say.
-    pub(super) deep: bool,
-    /// Other servers keep their games there as well.
-    pub(super) shared: bool,
-}
-
 /// Names every difference between the archive and its copies.
-pub(super) fn compare(place: &Place<'_>, with: Option<SinkKind>, how: Comparison) -> anyhow::Result<ExitCode> {
+///
+/// `deep`: plays the copies again, too, whatever their hashes say. `shared`: other servers keep their games there as well.
+pub(super) fn compare(place: &Place<'_>, with: Option<SinkKind>, deep: bool, shared: bool) -> anyhow::Result<ExitCode> {
     let sinks = sinks(place.options, with)?;
     let runtime = runtime()?;
     let records = place.open(IfMissing::Fail)?;
@@ -183,10 +154,10 @@ pub(super) fn compare(place: &Place<'_>, with: Option<SinkKind>, how: Comparison
         // Before the first page, so that everything that was delivered by then is in it.
         let progress = records.progress(kind, sink.place())?;
         let mut compared =
-            Compared { kind, records: &records, progress, how, same: 0, there: 0, older: 0, differences: 0 };
+            Compared { kind, records: &records, progress, deep, same: 0, there: 0, older: 0, differences: 0 };
         for id in compared.run(&runtime, &*sink, oldest)? {
             // A game that was stored and copied meanwhile is here by now.
-            if !how.shared && records.number(id)?.is_none() {
+            if !shared && records.number(id)?.is_none() {
                 compared.report(id, "is only there")?;
             }
         }
@@ -206,7 +177,7 @@ struct Compared<'a> {
     kind: SinkKind,
     records: &'a Records,
     progress: Progress,
-    how: Comparison,
+    deep: bool,
     same: u64,
     there: u64,
     /// There as well, and no longer kept: not compared.
@@ -241,7 +212,7 @@ impl Compared<'_> {
                 }
                 if here.next_if_eq(&held.id).is_some() { both.push((held, None)) } else { only_there.push(held.id) }
             }
-            if self.how.deep {
+            if self.deep {
                 for (held, whole) in &mut both {
                     if let Content::Digest(_) = held.content {
                         *whole = ask(runtime, || sink.fetch(held.id))?;
@@ -249,7 +220,7 @@ impl Compared<'_> {
                 }
             }
             bar.inc(both.len() as u64);
-            let deep = self.how.deep;
+            let deep = self.deep;
             parallel::in_order(
                 both.chunks(PART_GAMES),
                 parallel::cores(),
@@ -275,7 +246,7 @@ impl Compared<'_> {
                             (Err(error), _) => bar.suspend(|| self.report(id, &format!("differs: {error:#}")))?,
                         }
                     }
-                    Ok(())
+                    anyhow::Ok(())
                 },
             )?;
             if is_last {
@@ -382,8 +353,9 @@ pub(super) fn restore(place: &Place<'_>, from: SinkKind) -> anyhow::Result<ExitC
         sink::owe_nothing(archive.store(), from, &*sink)?;
     }
     bar.finish_and_clear();
-    writeln!(io::stdout().lock(), "{} games restored, {} left out", storing.stored + storing.known, storing.refused)?;
-    Ok(exit_code(storing.refused == 0))
+    let Storing { stored, refused, .. } = storing;
+    writeln!(io::stdout().lock(), "{stored} games restored, {refused} left out")?;
+    Ok(exit_code(refused == 0))
 }
 
 /// The stored form of a copy, after it was played again.

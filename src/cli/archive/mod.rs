@@ -11,21 +11,22 @@ mod stats;
 use std::io::{self, Write as _};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow, ensure};
 use clap::{Args, Subcommand};
 
-use super::{parallel, print_stderr, progress};
-use crate::archive::sink::SinkKind;
+use super::{print_stderr, progress, shown};
+use crate::archive::sink::{Installation, SinkKind};
 use crate::archive::{
     GameId, GameJson, IfMissing, Options, Query, Records, Summary, SummaryJson, decode, decode_summary, time_from,
     time_until,
 };
 use crate::config::Config;
 use crate::game::Seat;
+use crate::parallel;
 
 /// Games that one thread reads in one go.
 const PART_GAMES: usize = 128;
@@ -120,15 +121,8 @@ pub(super) enum Command {
         to: Option<SinkKind>,
         /// Send nothing, but take over the copies of games that are here, so that the server removes them when they are old: those
         /// that do not say which installation made them, or, with a number, those of an installation that is no more.
-        #[arg(
-            long,
-            value_name = "INSTALLATION",
-            num_args = 0..=1,
-            require_equals = true,
-            default_missing_value = "",
-            conflicts_with = "all"
-        )]
-        adopt: Option<copies::AdoptFrom>,
+        #[arg(long, value_name = "INSTALLATION", require_equals = true, conflicts_with = "all")]
+        adopt: Option<Option<Installation>>,
     },
     /// Compare the archive with its copies by their hashes and name every difference; exit code 0 if there is none.
     Compare {
@@ -192,8 +186,13 @@ fn age_days(text: &str) -> Result<u32, &'static str> {
 
 /// Carries out the command on the archive of these settings.
 pub(super) fn run(command: Command, config: &Config) -> anyhow::Result<ExitCode> {
-    let options = &config.archive;
-    let place = Place { folder: options.folder(&config.data_dir), options };
+    let place = Place::new(config);
+    let done = run_in(command, &place);
+    place.give_back().and(done)
+}
+
+fn run_in(command: Command, place: &Place<'_>) -> anyhow::Result<ExitCode> {
+    let options = place.options;
     let open = || place.open(IfMissing::Fail);
     match command {
         Command::List { filter, limit, json } => list(&open()?, &filter.into(), limit, json),
@@ -204,7 +203,7 @@ pub(super) fn run(command: Command, config: &Config) -> anyhow::Result<ExitCode>
         Command::Replay { id, seat } => replay::run(&game(&open()?, id)?, seat),
         Command::Stats => stats::run(&place.folder, &open()?),
         Command::Export { filter, file } => moving::export(&open()?, &filter.into(), &file),
-        Command::Import { file } => moving::import(&place, &file),
+        Command::Import { file } => moving::import(place, &file),
         Command::Verify { deep } => verify(&open()?, deep),
         Command::Prune { older_than, dry_run } => prune(&open()?, options, older_than, dry_run),
         Command::Undelete { id, all } => undelete(&open()?, id, all),
@@ -214,11 +213,11 @@ pub(super) fn run(command: Command, config: &Config) -> anyhow::Result<ExitCode>
             Ok(ExitCode::SUCCESS)
         }
         Command::Backup { file } => backup::backup(&open()?, &file),
-        Command::Restore { from: Some(sink), .. } => copies::restore(&place, sink),
-        Command::Restore { file, from: None } => backup::restore(&place, &file.unwrap_or_default()),
-        Command::Sync { to, adopt: Some(from), .. } => copies::adopt(&place, to, from),
-        Command::Sync { all, to, adopt: None } => copies::sync(&place, to, all),
-        Command::Compare { with, deep, shared } => copies::compare(&place, with, copies::Comparison { deep, shared }),
+        Command::Restore { from: Some(sink), .. } => copies::restore(place, sink),
+        Command::Restore { file, from: None } => backup::restore(place, &file.unwrap_or_default()),
+        Command::Sync { to, adopt: Some(from), .. } => copies::adopt(place, to, from),
+        Command::Sync { all, to, adopt: None } => copies::sync(place, to, all),
+        Command::Compare { with, deep, shared } => copies::compare(place, with, deep, shared),
     }
 }
 
@@ -245,21 +244,48 @@ fn warn_of_retention(options: &Options, old: usize, more: &str) {
 struct Place<'a> {
     folder: PathBuf,
     options: &'a Options,
+    /// To whom root gives what it makes: user and group of the data folder, or of the archive's own.
+    owner: Option<(u32, u32)>,
 }
 
-impl Place<'_> {
+impl<'a> Place<'a> {
+    fn new(config: &'a Config) -> Self {
+        let options = &config.archive;
+        let folder = options.folder(&config.data_dir);
+        let owner_of = |folder: &Path| std::fs::metadata(folder).ok().map(|folder| (folder.uid(), folder.gid()));
+        let owners = [&*folder, &config.data_dir].into_iter().filter_map(owner_of);
+        let owner = owners.into_iter().find(|(user, _)| *user != 0 && rustix::process::geteuid().is_root());
+        Self { folder, options, owner }
+    }
+
+    /// Gives the archive's files back that root has made: the server could not open them.
+    fn give_back(&self) -> anyhow::Result<()> {
+        let Some((user, group)) = self.owner else { return Ok(()) };
+        let mut found = vec![self.folder.clone()];
+        while let Some(path) = found.pop() {
+            let Ok(metadata) = path.symlink_metadata() else { continue };
+            if metadata.is_dir() {
+                for entry in std::fs::read_dir(&path)? {
+                    found.push(entry?.path());
+                }
+            }
+            // A file with a second name may be one that lies elsewhere, too.
+            if metadata.uid() == 0 && (metadata.is_dir() || metadata.nlink() == 1) {
+                let given = std::os::unix::fs::lchown(&path, Some(user), Some(group));
+                given.with_context(|| format!("cannot give {} to user {user}", path.display()))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Finds the records, and reports damage.
     fn open(&self, if_missing: IfMissing) -> anyhow::Result<Records> {
         let records = Records::open(&self.folder, self.options, if_missing)?;
         if let Some(damage) = records.status()?.damage {
             print_stderr(&format!("liap: the archive was damaged: {damage}"));
         }
-        let owner = std::fs::metadata(&self.folder).map_or(0, |folder| folder.uid());
-        if matches!(records, Records::Local(_)) && rustix::process::geteuid().is_root() && owner != 0 {
-            print_stderr(&format!(
-                "liap: {} belongs to user {owner}, and root has opened it: give what is in it back to that user (chown -R)",
-                self.folder.display()
-            ));
+        if let (Records::Local(_), Some((user, _))) = (&records, self.owner) {
+            print_stderr(&format!("liap: root has opened the archive; its files are given to user {user} at the end"));
         }
         Ok(records)
     }
@@ -315,7 +341,7 @@ fn each_game<T: Send>(
                     }
                 }
             }
-            Ok(())
+            anyhow::Ok(())
         },
     )?;
     bar.finish_and_clear();
@@ -353,7 +379,11 @@ fn list(records: &Records, query: &Query, limit: NonZeroUsize, json: bool) -> an
             match record.and_then(|record| decode_summary(&record).map_err(|error| error.to_string())) {
                 Ok(summary) => {
                     let line = SummaryJson::from(&summary);
-                    writeln!(out, "{}", if json { serde_json::to_string(&line)? } else { row(&summary, &line) })?;
+                    writeln!(
+                        out,
+                        "{}",
+                        if json { serde_json::to_string(&line)? } else { shown(&row(&summary, &line)).into_owned() }
+                    )?;
                     left -= 1;
                 }
                 Err(error) => print_stderr(&format!("liap: game {id}: {error}")),

@@ -5,14 +5,16 @@ use std::io::{self, BufRead, BufReader, Read as _, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow, bail, ensure};
 use indicatif::ProgressBar;
 use serde::Deserialize;
 use serde_bytes::ByteBuf;
 
-use super::super::{parallel, print_stderr, progress, write_file};
+use super::super::{print_stderr, progress, write_file};
 use super::{Place, each_game, exit_code, kept_since, warn_of_retention};
 use crate::archive::{GameId, GameRecord, IfMissing, PutOutcome, Query, Records, decode, encode, replay};
+use crate::parallel;
+use crate::protocol::{PlayerName, RoomId};
 
 /// Lines that one thread reads in one go.
 const PART_LINES: usize = 64;
@@ -76,28 +78,25 @@ impl<'a> Storing<'a> {
 /// Takes in games.
 pub(super) fn import(place: &Place<'_>, file: &Path) -> anyhow::Result<ExitCode> {
     let kept_since = kept_since(place.options);
-    let is_counted_before = file != Path::new("-");
-    if is_counted_before && kept_since > GameId::MIN {
-        let about = || format!("cannot read {}", file.display());
-        let old = File::open(file).and_then(|file| count_old(file, kept_since)).with_context(about)?;
-        warn_of_retention(place.options, old, "");
+    let is_stdin = file == Path::new("-");
+    let is_counted_before = !is_stdin && kept_since > GameId::MIN;
+    let open = || File::open(file).with_context(|| format!("cannot read {}", file.display()));
+    let bytes = if is_stdin { 0 } else { open()?.metadata()?.len() };
+    let bar = progress::bytes(if is_counted_before { 2 * bytes } else { bytes });
+    if is_counted_before {
+        let old = count_old(open()?, kept_since, &bar)?;
+        bar.suspend(|| warn_of_retention(place.options, old, ""));
     }
-    let (input, bytes): (Box<dyn BufRead + Send>, u64) = if file == Path::new("-") {
-        (Box::new(BufReader::new(io::stdin())), 0)
-    } else {
-        let file = File::open(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let bytes = file.metadata()?.len();
-        (Box::new(BufReader::new(file)), bytes)
-    };
+    let input: Box<dyn BufRead + Send> =
+        if is_stdin { Box::new(BufReader::new(io::stdin())) } else { Box::new(BufReader::new(open()?)) };
     let records = place.open(IfMissing::Create)?;
-    let bar = progress::bytes(bytes);
     let mut storing = Storing::new(&records, &bar);
     let mut old = 0;
     parallel::in_order(
         Lines { input, number: 0 },
         parallel::cores(),
         |lines| {
-            let read = |(number, line): (u64, String)| (number, line.len() as u64, read_game(&line));
+            let read = |line: Line| (line.number, line.bytes, line.text.and_then(|text| read_game(&text)));
             io::Result::Ok(lines?.into_iter().map(read).collect::<Vec<_>>())
         },
         |games| {
@@ -112,7 +111,7 @@ pub(super) fn import(place: &Place<'_>, file: &Path) -> anyhow::Result<ExitCode>
                 }
                 bar.inc(bytes);
             }
-            Ok(())
+            anyhow::Ok(())
         },
     )?;
     storing.finish()?;
@@ -128,11 +127,27 @@ pub(super) fn import(place: &Place<'_>, file: &Path) -> anyhow::Result<ExitCode>
 /// A game and its stored form.
 fn read_game(line: &str) -> anyhow::Result<(GameId, Vec<u8>)> {
     let record = GameRecord::from_json(line)?;
+    check_names(&record)?;
     Ok((record.game_id, encode(&record)?))
 }
 
+/// Refuses names and rooms that no table could have: a table takes the names that the wire lets through, and each once.
+fn check_names(record: &GameRecord) -> anyhow::Result<()> {
+    let room = record.room_id.parse::<RoomId>().map_err(|error| anyhow!("room_id: {error}"))?;
+    ensure!(room.to_string() == record.room_id, "room_id: it is written {room}");
+    for (seat, player) in record.players.pairs() {
+        let name: PlayerName = player.name.parse().map_err(|error| anyhow!("the name of seat {seat} {error}"))?;
+        ensure!(name.as_str() == player.name, "the name of seat {seat} begins or ends with a blank");
+        let mut others = record.players.pairs().filter(|(other, _)| *other < seat);
+        if let Some((other, _)) = others.find(|(_, other)| other.name == player.name) {
+            bail!("seat {seat} has the name of seat {other}");
+        }
+    }
+    Ok(())
+}
+
 /// How many games of a file a server with these settings would remove again. What is no game is refused later.
-fn count_old(file: File, kept_since: GameId) -> io::Result<usize> {
+fn count_old(file: File, kept_since: GameId, bar: &ProgressBar) -> io::Result<usize> {
     /// All that is read of a game.
     #[derive(Deserialize)]
     struct Named {
@@ -140,34 +155,65 @@ fn count_old(file: File, kept_since: GameId) -> io::Result<usize> {
     }
     let mut old = 0;
     for lines in (Lines { input: BufReader::new(file), number: 0 }) {
-        let games = lines?.into_iter().filter_map(|(_, line)| serde_json::from_str::<Named>(&line).ok());
-        old += games.filter(|game| game.game_id < kept_since).count();
+        for line in lines? {
+            bar.inc(line.bytes);
+            let game = line.text.ok().and_then(|text| serde_json::from_str::<Named>(&text).ok());
+            old += usize::from(game.is_some_and(|game| game.game_id < kept_since));
+        }
     }
     Ok(old)
 }
 
-/// Lines with their numbers, some at a time. Empty lines are left out.
+/// A line of a file.
+struct Line {
+    /// Counted from 1.
+    number: u64,
+    /// How long it is in the file, with its end.
+    bytes: u64,
+    /// Without blanks around it; or why it is not even a text.
+    text: anyhow::Result<String>,
+}
+
+/// Lines, some at a time. Empty ones are counted and left out.
 struct Lines<R> {
     input: R,
     number: u64,
 }
 
+impl<R: BufRead> Lines<R> {
+    fn line(&mut self) -> io::Result<Option<Line>> {
+        let mut line = Vec::new();
+        let mut bytes = self.input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? as u64;
+        if bytes == 0 {
+            return Ok(None);
+        }
+        self.number += 1;
+        let text = if bytes == LINE_BYTES_MAX && !line.ends_with(b"\n") {
+            let rest = self.input.skip_until(b'\n')? as u64;
+            bytes += rest;
+            Err(anyhow!("it has {bytes} bytes, at most {LINE_BYTES_MAX} are read"))
+        } else {
+            std::str::from_utf8(&line).map(|text| text.trim().to_owned()).context("it is not UTF-8")
+        };
+        Ok(Some(Line { number: self.number, bytes, text }))
+    }
+}
+
 impl<R: BufRead> Iterator for Lines<R> {
-    type Item = io::Result<Vec<(u64, String)>>;
+    type Item = io::Result<Vec<Line>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut lines = Vec::new();
-        while lines.len() < PART_LINES {
-            let mut line = Vec::new();
-            match self.input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line) {
-                Ok(0) => break,
-                Ok(_) => {}
+        let mut bytes = 0;
+        while lines.len() < PART_LINES && bytes < LINE_BYTES_MAX {
+            match self.line() {
+                Ok(Some(line)) if line.text.as_ref().is_ok_and(String::is_empty) => {}
+                Ok(Some(line)) => {
+                    bytes += line.bytes;
+                    lines.push(line);
+                }
+                Ok(None) => break,
                 Err(error) => return Some(Err(error)),
-            }
-            self.number += 1;
-            let line = String::from_utf8_lossy(&line).trim().to_owned();
-            if !line.is_empty() {
-                lines.push((self.number, line));
             }
         }
         (!lines.is_empty()).then_some(Ok(lines))

@@ -3,6 +3,7 @@
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
+use super::super::shown;
 use crate::archive::{DealJson, GameJson, PieceName, RoundJson, TurnJson};
 use crate::game::{BySeat, Color, Name, Seat};
 
@@ -14,7 +15,7 @@ pub(super) fn run(game: &GameJson, seat: Option<Seat>) -> anyhow::Result<ExitCod
     let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
     let mut out = io::stdout().lock();
     for step in Steps::of(game, seat) {
-        writeln!(out, "{}", step.trim_end())?;
+        writeln!(out, "{}", shown(step.trim_end()))?;
         if !is_terminal {
             writeln!(out)?;
             continue;

@@ -2,6 +2,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
+use super::super::shown;
 use super::{Pass, each_game};
 use crate::archive::{Ended, Index, Query, Records, Summary, SummaryJson, decode_summary};
 
@@ -50,6 +51,7 @@ pub(super) fn run(folder: &Path, records: &Records) -> anyhow::Result<ExitCode> 
     for (name, totals) in leaders {
         let Some(rating) = totals.rating else { continue };
         let (games, wins) = (totals.games, totals.wins);
+        let name = shown(&name);
         writeln!(out, "{name:<24}{:>8.0}{:>9.0}{games:>8}{wins:>8}", rating.mean, rating.deviation)?;
     }
     Ok(ExitCode::SUCCESS)

@@ -10,7 +10,7 @@ use super::ports::Running;
 use super::report::{Finding, Report, ok, warning, wrong};
 use crate::archive::{GameId, IfMissing, Options, Query, Records, RecordsError, decode_summary};
 use crate::config::Config;
-use crate::room::Recovered;
+use crate::room::{JournalError, Recovered};
 
 /// How long stored games are read, newest first; `liap archive verify` reads all.
 const READ_TIME: Duration = Duration::from_secs(5);
@@ -140,9 +140,8 @@ fn check_journal(folder: &Path, running: Running) -> Finding {
     }
     let found = match Recovered::inspect(folder) {
         Ok(found) => found,
-        Err(error) => {
-            return wrong(format!("{}: {error}", folder.display()), "let the server's user read and write there");
-        }
+        Err(error @ JournalError::LaterVersion { .. }) => return wrong(error.to_string(), "start that version again"),
+        Err(error) => return wrong(error.to_string(), "let the server's user read and write there"),
     };
     let (rooms, broken, damaged_bytes) = (found.rooms.len(), found.broken.len(), found.damaged_bytes);
     let finding = if broken > 0 {

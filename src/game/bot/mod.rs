@@ -47,7 +47,7 @@ impl FromStr for Level {
 
 /// What a bot of this level does where `view` has something to decide: always a legal action.
 ///
-/// A view that has nothing to decide ([`View::is_to_move`]) gets an action that the game refuses.
+/// A view that has nothing to decide gets an action that the game refuses.
 pub fn choose(level: Level, view: &View, rng: &mut impl Rng) -> Action {
     let hand = view.hand.set();
     match view.phase {

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use futures_util::{Stream, stream};
 use tokio::sync::OwnedSemaphorePermit;
-use warp::http::HeaderValue;
+use warp::http::HeaderName;
 use warp::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use warp::reply::{Reply as _, Response};
 use warp::sse;
 
 use super::super::error::HttpError;
-use super::super::shutdown::ShutdownWatch;
+use super::super::headers::set;
+use super::super::state::AppState;
 use super::request::AdminRequest;
 use crate::observe::{Follower, ServerEvent};
 
@@ -47,8 +48,7 @@ fn page(request: &AdminRequest, after: Option<u64>, limit: usize) -> Response {
     let list: Vec<&str> = found.iter().map(|event| &*event.json).collect();
     let body = format!("{{\"newest\":{},\"events\":[{}]}}", events.newest(), list.join(","));
     let mut response = Response::new(body.into());
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    set(&mut response, CONTENT_TYPE, "application/json");
     response
 }
 
@@ -64,14 +64,14 @@ fn stream(request: &AdminRequest, after: Option<u64>, limit: usize) -> Result<Re
     let following = Following {
         follower: events.follow(after),
         ready: VecDeque::new(),
-        shutdown: request.state().shutdown(),
+        state: Arc::clone(&request.context.state),
         _permit: permit,
     };
     let stream = sse::keep_alive().interval(KEEP_ALIVE).stream(following.stream());
     let mut response = sse::reply(stream).into_response();
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    set(&mut response, CACHE_CONTROL, "no-store");
     // Proxies that buffer answers pass this one on at once.
-    response.headers_mut().insert("x-accel-buffering", HeaderValue::from_static("no"));
+    set(&mut response, HeaderName::from_static("x-accel-buffering"), "no");
     Ok(response)
 }
 
@@ -79,7 +79,7 @@ fn stream(request: &AdminRequest, after: Option<u64>, limit: usize) -> Result<Re
 struct Following {
     follower: Follower,
     ready: VecDeque<ServerEvent>,
-    shutdown: ShutdownWatch,
+    state: Arc<AppState>,
     /// Released when the stream ends.
     _permit: OwnedSemaphorePermit,
 }
@@ -91,7 +91,7 @@ impl Following {
             while this.ready.is_empty() {
                 tokio::select! {
                     found = this.follower.next() => this.ready.extend(found),
-                    () = this.shutdown.refusing() => return None,
+                    () = this.state.refusing() => return None,
                 }
             }
             let event = this.ready.pop_front()?;

@@ -3,8 +3,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use warp::reply::Response;
 
+use super::super::answer::ok;
 use super::super::error::HttpError;
-use super::super::ops::ok;
+
 use super::request::AdminRequest;
 use crate::archive::{ArchiveStatus, Health};
 use crate::observe::{Labelled, Metrics, ServerPhase, log_level, resident_bytes};
@@ -27,8 +28,8 @@ pub(super) async fn status(request: AdminRequest) -> Result<Response, HttpError>
         "uptime_seconds": uptime.max(0.0).floor(),
         "log_level": log_level().to_string(),
         "rooms": rooms,
-        "sockets": { "open": state.sockets.taken(), "most": state.sockets.max() },
-        "connections": { "open": state.connections.taken(), "most": state.connections.max() },
+        "sockets": { "open": state.sockets.taken(), "most": state.sockets.max },
+        "connections": { "open": state.connections.taken(), "most": state.connections.max },
         "memory": { "resident_bytes": resident, "limit_bytes": metrics.memory_limit_bytes.get() },
         "process": {
             "cpu_seconds": metrics.process_cpu_seconds_total.get(),

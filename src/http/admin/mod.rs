@@ -21,7 +21,8 @@ use warp::reply::Response;
 use warp::{Filter, path};
 
 use super::context::RequestContext;
-use super::error::HttpError;
+use super::error::{HttpError, or_refusal};
+use page::PAGE;
 use request::{AdminRequest, Parameters, read_body};
 
 type Handler = fn(AdminRequest) -> BoxFuture<'static, Result<Response, HttpError>>;
@@ -84,7 +85,7 @@ pub(super) fn routes(context: BoxedFilter<(RequestContext,)>) -> BoxedFilter<(Re
         .and(context)
         .and(warp::body::stream())
         .then(|tail: Tail, method, parameters, context, body| async move {
-            answer(tail.as_str(), method, parameters, context, body).await.unwrap_or_else(|error| error.response())
+            or_refusal(answer(tail.as_str(), method, parameters, context, body).await)
         })
         .boxed()
 }
@@ -100,8 +101,8 @@ async fn answer(
     let segments: Vec<&str> = tail.trim_end_matches('/').split('/').filter(|segment| !segment.is_empty()).collect();
     match *segments {
         [] | ["assets", ..] if !reads => return Err(HttpError::ReadOnly),
-        [] => return Ok(page::index(&context)),
-        ["assets", ..] => return Ok(page::asset(tail.strip_prefix("assets/").unwrap_or_default(), &context.headers)),
+        [] => return Ok(PAGE.index(context.state.options.base_path.as_str())),
+        ["assets", ..] => return Ok(PAGE.file(tail.strip_prefix("assets/").unwrap_or_default(), &context.headers)),
         _ => {}
     }
     context.state.admin_auth.admit(&context.client, &context.headers, &context.state.services.events)?;

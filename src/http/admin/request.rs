@@ -78,10 +78,7 @@ pub(super) async fn read_body(
             if bytes.len() + chunk.remaining() > BODY_MAX_BYTES {
                 return Err(HttpError::TooLarge);
             }
-            while chunk.has_remaining() {
-                bytes.extend_from_slice(chunk.chunk());
-                chunk.advance(chunk.chunk().len());
-            }
+            bytes.extend_from_slice(&chunk.copy_to_bytes(chunk.remaining()));
         }
         Ok(())
     };

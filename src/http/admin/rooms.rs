@@ -3,8 +3,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use warp::reply::Response;
 
+use super::super::answer::ok;
 use super::super::error::HttpError;
-use super::super::ops::ok;
+
 use super::request::AdminRequest;
 use crate::game::Seat;
 use crate::protocol::RoomId;

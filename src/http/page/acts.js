@@ -2,15 +2,15 @@
 
 import { current, update, updateUi } from './app.js';
 import { dragStart, dragging } from './drag.js';
-import { resultKey } from './game.js';
 import { chosen, laidOut, limitsOf } from './hand.js';
 import { createRoom, joinRoom } from './lobby.js';
 import { moreGames, showMoment } from './papers.js';
+import { playAgain } from './rematch.js';
 import { furnish, leaveRoom, openRoom, send } from './room.js';
 import { address, go, goToDoor } from './routes.js';
-import { forgetSeat, keepWish, seatAt } from './seats.js';
+import { forgetSeat, keepChoice, keepWish, seatAt } from './seats.js';
 import { click } from './sound.js';
-import { leadOf, myTurn } from './state.js';
+import { decisionKey, leadOf, myTurn, resultKey, seenKey } from './state.js';
 import { speak } from './words.js';
 
 /** A name that the server takes: up to 20 signs, none that could be mistaken for markup. */
@@ -28,17 +28,37 @@ function nameIsGood() {
   return !nameError;
 }
 
-async function copy(text, field) {
+/** Copies a text, and says whether that worked. */
+async function copy(text) {
+  let copied = 'yes';
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    // No clipboard on plain http: the old way, from the field that shows it.
-    if (!field) return; // the address bar shows it
-    document.querySelector(field)?.select();
-    document.execCommand('copy');
+    if (!copyTheOldWay(text)) copied = 'no';
   }
-  updateUi({ copied: true });
-  setTimeout(() => updateUi({ copied: false }), COPIED_MS);
+  updateUi({ copied });
+  setTimeout(() => updateUi({ copied: null }), COPIED_MS);
+}
+
+/** Plain http has no clipboard, but it can copy what is selected. */
+function copyTheOldWay(text) {
+  const { activeElement: focused } = document;
+  const field = document.createElement('textarea');
+  field.value = text;
+  field.className = 'unseen';
+  document.body.append(field);
+  field.select();
+  const done = document.execCommand('copy');
+  field.remove();
+  focused?.focus();
+  return done;
+}
+
+/** Changes what is chosen, and keeps it for a reload. */
+function choose(change) {
+  updateUi(change);
+  const { room, ui } = current();
+  keepChoice(room.id, { decision: decisionKey(room), kinds: room.hand.filter((piece) => ui.selected.includes(piece.id)).map((piece) => piece.kind), declare: ui.declare });
 }
 
 export const act = {
@@ -48,7 +68,11 @@ export const act = {
   },
   typeCode: (code) => updateUi({ code: code.toUpperCase(), codeError: false }),
   create(withBots) {
-    if (nameIsGood()) createRoom(!withBots, () => withBots && furnish(null, true));
+    if (!nameIsGood()) return;
+    createRoom(!withBots, (id, sit) => {
+      sit();
+      if (withBots) furnish([], true);
+    });
   },
   joinByCode(event) {
     event.preventDefault();
@@ -66,7 +90,7 @@ export const act = {
     go(`room/${id}`, { watch: true });
   },
   shareLink: () => address(`room/${current().room.id}`),
-  copyLink: () => copy(act.shareLink(), '.share-link'),
+  copyLink: () => copy(act.shareLink()),
   addBot: (slot, level) => send('add_bot', { slot_id: slot, level }),
   removePlayer: (slot) => send('remove_player', { slot_id: slot }),
   fillWithBots() {
@@ -79,10 +103,10 @@ export const act = {
   toggle(id) {
     if (dragging()) return;
     const selected = current().ui.selected.includes(id) ? current().ui.selected.filter((other) => other !== id) : [...current().ui.selected, id];
-    updateUi({ selected });
+    choose({ selected });
   },
-  select: (ids) => updateUi({ selected: ids }),
-  clear: () => updateUi({ selected: [], declare: null }),
+  select: (ids) => choose({ selected: ids }),
+  clear: () => choose({ selected: [], declare: null }),
   focusTile: (i) => i !== current().ui.focus && updateUi({ focus: i }),
   play() {
     const { room, ui } = current();
@@ -96,7 +120,7 @@ export const act = {
   },
   chooseDeclaration(value) {
     if (current().ui.declare === value) act.declare();
-    else updateUi({ declare: value });
+    else choose({ declare: value });
   },
   declare() {
     const { room, ui } = current();
@@ -110,7 +134,17 @@ export const act = {
     if (!send(accept ? 'accept_redeal' : 'decline_redeal', { player_name: room.you })) return;
     update({ room: { ...room, error: null, pending: { what: 'redeal' } } });
   },
-  dismiss: () => updateUi({ dismissed: resultKey(current().room) }),
+  /** The result that is shown has been seen: the scores go, and the table goes on when all have seen it. */
+  dismiss() {
+    const { room, ui } = current();
+    const key = seenKey(room);
+    if (key && key !== ui.seen && room.you !== null && room.tempo !== 'tea') send('seen', {});
+    updateUi({ dismissed: resultKey(room), seen: key });
+  },
+  setTempo(tempo) {
+    keepWish('tempo', tempo);
+    update({ tempo });
+  },
   open: (name) => updateUi({ sheet: name }),
   close: () => updateUi({ sheet: null }),
   /** Leaving is asked about where it costs somebody something: a running game, or a table where others sit. */
@@ -128,17 +162,10 @@ export const act = {
       if (!playing) forgetSeat(room.id);
     }
     leaveRoom();
-    update({ route: { place: 'door' }, kept: playing && room.you !== null && !room.over ? { id: room.id, playing } : null });
+    update({ route: { place: 'door' } });
     goToDoor();
   },
-  again() {
-    const { room } = current();
-    const own = room.players.findIndex((player) => player?.name === room.you);
-    const others = [1, 2, 3].map((i) => room.players[(own + i) % 4]);
-    const seats = [null, ...others.map((player) => (player?.bot ? player.level ?? 'normal' : 'free'))];
-    update({ name: room.you });
-    createRoom(false, () => furnish(seats, !seats.includes('free')));
-  },
+  again: playAgain,
   playHere: () => openRoom(current().room.id, seatAt(current().room.id)),
   follow(event) {
     if (event.metaKey || event.ctrlKey || event.shiftKey || event.button) return;
@@ -161,6 +188,7 @@ export const act = {
     const query = new URLSearchParams(Object.entries(current().pages.filter).filter(([, value]) => value.trim()));
     go(query.size ? `history?${query}` : 'history');
   },
+  reload: () => go(location.pathname.slice(new URL(document.baseURI).pathname.length) + location.search, { stay: true }),
   moreGames,
   seek(at) {
     const { replay } = current();

@@ -1,8 +1,18 @@
 // What changed between two states, in words for those who listen instead of look.
 
-import { sum } from './rules.js';
-import { leaderOf, myTurn } from './state.js';
+import { asked, taken } from './hand.js';
+import { askedToRedeal, leaderOf, myTurn } from './state.js';
+import { worth } from './table.js';
 import { t } from './words.js';
+
+/** A play as it is laid down: what it is, as far as we may know it. */
+function laidDown({ player: name, count: n, kinds, type }, leads, you) {
+  if (name !== you) return leads ? t('say.leads', { name, type: t(`type.${type}`) }) : t('say.layDown', { name, n });
+  return type === 'INVALID' ? t('say.youWaste', { n }) : t('say.youPlay', { type: t(`type.${type}`), points: worth({ kinds, type }) });
+}
+
+/** A play as it is turned over. */
+const shown = ({ player: name, count: n, kinds, type }) => (type === 'INVALID' ? t('replay.waste', { name, n }) : t('say.shows', { name, type: t(`type.${type}`), points: worth({ kinds, type }) }));
 
 export function changes(before, after) {
   const said = [];
@@ -13,15 +23,14 @@ export function changes(before, after) {
     }
   }
   const lay = after.plays.slice(before.turnNumber === after.turnNumber ? before.plays.length : 0);
-  if (after.phase === 'turn') for (const play of lay) if (play.player !== after.you) said.push(t('say.layDown', { name: play.player, n: play.count }));
-  if (leaderOf(after) && !leaderOf(before)) {
-    for (const play of after.plays) said.push(t('say.shows', { name: play.player, type: t(`type.${play.type}`), points: sum(play.kinds) }));
-  }
+  if (after.phase === 'turn') for (const play of lay) said.push(laidDown(play, play === after.plays[0], after.you));
+  if (leaderOf(after) && !leaderOf(before)) for (const play of after.plays) said.push(shown(play));
   if (after.result && !before.result) {
-    said.push(after.result.winner === after.you ? t('turn.youTook', { n: after.result.piles }) : t('turn.took', { name: after.result.winner, n: after.result.piles }));
+    said.push(taken(after.result.winner, after.result.piles, after.you));
   }
   if (after.phase === 'scoring' && before.phase !== 'scoring') for (const player of after.players) said.push(t('say.score', { name: player.name, n: player.score }));
-  if (myTurn(after) && (!myTurn(before) || before.phase !== after.phase)) said.push(t('say.yourTurn'));
+  if (myTurn(after) && (!myTurn(before) || before.phase !== after.phase)) said.push(t('say.yourTurn'), asked(after));
+  else if (askedToRedeal(after) && !askedToRedeal(before)) said.push(t('redeal.ask'));
   else if (after.current && after.current !== before.current && after.current !== after.you) said.push(t('say.turnOf', { name: after.current }));
   return said;
 }

@@ -4,14 +4,24 @@ import { cls, h } from './dom.js';
 import { avatar } from './seat.js';
 import { figure, language, t } from './words.js';
 
-/** Fetches JSON below the base path; null when there is none. */
+const ANSWER_WITHIN_MS = 10000;
+
+/** Fetches JSON below the base path; null when there is none, false when the server does not answer or has too much to do. */
 export async function load(path) {
   try {
-    const answer = await fetch(new URL(path, document.baseURI));
-    return answer.ok ? await answer.json() : null;
+    const answer = await fetch(new URL(path, document.baseURI), { signal: AbortSignal.timeout(ANSWER_WITHIN_MS) });
+    if (answer.ok) return await answer.json();
+    return answer.status >= 500 || answer.status === 429 ? false : null;
   } catch {
-    return null;
+    return false;
   }
+}
+
+/** What stands in place of an answer that is not there: not yet, not at all, or for no reason of ours. */
+function without(found, none, act) {
+  if (found === undefined) return h('p', { class: 'small', role: 'status' }, t('history.loading'));
+  if (found === null) return h('p', { class: 'reason' }, none);
+  return h('div', { class: 'buttons' }, h('p', { class: 'reason', role: 'status' }, t('refused.noAnswer')), h('button', { type: 'button', class: 'ghost', onClick: act.reload }, t('link.now')));
 }
 
 /** The query of a list of games from what stands in its filter. */
@@ -32,7 +42,7 @@ const rated = ({ rating, uncertainty }) => (Number.isFinite(rating) && Number.is
 const playerHref = (name) => `player/${encodeURIComponent(name)}`;
 
 /** One finished game in a list. */
-function gameRow(game, act) {
+export function gameRow(game, act) {
   const order = game.players.map((player, i) => ({ ...player, score: game.final_scores?.[i] ?? 0, won: game.winners.includes(player.seat) })).sort((a, b) => b.score - a.score);
   return h('li', { key: game.game_id, class: 'game-row panel' },
     h('p', { class: 'when' }, h('span', null, day(game.completed_at)), h('span', { class: 'mark' }, game.ended === 'abandoned' ? t('history.abandoned') : t('over.rounds', { n: game.rounds }))),
@@ -49,12 +59,14 @@ const back = (act) => h('p', { class: 'small crumbs' }, link(act, '.', t('closed
 export function historyPlace(app, act) {
   const { list, filter } = app.pages;
   const field = (name, type, words) => h('label', { key: name }, h('span', null, words), h('input', { name, type, value: filter[name] ?? '', onInput: (event) => act.typeFilter(name, event.target.value) }));
+  const filtered = new URLSearchParams(location.search).size > 0;
+  if (list?.games.length === 0 && !filtered) return h('main', { key: 'history', class: 'place door papers' }, h('h1', null, t('history.title')), back(act), h('p', { class: 'panel ask' }, t('history.empty')));
   return h('main', { key: 'history', class: 'place door papers' },
     h('h1', null, t('history.title')), back(act),
-    h('form', { class: 'filters', onSubmit: act.filterGames },
+    list && h('form', { class: 'filters', onSubmit: act.filterGames },
       field('player', 'text', t('history.player')), field('winner', 'text', t('history.winner')), field('room', 'text', t('history.room')), field('from', 'date', t('history.from')), field('to', 'date', t('history.to')),
       h('button', { type: 'submit', class: 'primary' }, t('history.search'))),
-    list === undefined ? h('p', { class: 'small' }, t('history.loading')) : list === null ? h('p', { class: 'reason' }, t('history.unavailable'))
+    !list ? without(list, t('history.unavailable'), act)
       : h('div', { class: 'games' },
         list.games.length === 0 && h('p', { class: 'small' }, t('history.none')),
         h('ul', null, list.games.map((game) => gameRow(game, act))),
@@ -67,7 +79,7 @@ export function playerPlace(app, act) {
   const fact = (name, words, value) => h('div', { key: name, class: 'fact panel' }, h('strong', null, value), h('span', null, words));
   return h('main', { key: 'player', class: 'place door papers' },
     h('h1', null, app.route.name), back(act),
-    player === undefined ? h('p', { class: 'small' }, t('history.loading')) : player === null ? h('p', { class: 'reason' }, t('player.none'))
+    !player ? without(player, t('player.none'), act)
       : h('div', { class: 'games' },
         h('div', { class: 'facts' },
           fact('games', t('player.games'), player.games), fact('wins', t('player.wins'), player.wins),
@@ -83,7 +95,7 @@ export function leadersPlace(app, act) {
   const { leaders } = app.pages;
   return h('main', { key: 'leaders', class: 'place door papers' },
     h('h1', null, t('door.leaders')), back(act),
-    leaders === undefined ? h('p', { class: 'small' }, t('history.loading')) : leaders === null ? h('p', { class: 'reason' }, t('history.unavailable'))
+    !leaders ? without(leaders, t('history.unavailable'), act)
       : leaders.players.length === 0 ? h('p', { class: 'small' }, t('leaders.none'))
         : h('table', { class: 'leaders panel' },
           h('thead', null, h('tr', null, h('th', { scope: 'col' }, '#'), h('th', { scope: 'col' }, t('history.player')), h('th', { scope: 'col' }, t('player.rating')), h('th', { scope: 'col' }, t('player.wins')), h('th', { scope: 'col' }, t('player.games')))),

@@ -26,6 +26,8 @@ export function render(root, view) {
   const focused = document.activeElement;
   patchChildren(root, [view].flat(), false);
   if (focused !== document.activeElement && root.contains(focused)) focused.focus(); // an element that moves loses it
+  // An element that goes, such as a tile that was played, leaves it to the place where the player is.
+  if (focused !== document.body && !focused?.isConnected && document.activeElement === document.body) root.querySelector('[data-home]')?.focus({ preventScroll: true });
   glide(root, before);
 }
 

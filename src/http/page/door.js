@@ -17,14 +17,14 @@ export function door(app, act) {
       h('h1', null, 'Liap Tui'),
       h('p', { class: 'motto' }, t('door.motto'))),
     h('div', { class: 'door-main' },
-      app.kept && h('p', { key: 'kept', class: 'kept panel' }, h('span', null, t(app.kept.playing ? 'door.keptPlaying' : 'door.kept', { id: app.kept.id })),
-        h('a', { class: 'button ghost', href: `room/${app.kept.id}`, onClick: act.follow }, t('door.return'))),
+      keptSeat(app, act),
       nameField(app, act),
       h('div', { class: 'choices' },
         h('button', { type: 'button', class: 'choice primary', onClick: () => act.create(false) },
           h('strong', null, t('door.friends')), h('span', null, t('door.friendsHint'))),
         h('button', { type: 'button', class: 'choice', onClick: () => act.create(true) },
           h('strong', null, t('door.bots')), h('span', null, t('door.botsHint')))),
+      tempoChoice(app, act),
       lobby.error && h('p', { class: 'reason', role: 'status' }, refusal(lobby.error)),
       lobby.status === 'lost' && h('p', { class: 'reason', role: 'status' }, t('door.offline')),
       h('section', { class: 'open-tables' },
@@ -38,6 +38,20 @@ export function door(app, act) {
         ui.codeError && h('p', { class: 'reason', role: 'status' }, t('door.codeWrong')))),
     app.archive && h('nav', { class: 'crumbs door-links' }, h('a', { href: 'history', onClick: act.follow }, t('door.history')), h('a', { href: 'leaderboard', onClick: act.follow }, t('door.leaders'))),
     h('section', { class: 'how' }, h('h2', null, t('guide.title')), rulesPictures()));
+}
+
+/** The way back to a table where a seat waits for us. */
+export function keptSeat({ kept }, act) {
+  return kept && h('p', { key: 'kept', class: 'kept panel' }, h('span', null, t(kept.playing ? 'door.keptPlaying' : 'door.kept', { id: kept.id })),
+    h('a', { class: 'button ghost', href: `room/${kept.id}`, onClick: act.follow }, t('door.return')));
+}
+
+const TEMPI = ['tea', 'normal', 'blitz'];
+
+/** How long the tables that we open pause. */
+function tempoChoice({ tempo }, act) {
+  return h('div', { class: 'tempo', role: 'group', 'aria-labelledby': 'tempo-label' }, h('span', { id: 'tempo-label' }, t('door.tempo')),
+    TEMPI.map((name) => h('button', { key: name, type: 'button', class: 'ghost tiny', 'aria-pressed': tempo === name ? 'true' : 'false', title: t(`tempo.${name}.hint`), onClick: () => act.setTempo(name) }, t(`tempo.${name}`))));
 }
 
 /** Where the player says who he is; `ui.nameError` stands beside it. */

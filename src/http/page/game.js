@@ -1,32 +1,28 @@
 // The table while a game is played: bar, table, own hand, what to do; scores and turns at the side or in a sheet.
 
 import { cls, h } from './dom.js';
-import { actions, hand, outcome, situation } from './hand.js';
+import { actions, hand, situation, taken } from './hand.js';
 import { iconButton } from './icons.js';
 import { roundScores } from './results.js';
-import { leaderOf, myTurn } from './state.js';
-import { table } from './table.js';
+import { leaderOf, myTurn, resultKey, seenKey } from './state.js';
+import { playMark, table } from './table.js';
 import { tile } from './tile.js';
 import { avatar } from './seat.js';
-import { sum } from './rules.js';
 import { figure, t } from './words.js';
 
-/** A name for what is shown as a result, so that it can be put away once. */
-export const resultKey = (room) => (room.phase === 'scoring' ? `score${room.round}` : room.result ? `turn${room.round}.${room.result.number}` : null);
-
-export function game(app, act) {
+export function game(app, act, heading) {
   const { room, ui } = app;
   const seatIndex = room.players.findIndex((player) => player?.name === room.you);
   const mine = seatIndex >= 0;
   return h('div', { key: 'game', class: cls('place', 'game', app.link !== 'open' && 'dim') },
     bar(app, act),
-    h('main', { class: 'board' },
+    h('main', { class: 'board' }, heading,
       table({
         players: room.players, bottom: Math.max(0, seatIndex), you: room.you, deadline: room.deadline,
         current: room.pending ? null : room.current ?? asked(room), starter: room.starter ?? room.data.current_turn_starter ?? null,
-        plays: withPending(room), winner: leaderOf(room), swept: Boolean(room.result), centre: centre(room, ui, act),
+        plays: withPending(room), winner: leaderOf(room), centre: centre(room, ui, act), onSeen: seenKey(room) && room.phase !== 'scoring' ? act.dismiss : undefined,
       }),
-      mine ? h('div', { key: 'mine', class: 'mine' }, room.hand.length > 0 && hand(room, ui, act), actions(room, ui, act))
+      mine ? h('div', { key: 'mine', class: 'mine' }, hand(room, ui, act), actions(room, ui, act))
         : h('p', { key: 'watch', class: 'ask watching' }, t('watch.line'), ' ', situation(room))),
     h('aside', { class: 'side', 'aria-label': t('bar.scores') }, sidePanel(room)));
 }
@@ -42,6 +38,7 @@ function bar(app, act) {
     iconButton('back', t('bar.leave'), act.askLeave),
     h('p', { class: 'round' }, room.round > 0 && h('strong', null, t('bar.round', { n: room.round })),
       room.multiplier > 1 && h('span', { class: 'times', title: t('bar.multiplier', { n: room.multiplier }) }, `×${room.multiplier}`)),
+    iconButton('last', t('bar.last'), () => act.open('last')),
     iconButton('list', t('bar.scores'), () => act.open('scores'), { class: 'narrow-only' }),
     iconButton('help', t('bar.rules'), () => act.open('rules')),
     iconButton('gear', t('bar.settings'), () => act.open('settings')));
@@ -57,7 +54,6 @@ function withPending(room) {
 function centre(room, ui, act) {
   const shown = ui.dismissed !== resultKey(room);
   if (room.phase === 'scoring' && room.scoring && shown) return roundScores(room, act);
-  if (room.result) return h('p', { key: 'outcome', class: 'banner outcome' }, outcome(room));
   if (room.phase === 'preparation' && room.data.dealing_cards) return h('p', { key: 'deal', class: 'banner quiet' }, situation(room));
   if (room.phase === 'round_start') {
     return h('div', { key: 'start', class: 'banner' }, h('strong', null, situation(room)),
@@ -67,8 +63,8 @@ function centre(room, ui, act) {
     const values = [...room.declarations.values()];
     return values.length ? h('p', { key: 'sum', class: 'banner quiet' }, t('table.declared', { total: values.reduce((a, b) => a + b, 0) })) : null;
   }
-  if (room.phase === 'turn' && room.plays.length === 0 && !room.pending) {
-    return h('p', { key: 'lead', class: 'banner quiet' }, myTurn(room) ? t('table.youLead') : t('table.leads', { name: room.current ?? '' }));
+  if (room.phase === 'turn' && room.plays.length === 0 && !room.pending && !myTurn(room)) {
+    return h('p', { key: 'lead', class: 'banner quiet' }, t('table.leads', { name: room.current ?? '' }));
   }
   return null;
 }
@@ -95,10 +91,16 @@ function historyTable(room) {
       names.map((name, i) => h('td', { key: name }, figure(entry.totals?.[i] ?? '')))))));
 }
 
+/** The turn that was won last in this round. */
+export function lastTurn(room) {
+  const turn = room.turns.at(-1);
+  return turn ? h('ol', { class: 'turn-list' }, turnRow(turn, room)) : h('p', null, t('turn.none'));
+}
+
 function turnRow(turn, room) {
   return h('li', { key: turn.number },
-    h('p', { class: 'turn-head' }, h('strong', null, t('side.turn', { n: turn.number })), h('span', { class: 'mark' }, turn.winner === room.you ? t('turn.youTook', { n: turn.piles }) : t('turn.took', { name: turn.winner, n: turn.piles }))),
+    h('p', { class: 'turn-head' }, h('strong', null, t('side.turn', { n: turn.number })), h('span', { class: 'mark' }, taken(turn.winner, turn.piles, room.you))),
     h('ul', null, turn.plays.map((play) => h('li', { key: play.player, class: cls(play.player === turn.winner && 'best') },
       h('span', { class: 'name' }, play.player), h('span', { class: 'minis' }, (play.kinds ?? []).map((kind, i) => tile(kind, { key: `${kind}${i}` }))),
-      h('span', { class: 'mark' }, play.kinds ? sum(play.kinds) : '')))));
+      h('span', { class: 'mark' }, play.kinds ? playMark(play) : '')))));
 }

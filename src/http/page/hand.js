@@ -2,7 +2,7 @@
 
 import { cls, h, prefersCalm } from './dom.js';
 import { POINTS, classify, declarationLimits, handOrder, judge, strength, usefulCombinations } from './rules.js';
-import { askedToRedeal, leadOf, leaderOf, myTurn } from './state.js';
+import { askedToRedeal, leadOf, leaderOf, myTurn, seenKey } from './state.js';
 import { pieceWords, tile } from './tile.js';
 import { t } from './words.js';
 
@@ -47,14 +47,14 @@ export function hand(room, ui, act) {
   const useful = active ? usefulCombinations(pieces.map((piece) => piece.kind), leadOf(room)) : [];
   const reachable = useful.filter((kinds) => contains(kinds, selected)).flat();
   const focus = Math.min(ui.focus, Math.max(0, pieces.length - 1));
-  return h('div', { class: cls('hand', active && 'active'), role: 'group', 'aria-label': t('hand.label') },
+  return h('div', { key: 'hand', class: cls('hand', active && 'active'), vars: { n: Math.max(1, pieces.length) }, role: 'group', 'aria-label': t('hand.label') },
     pieces.map((piece, i) => {
       const on = ui.selected.includes(piece.id);
       return h('button', {
         key: piece.id, flip: piece.id, type: 'button', 'data-piece': piece.id,
         class: cls('tile-button', on && 'selected', !on && reachable.includes(piece.kind) && 'lit'),
         'aria-pressed': on ? 'true' : 'false', 'aria-label': pieceWords(piece.kind), 'data-name': pieceWords(piece.kind),
-        tabindex: i === focus ? '0' : '-1', created: (node) => arrive(node, i),
+        tabindex: i === focus ? '0' : '-1', 'data-home': i === focus, created: (node) => arrive(node, i),
         onClick: () => act.toggle(piece.id), onFocus: () => act.focusTile(i),
         onPointerdown: (event) => act.dragStart(event, piece.id), onContextmenu: (event) => event.preventDefault(),
       }, tile(piece.kind));
@@ -72,7 +72,9 @@ export function actions(room, ui, act) {
   if (askedToRedeal(room)) return redeal(room, act);
   if (room.phase === 'declaration' && myTurn(room)) return declare(room, ui, act);
   if (playing(room)) return play(room, ui, act);
-  return h('div', { key: 'idle', class: 'actions idle' }, h('p', { class: 'ask' }, situation(room)));
+  const skippable = room.tempo !== 'tea' && room.phase !== 'scoring' && seenKey(room) !== null;
+  return h('div', { key: 'idle', class: 'actions idle' }, h('p', { class: 'ask' }, situation(room)),
+    skippable && h('div', { class: 'buttons' }, h('button', { key: 'on', type: 'button', class: 'ghost', 'aria-disabled': ui.seen === seenKey(room) ? 'true' : undefined, onClick: act.dismiss }, t('turn.goOn'))));
 }
 
 /** One line that says what the table waits for. */
@@ -90,8 +92,7 @@ export function situation(room) {
     case 'turn':
     case 'turn_results': {
       const winner = leaderOf(room);
-      if (room.result) return outcome(room);
-      if (winner) return t('table.open');
+      if (winner) return taken(winner, room.result?.piles ?? room.plays[0].count, room.you);
       return name && name !== room.you ? t('table.playing', { name }) : t('table.sent');
     }
     case 'scoring':
@@ -101,10 +102,14 @@ export function situation(room) {
   }
 }
 
-/** Who took the turn just finished. */
-export function outcome(room) {
-  const { winner, piles } = room.result;
-  return winner === room.you ? t('turn.youTook', { n: piles }) : t('turn.took', { name: winner, n: piles });
+/** Who takes a turn. */
+export const taken = (winner, piles, you) => (winner === you ? t('turn.youTook', { n: piles }) : t('turn.took', { name: winner, n: piles }));
+
+/** What we are asked to do in our turn. */
+export function asked(room) {
+  const lead = leadOf(room);
+  if (room.phase === 'declaration') return room.declarations.size ? t('declare.askAfter', { total: [...room.declarations.values()].reduce((a, b) => a + b, 0) }) : t('declare.ask');
+  return lead ? t(`follow.${lead.type}`, { name: lead.player, n: lead.count }) : t('play.lead');
 }
 
 function play(room, ui, act) {
@@ -113,9 +118,8 @@ function play(room, ui, act) {
   const kinds = pieces.map((piece) => piece.kind);
   const choice = chosen(room, ui);
   const offers = usefulCombinations(kinds, lead);
-  const ask = lead ? t(`follow.${lead.type}`, { name: lead.player, n: lead.count }) : t('play.lead');
   return h('div', { key: 'play', class: 'actions' },
-    h('p', { class: 'ask' }, ask),
+    h('p', { class: 'ask' }, asked(room)),
     h('div', { class: 'offers', role: 'group', 'aria-label': t('play.offers') },
       offers.map((offer) => h('button', {
         key: offer.join(), type: 'button', class: cls('offer', same(offer, choice.kinds) && 'on'), onClick: () => act.select(pick(pieces, offer)),
@@ -155,12 +159,10 @@ export function limitsOf(room) {
 }
 
 function declare(room, ui, act) {
-  const made = [...room.declarations.values()];
   const limits = limitsOf(room);
-  const total = made.reduce((a, b) => a + b, 0);
   const why = ui.declare !== null ? limits[ui.declare] : null;
   return h('div', { key: 'declare', class: 'actions' },
-    h('p', { class: 'ask' }, made.length ? t('declare.askAfter', { total }) : t('declare.ask')),
+    h('p', { class: 'ask' }, asked(room)),
     h('div', { class: 'chips', role: 'group', 'aria-label': t('declare.label') },
       limits.map((limit, value) => h('button', {
         key: `chip${value}`, type: 'button', class: cls('chip', limit && 'barred', ui.declare === value && 'on'), 'data-value': value,
@@ -196,9 +198,9 @@ function problem(room) {
 /** A refusal of the server in words of the game. */
 export function refusal(error) {
   const known = [
-    [/not found/i, 'refused.notFound'], [/is full/i, 'refused.full'], [/already started/i, 'refused.started'], [/turn/i, 'refused.turn'],
+    [/no answer/i, 'refused.noAnswer'], [/restart/i, 'refused.restart'], [/watching/i, 'refused.watchers'], [/not found/i, 'refused.notFound'], [/is full/i, 'refused.full'], [/already started/i, 'refused.started'], [/turn/i, 'refused.turn'],
     [/name.*(taken|already|use)|already.*name/i, 'refused.nameTaken'], [/name/i, 'refused.name'], [/only the host/i, 'refused.host'],
-    [/no room for|memory|restart|too many people/i, 'refused.busy'], [/rate|too many|slow/i, 'refused.rate'],
+    [/no room for|memory/i, 'refused.busy'], [/rate|too many|slow/i, 'refused.rate'],
   ];
   return t(known.find(([pattern]) => pattern.test(error.message))?.[1] ?? 'refused.other');
 }

@@ -5,7 +5,7 @@ import { current, updateUi } from './app.js';
 import { moveTile } from './drag.js';
 import { laidOut, limitsOf } from './hand.js';
 import { turnStep } from './replay.js';
-import { askedToRedeal, myTurn } from './state.js';
+import { askedToRedeal, myTurn, seenKey } from './state.js';
 
 export function listen() {
   document.addEventListener('keydown', (event) => {
@@ -58,7 +58,7 @@ function tableKey(event, room, ui) {
     return true;
   }
   if (event.key === 'Enter' && free) {
-    if (room.phase === 'scoring') act.dismiss();
+    if (seenKey(room)) act.dismiss();
     else act.play();
     return true;
   }

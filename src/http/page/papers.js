@@ -19,7 +19,7 @@ export async function openReplay(route, query) {
   const { route: here, name } = current();
   if (here !== route) return;
   if (!record?.rounds?.length) {
-    update({ replay: { record: null } });
+    update({ replay: { record: record === false ? false : null } });
     return;
   }
   const steps = stepsOf(record);
@@ -47,11 +47,20 @@ export async function moreGames() {
   if (more && pages.list === list) update({ pages: { ...pages, list: { ...more, games: [...list.games, ...more.games] } } });
 }
 
+/** The last finished game at a table, if this house keeps games. */
+export async function lookUpGame(room) {
+  const { route } = current();
+  const found = await load(gamesQuery({ room }));
+  if (current().route === route) update({ game: found?.games?.[0] ?? null });
+}
+
 let asked = false;
 
 /** Links to finished games show only in a house that keeps them. */
 export async function askForArchive() {
   if (asked) return;
   asked = true;
-  if (await load('api/games?limit=1')) update({ archive: true });
+  const found = await load('api/games?limit=1');
+  if (found) update({ archive: true });
+  else if (found === false) asked = false; // another time
 }

@@ -7,6 +7,7 @@ import { scoreWords } from './results.js';
 import { explainScore, handOrder, winnerOf } from './rules.js';
 import { table } from './table.js';
 import { tile, pieceWords } from './tile.js';
+import { copyWords } from './waiting.js';
 import { figure, t } from './words.js';
 
 /**
@@ -65,8 +66,8 @@ export function turnStep(steps, at, direction) {
 /** The place of a replay: `replay` is `{record, steps, at, seat, open}`. */
 export function replayPlace(app, act) {
   const { replay } = app;
-  if (!replay) return h('main', { key: 'replay', class: 'place quiet-place' }, h('p', { class: 'ask' }, t('replay.loading')));
-  if (!replay.record) return h('main', { key: 'replay', class: 'place quiet-place' }, h('h1', null, t('replay.missing')), h('a', { class: 'button primary', href: 'history', onClick: act.follow }, t('history.title')));
+  if (!replay) return h('main', { key: 'replay', class: 'place quiet-place' }, h('h1', null, t('replay.loading')));
+  if (!replay.record) return h('main', { key: 'replay', class: 'place quiet-place' }, h('h1', null, t(replay.record === null ? 'replay.missing' : 'refused.noAnswer')), replay.record === false && h('button', { type: 'button', class: 'ghost', onClick: act.reload }, t('link.now')), h('a', { class: 'button primary', href: 'history', onClick: act.follow }, t('history.title')));
   const { record, steps, at, seat, open } = replay;
   const step = steps[at];
   const last = steps.length - 1;
@@ -80,8 +81,8 @@ export function replayPlace(app, act) {
     h('header', { class: 'bar' },
       iconButton('back', t('replay.back'), act.back),
       h('p', { class: 'round' }, h('strong', null, t('bar.round', { n: step.round })), step.turn > 0 && h('span', { class: 'mark' }, t('side.turn', { n: step.turn })), step.multiplier > 1 && h('span', { class: 'times' }, `×${step.multiplier}`)),
-      iconButton('copy', app.ui.copied ? t('wait.copied') : t('replay.link'), act.copyMoment)),
-    h('main', { class: 'board' },
+      iconButton('copy', copyWords(app, t('replay.link')), act.copyMoment)),
+    h('main', { class: 'board' }, h('h1', { class: 'unseen' }, t('bar.round', { n: step.round })),
       table({ players, bottom: seat, you: null, current: step.actor === null ? null : names[step.actor], plays, winner: step.winner === null ? null : names[step.winner], centre: step.what === 'score' ? scores(step, names) : null }),
       h('div', { key: 'mine', class: 'mine' },
         h('div', { class: 'hand shown' }, step.hands[seat].map((kind, i) => h('span', { key: `${kind}${i}`, class: 'tile-button', title: pieceWords(kind) }, tile(kind)))),

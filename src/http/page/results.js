@@ -1,6 +1,7 @@
 // What a round and a game came to: the scores explained, the ranking, the chart, the moment that decided it.
 
 import { cls, h } from './dom.js';
+import { refusal } from './hand.js';
 import { seal } from './proof.js';
 import { explainScore } from './rules.js';
 import { avatar } from './seat.js';
@@ -45,8 +46,11 @@ export function gameOver(app, act) {
       h('span', { class: 'who' }, h('span', { class: 'name' }, entry.name === room.you ? t('seat.you', { name: entry.name }) : entry.name),
         h('span', { class: 'mark' }, t('over.details', { turns: entry.turns_won ?? 0, perfect: entry.perfect_rounds ?? 0 }))),
       h('span', { class: 'total' }, figure(entry.score))))),
+    room.rematch && h('p', { key: 'asked', class: 'ask' }, t('over.asked', { name: room.rematch.by })),
+    app.lobby.error && h('p', { key: 'refused', class: 'reason', role: 'status' }, refusal(app.lobby.error)),
     h('div', { class: 'buttons' },
-      room.you !== null && h('button', { type: 'button', class: 'primary', onClick: act.again }, t('over.again')),
+      room.you !== null ? h('button', { key: 'again', type: 'button', class: 'primary', 'aria-disabled': app.ui.entering ? 'true' : undefined, onClick: act.again }, t(app.ui.entering ? 'enter.connecting' : room.rematch ? 'over.join' : 'over.again'))
+        : room.rematch && h('a', { key: 'next', class: 'button primary', href: `room/${room.rematch.id}`, onClick: act.follow }, t('over.watchNext')),
       app.archive && room.over.game_id && h('a', { class: 'button ghost', href: `replay/${room.over.game_id}`, onClick: act.follow }, t('over.replay')),
       h('a', { class: 'button ghost', href: '.', onClick: act.follow }, t('over.door'))),
     room.history.length > 1 && h('section', { class: 'panel' },

@@ -2,21 +2,33 @@
 
 import { changes } from './announce.js';
 import { current, freshUi, update } from './app.js';
-import { resultKey } from './game.js';
 import { closeLobby } from './lobby.js';
-import { forgetSeat, keepSeat, memoryOf } from './seats.js';
+import { lookUpGame } from './papers.js';
+import { choiceAt, forgetSeat, keepSeat, memoryOf } from './seats.js';
 import { click, tone } from './sound.js';
-import { emptyRoom, lacksTurns, myTurn, reduce } from './state.js';
+import { decisionKey, emptyRoom, lacksTurns, myTurn, reduce, resultKey } from './state.js';
 import { connect } from './wire.js';
 
 const NOTE_MS = 5000;
 
 let link = null;
 let asked = null; // the round of which missed turns were asked for, once on each connection
-let wishes = null; // how a new room is to be furnished: {seats, start, asked}
+let wishes = null; // how a new room is to be furnished: {bots, start}
 
-/** Sends a frame to the room; false when there is no connection. */
-export const send = (event, data) => link?.send(event, data) ?? false;
+const heard = new Map();
+
+/** Calls `fn` whenever the room has said `event`, after the state knows it. */
+export const whenHeard = (event, fn) => heard.set(event, fn);
+
+/** Sends a frame to the room; false when there is no connection. A ping behind it shows soon whether the link lives. */
+export function send(event, data) {
+  const sent = link?.send(event, data) ?? false;
+  if (sent) link.ping();
+  return sent;
+}
+
+/** Tries at once to come back to the room. */
+export const comeBack = () => link?.wake();
 
 /** Enters a room, in the seat `{name, token, entropy, memory}`, or as a watcher when it is null. */
 export function openRoom(id, seat) {
@@ -55,14 +67,17 @@ function receive(frame, seat) {
   if (!before) return;
   const room = reduce(before, frame, performance.now());
   update({ room, ui: nextUi(ui, before, room) });
-  if (room.closed === 'not_found' || room.closed === 'player_removed') forgetSeat(room.id);
-  else if (seat && room.you) keepSeat(room.id, { ...seat, memory: memoryOf(room) });
+  if (room.closed) {
+    forgetSeat(room.id);
+    lookUpGame(room.id);
+  } else if (seat && room.you) keepSeat(room.id, { ...seat, memory: memoryOf(room), over: Boolean(room.over) });
+  heard.get(frame.event)?.();
   for (const note of room.notes) if (!before.notes.includes(note)) setTimeout(() => takeDown(note), NOTE_MS);
   const said = changes(before, room);
   if (said.length) document.getElementById('say').textContent = said.join(' ');
   if (sound && room.plays.length > before.plays.length) click();
   if (sound && myTurn(room) && !myTurn(before)) tone();
-  if (sound && room.notes.some((note) => note.key === 'note.sits' && !before.notes.includes(note))) tone();
+  if (sound && room.notes.some((note) => ['note.sits', 'note.rematch'].includes(note.key) && !before.notes.includes(note))) tone();
   if (frame.event === 'phase_change' && asked !== room.round && lacksTurns(room) && send('request_recovery', {})) asked = room.round;
   if (wishes && room.known && room.you && room.phase === 'waiting') bringIn(room);
 }
@@ -72,8 +87,18 @@ function takeDown(note) {
   if (room?.notes.includes(note)) update({ room: { ...room, notes: room.notes.filter((other) => other !== note) } });
 }
 
+/** What was chosen for the same decision before a reload. */
+function chosenBefore(room) {
+  const choice = choiceAt(room.id);
+  if (choice?.decision !== decisionKey(room)) return {};
+  const free = [...room.hand];
+  const taken = choice.kinds.map((kind) => free.splice(free.findIndex((piece) => piece.kind === kind), 1)[0]);
+  return { selected: taken.map((piece) => piece.id), declare: choice.declare };
+}
+
 /** What was chosen stays as long as it makes sense. */
 function nextUi(ui, before, room) {
+  if (!before.known && room.hand.length) return { ...ui, ...chosenBefore(room) };
   const ids = new Set(room.hand.map((piece) => piece.id));
   const selected = ui.selected.filter((id) => ids.has(id));
   const order = ui.order.filter((id) => ids.has(id));
@@ -82,29 +107,22 @@ function nextUi(ui, before, room) {
 }
 
 /**
- * Furnishes the room just opened: `seats[i]` is `free`, a bot's level, or nothing for as it comes; `start` begins the
- * game as soon as the table is as wanted.
+ * Furnishes the room just opened: brings in `bots`, a list of `{seat, level}`, each on its seat or, where somebody was
+ * faster, on another one; `start` begins the game as soon as the table is full.
  */
-export function furnish(seats, start) {
-  wishes = { seats, start, asked: new Set() };
+export function furnish(bots, start) {
+  wishes = { bots: [...bots], start };
 }
 
 /** Asks for what is still missing, one thing for each answer. */
-function bringIn(room) {
-  for (let i = 1; i < 4; i += 1) {
-    const wanted = wishes.seats?.[i];
-    const bot = room.players[i]?.bot && room.players[i];
-    if (!wanted || !bot || wishes.asked.has(i)) continue;
-    if (wanted === 'free' || bot.level !== wanted) {
-      wishes.asked.add(i);
-      if (wanted === 'free') send('remove_player', { slot_id: i + 1 });
-      else send('add_bot', { slot_id: i + 1, level: wanted });
-      return;
-    }
+function bringIn({ players }) {
+  const bot = wishes.bots.shift();
+  if (bot) {
+    const seat = players[bot.seat] ? players.lastIndexOf(null) : bot.seat;
+    if (seat > 0) send('add_bot', { slot_id: seat + 1, level: bot.level });
+    return;
   }
-  if (!wishes.start) wishes = null;
-  else if (room.players.every(Boolean)) {
-    wishes = null;
-    send('start_game', {});
-  }
+  if (wishes.start && !players.every(Boolean)) return;
+  if (wishes.start) send('start_game', {});
+  wishes = null;
 }

@@ -54,7 +54,7 @@ export function seat(player, { place, current, deadline, you, winner, starter, s
     h('div', { class: 'who' },
       h('span', { class: 'name' }, you ? t('seat.you', { name: player.name }) : player.name),
       player.away && h('span', { class: 'mark' }, t('seat.away')),
-      player.bot && player.level && h('span', { class: 'mark' }, t(`level.${player.level}`))),
+      player.bot && player.level && h('span', { class: 'mark level-mark' }, t(`level.${player.level}`))),
     h('div', { class: 'standing' },
       h('span', { class: 'score', title: t('seat.score') }, figure(player.score)),
       showPiles && h('span', { class: 'piles', title: t('seat.piles') },

@@ -1,7 +1,7 @@
 // Things to look up, laid over the table: rules, scores, settings and keys, fairness, the question before leaving.
 
 import { h } from './dom.js';
-import { sidePanel } from './game.js';
+import { lastTurn, sidePanel } from './game.js';
 import { rulesCard } from './guide.js';
 import { iconButton } from './icons.js';
 import { proofCard } from './proof.js';
@@ -21,6 +21,7 @@ export function sheet(app, act) {
 const CONTENT = {
   rules: () => [t('guide.title'), rulesCard()],
   scores: (app) => [t('bar.scores'), sidePanel(app.room)],
+  last: (app) => [t('bar.last'), lastTurn(app.room)],
   fair: (app) => [t('fair.title'), proofCard(app)],
   settings: (app, act) => [t('settings.title'), settings(app, act)],
   keys: () => [t('keys.title'), keys()],

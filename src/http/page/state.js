@@ -10,6 +10,7 @@ export function emptyRoom(id, me) {
     known: false, // a room_update or phase_change has arrived
     you: null, // own name when seated, null for a watcher
     host: null,
+    tempo: 'tea', // how long the table pauses; at others than tea a result goes when all have seen it
     started: false,
     players: [null, null, null, null], // seat order
     phase: 'waiting',
@@ -35,7 +36,9 @@ export function emptyRoom(id, me) {
     dealt: [], // own hands as dealt: {round, multiplier, k (number of the deal, null when unknown), pieces}
     pending: null, // what we have sent and the server has not yet confirmed
     error: null, // the last refusal
+    rematch: null, // where the same people meet again: {id, by}
     closed: null, // reason why the room is no more
+    closedWords: null, // what an administrator says to it
     notes: [], // passing messages {id, key, params}
   };
 }
@@ -56,7 +59,7 @@ const mapOf = (object, names) => new Map(byName(object, names).map((value, i) =>
 export function reduce(room, { event, data }, now) {
   switch (event) {
     case 'room_state_update':
-      return { ...sealed(room, data), you: data.you ?? null };
+      return { ...sealed(room, data), you: data.you ?? null, tempo: data.tempo ?? 'tea' };
     case 'room_update':
       return roomUpdate(room, data);
     case 'phase_change':
@@ -80,7 +83,15 @@ export function reduce(room, { event, data }, now) {
         ? room
         : { ...room, host: data.new_host, notes: note(room, data.new_host === room.you ? 'note.hostYou' : 'note.host', { name: data.new_host }) };
     case 'room_closed':
-      return { ...room, closed: data.reason ?? (/not found/i.test(data.message) ? 'not_found' : 'gone') };
+      return {
+        ...room, closed: data.reason ?? (/not found/i.test(data.message) ? 'not_found' : 'gone'),
+        closedWords: data.reason === 'closed' && data.message !== 'The room was closed by the operator.' ? data.message : null,
+      };
+    case 'rematch':
+      return {
+        ...room, rematch: { id: data.room_id, by: data.player_name },
+        notes: data.player_name === room.you || room.rematch?.id === data.room_id ? room.notes : note(room, 'note.rematch', { name: data.player_name }),
+      };
     case 'room_not_found':
       return { ...room, closed: room.over ? room.closed : 'not_found' };
     case 'error':
@@ -117,7 +128,7 @@ function roomUpdate(room, data) {
   });
   const you = data.you ?? null;
   const notes = room.known && room.phase === 'waiting' ? comings(room, players, you) : room.notes;
-  return { ...next, known: true, players, host, you, notes, started: Boolean(data.started) || room.phase !== 'waiting' };
+  return { ...next, known: true, tempo: data.tempo ?? 'tea', players, host, you, notes, started: Boolean(data.started) || room.phase !== 'waiting' };
 }
 
 /** The passing messages with those of persons who sat down or left before the game. */
@@ -293,6 +304,15 @@ export function leaderOf(room) {
   if (room.plays.length < 4 || room.plays.some((play) => !play.kinds)) return null;
   return room.plays[winnerOf(room.plays.map((play) => play.kinds))].player;
 }
+
+/** A name for what all have to see before the table goes on, null where it shows no such thing. */
+export const seenKey = (room) => resultKey(room) ?? (leaderOf(room) ? `open${room.round}.${room.turnNumber}` : null);
+
+/** A name for what is shown as a result, so that it can be put away once. */
+export const resultKey = (room) => (room.phase === 'scoring' ? `score${room.round}` : room.result ? `turn${room.round}.${room.result.number}` : null);
+
+/** Names the decision that is due, so that what was chosen for it is not taken for another. */
+export const decisionKey = (room) => `${room.phase}.${room.round}.${room.turnNumber}`;
 
 /** True when it is our turn to declare or play. */
 export const myTurn = (room) => room.you !== null && room.current === room.you && !room.pending;

@@ -20,9 +20,9 @@ export function tile(kind, props = {}) {
   const red = colorOf(kind) === 'RED';
   return h('svg', { ...props, class: `tile ${red ? 'red' : 'black'} ${props.class ?? ''}`, viewBox: '0 0 64 66', 'aria-hidden': 'true', focusable: 'false' },
     circle('side', 31, 34), circle('face', 31), circle('sheen', 29.4), circle('ring', 26.4), red && circle('ring thin', 23.4),
-    h('text', { class: 'glyph', x: 32, y: 41.5, 'text-anchor': 'middle', lang: 'zh-Hant' }, CHARACTERS[kind]),
-    h('circle', { class: 'rim', cx: 32, cy: 55.6, r: 8 }),
-    h('text', { class: 'points', x: 32, y: 59.6, 'text-anchor': 'middle' }, POINTS[kind]));
+    h('text', { class: 'glyph', x: 32, y: 36, 'text-anchor': 'middle', lang: 'zh-Hant' }, CHARACTERS[kind]),
+    h('circle', { class: 'rim', cx: 32, cy: 51.5, r: 11 }),
+    h('text', { class: 'points', x: 32, y: 57.6, 'text-anchor': 'middle' }, POINTS[kind]));
 }
 
 /** A tile face down. */

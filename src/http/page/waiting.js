@@ -63,9 +63,12 @@ function invite(app, act) {
       h('p', { class: 'code' }, t('wait.code'), ' ', h('strong', null, app.room.id)),
       h('div', { class: 'share' },
         h('input', { class: 'share-link', readonly: true, value: link, 'aria-label': t('wait.link'), onFocus: (event) => event.target.select() }),
-        h('button', { type: 'button', class: 'ghost', onClick: act.copyLink }, app.ui.copied ? t('wait.copied') : t('wait.copy')))),
+        h('button', { type: 'button', class: 'ghost', onClick: act.copyLink }, copyWords(app, t('wait.copy'))))),
     qrPicture(link));
 }
+
+/** What a button that copies says: what it does, or what came of it. */
+export const copyWords = ({ ui }, words) => ({ yes: t('wait.copied'), no: t('wait.notCopied') })[ui.copied] ?? words;
 
 /** The link as a QR code, drawn as one path. */
 function qrPicture(text) {

@@ -12,6 +12,13 @@ export const WORDS = {
   'door.friendsHint': ['Open a table and share the link', 'เปิดโต๊ะแล้วส่งลิงก์ให้เพื่อน', '开一张桌，分享链接'],
   'door.bots': ['Play now with bots', 'เล่นกับบอตเลย', '马上和机器人玩'],
   'door.botsHint': ['First hand in one click', 'คลิกเดียวได้เล่นทันที', '一键开局'],
+  'door.tempo': ['Pace of your tables', 'จังหวะของโต๊ะที่คุณเปิด', '你开的桌的节奏'],
+  'tempo.tea': ['leisurely', 'สบาย ๆ', '悠闲'],
+  'tempo.normal': ['normal', 'ปกติ', '普通'],
+  'tempo.blitz': ['quick', 'เร็ว', '快'],
+  'tempo.tea.hint': ['Long pauses, as in the other client', 'พักนาน เหมือนในโปรแกรมเดิม', '停顿较长，与原客户端相同'],
+  'tempo.normal.hint': ['Two to three seconds to read a turn', 'มีเวลาอ่านตาละสองถึงสามวินาที', '每轮有两三秒看清'],
+  'tempo.blitz.hint': ['Hardly a pause', 'แทบไม่พัก', '几乎不停顿'],
   'door.tables': ['Open tables', 'โต๊ะที่เปิดอยู่', '开着的桌'],
   'door.noTables': ['No table is open. Yours could be the first.', 'ยังไม่มีโต๊ะเปิด เปิดโต๊ะแรกได้เลย', '还没有人开桌，来开第一张吧。'],
   'door.looking': ['Looking for tables…', 'กำลังหาโต๊ะ…', '正在找桌…'],
@@ -59,6 +66,7 @@ export const WORDS = {
   'wait.link': ['Link to this table', 'ลิงก์ของโต๊ะนี้', '本桌链接'],
   'wait.copy': ['Copy', 'คัดลอก', '复制'],
   'wait.copied': ['Copied', 'คัดลอกแล้ว', '已复制'],
+  'wait.notCopied': ['Could not copy', 'คัดลอกไม่ได้', '无法复制'],
   'wait.qr': ['QR code of the link to this table', 'คิวอาร์โค้ดของลิงก์โต๊ะนี้', '本桌链接的二维码'],
   'level.easy': ['easy', 'ง่าย', '简单'],
   'level.normal': ['normal', 'ปกติ', '普通'],
@@ -131,6 +139,10 @@ export const WORDS = {
   'play.choose': ['Choose {n} tiles', 'เลือก {n} ตัว', '选 {n} 枚'],
   'play.choose.one': ['Choose one tile', 'เลือกหนึ่งตัว', '选一枚'],
   'play.chooseAny': ['Choose tiles', 'เลือกหมาก', '选棋子'],
+  'play.mark': ['{type} {points}', '{type} {points}', '{type} {points}'],
+  'play.leads': ['leads: {type}', 'นำ: {type}', '起手：{type}'],
+  'play.faceDownLead': ['{name} leads {type}: {n} tiles face down', '{name} นำด้วย{type}: คว่ำ {n} ตัว', '{name} 起手出{type}：扣着 {n} 枚'],
+  'play.faceDownLead.one': ['{name} leads {type}: one tile face down', '{name} นำด้วย{type}: คว่ำหนึ่งตัว', '{name} 起手出{type}：扣着一枚'],
   'play.shown': ['{name}: {type}, {points}', '{name}: {type} {points}', '{name}：{type}，{points}'],
   'play.faceDown': ['{name}: {n} tiles face down', '{name}: คว่ำ {n} ตัว', '{name}：扣着 {n} 枚'],
   'play.faceDown.one': ['{name}: one tile face down', '{name}: คว่ำหนึ่งตัว', '{name}：扣着一枚'],
@@ -164,15 +176,17 @@ export const WORDS = {
   'table.declared': ['{total} of 8 declared', 'ประกาศแล้ว {total} จาก 8', '已叫 {total}／8'],
   'table.playing': ['{name} is choosing tiles…', '{name} กำลังเลือกหมาก…', '{name} 正在选子…'],
   'table.sent': ['Your tiles lie on the table.', 'หมากของคุณอยู่บนโต๊ะแล้ว', '你的棋子已上桌。'],
-  'table.open': ['All tiles lie open.', 'หงายหมากทั้งหมดแล้ว', '全部翻开。'],
   'table.scoring': ['The round is over.', 'จบรอบแล้ว', '本局结束。'],
-  'table.youLead': ['Your lead', 'คุณนำ', '你起手'],
   'table.leads': ['{name} leads', '{name} นำ', '{name} 起手'],
   'turn.took': ['{name} takes {n} piles', '{name} ได้ {n} กอง', '{name} 得 {n} 墩'],
   'turn.took.one': ['{name} takes one pile', '{name} ได้หนึ่งกอง', '{name} 得一墩'],
   'turn.youTook': ['You take {n} piles', 'คุณได้ {n} กอง', '你得 {n} 墩'],
   'turn.youTook.one': ['You take one pile', 'คุณได้หนึ่งกอง', '你得一墩'],
 
+  'turn.goOn': ['Go on', 'ไปต่อ', '继续'],
+  'turn.none': ['No turn has been played in this round yet.', 'รอบนี้ยังไม่มีตาที่เล่นจบ', '本局还没有打完的一轮。'],
+
+  'bar.last': ['Last turn', 'ตาที่แล้ว', '上一轮'],
   'bar.leave': ['Leave the table', 'ออกจากโต๊ะ', '离开'],
   'bar.round': ['Round {n}', 'รอบ {n}', '第 {n} 局'],
   'bar.multiplier': ['Scores of this round count {n} times', 'คะแนนรอบนี้คูณ {n}', '本局得分乘 {n}'],
@@ -203,6 +217,9 @@ export const WORDS = {
   'over.rounds.one': ['After one round', 'หลังจากหนึ่งรอบ', '只用一局'],
   'over.details': ['{turns} turns won, {perfect} perfect rounds', 'ชนะ {turns} ตา ตรงเป้า {perfect} รอบ', '赢 {turns} 轮，叫中 {perfect} 局'],
   'over.again': ['Play again', 'เล่นอีกครั้ง', '再来一盘'],
+  'over.join': ['Sit down at the next table', 'นั่งโต๊ะถัดไป', '坐到下一桌'],
+  'over.watchNext': ['Watch the next table', 'ดูโต๊ะถัดไป', '观看下一桌'],
+  'over.asked': ['{name} has set up the next table.', '{name} เปิดโต๊ะถัดไปแล้ว', '{name} 开好了下一桌。'],
   'over.replay': ['See the replay', 'ดูย้อนหลัง', '看回放'],
   'over.door': ['To the door', 'กลับหน้าประตู', '回到门口'],
   'over.chart': ['The scores, round by round', 'คะแนนทีละรอบ', '逐局得分'],
@@ -242,7 +259,8 @@ export const WORDS = {
 
   'note.sits': ['{name} sits down.', '{name} นั่งลงแล้ว', '{name} 入座了。'],
   'note.stands': ['{name} has left the table.', '{name} ลุกจากโต๊ะแล้ว', '{name} 离开了桌子。'],
-  'note.left': ['{name} lost the connection. A bot holds the seat.', '{name} หลุดการเชื่อมต่อ บอตนั่งแทน', '{name} 断线了，机器人代坐。'],
+  'note.left': ['{name} is away. A bot plays on.', '{name} ไม่อยู่แล้ว บอตเล่นต่อ', '{name} 离开了，由机器人继续。'],
+  'note.rematch': ['{name} has set up the next table.', '{name} เปิดโต๊ะถัดไปแล้ว', '{name} 开好了下一桌。'],
   'note.back': ['{name} is back.', '{name} กลับมาแล้ว', '{name} 回来了。'],
   'note.timedOut': ['{name} took too long, a bot played once.', '{name} ใช้เวลานานไป บอตเล่นแทนหนึ่งครั้ง', '{name} 太久没动，机器人代出一次。'],
   'note.timedOutYou': ['Your time was up, a bot played for you once.', 'หมดเวลา บอตเล่นแทนคุณหนึ่งครั้ง', '时间到，机器人替你出了一次。'],
@@ -250,11 +268,18 @@ export const WORDS = {
   'note.hostYou': ['You are the host now.', 'คุณเป็นเจ้าของโต๊ะแล้ว', '你现在是桌主。'],
 
   'link.connecting': ['Walking to the table…', 'กำลังเดินไปที่โต๊ะ…', '正在走向桌子…'],
-  'link.lost': ['Connection lost. A bot holds your seat; coming back…', 'การเชื่อมต่อหลุด บอตนั่งแทนคุณ กำลังกลับมา…', '连接断了，机器人替你坐着，正在回来…'],
+  'link.lost': ['Connection lost, coming back… If the game goes on meanwhile, a bot plays for you.', 'การเชื่อมต่อหลุด กำลังกลับมา… ถ้าเกมเดินต่อ บอตจะเล่นแทนคุณ', '连接断了，正在回来…这期间游戏若继续，由机器人替你打。'],
   'link.lostWaiting': ['Connection lost. Coming back…', 'การเชื่อมต่อหลุด กำลังกลับมา…', '连接断了，正在回来…'],
+  'link.restarting': ['The server is restarting. Your game is kept; coming back…', 'เซิร์ฟเวอร์กำลังเริ่มใหม่ เกมของคุณยังอยู่ กำลังกลับมา…', '服务器正在重启，你的游戏会保留，正在回来…'],
+  'link.restartingWaiting': ['The server is restarting. Coming back…', 'เซิร์ฟเวอร์กำลังเริ่มใหม่ กำลังกลับมา…', '服务器正在重启，正在回来…'],
+  'link.offline': ['This device is offline. Coming back as soon as it is connected…', 'อุปกรณ์นี้ออฟไลน์อยู่ จะกลับมาทันทีที่เชื่อมต่อได้…', '本设备没有联网，一连上就回来…'],
+  'link.now': ['Try now', 'ลองตอนนี้', '马上重试'],
   'link.replaced': ['You play at this table in another window.', 'คุณกำลังเล่นโต๊ะนี้ในอีกหน้าต่าง', '你在另一个窗口玩这一桌。'],
   'link.here': ['Play here', 'เล่นที่นี่', '在这里玩'],
   'closed.not_found': ['There is no such table. Perhaps its game is over.', 'ไม่มีโต๊ะนี้ เกมอาจจบไปแล้ว', '没有这张桌，也许已经结束。'],
+  'closed.finished': ['The game at this table is over.', 'เกมที่โต๊ะนี้จบแล้ว', '这桌的游戏已经结束。'],
+  'closed.lastGame': ['The last game at this table', 'เกมล่าสุดที่โต๊ะนี้', '这桌最近的一盘'],
+  'closed.words': ['The operator says: {words}', 'ผู้ดูแลแจ้งว่า: {words}', '管理员说：{words}'],
   'closed.host_left': ['The host left, and the table was cleared.', 'เจ้าของโต๊ะออกไป โต๊ะจึงปิด', '桌主离开，桌子收了。'],
   'closed.player_removed': ['The host asked you to leave.', 'เจ้าของโต๊ะเชิญคุณออก', '桌主请你离开了。'],
   'closed.gone': ['The table was cleared.', 'โต๊ะถูกปิดแล้ว', '桌子已经收了。'],
@@ -274,6 +299,9 @@ export const WORDS = {
   'refused.nameTaken': ['Somebody at this table has that name. Take another one.', 'มีคนในโต๊ะใช้ชื่อนี้แล้ว ลองชื่ออื่น', '桌上已有人叫这个名字，换一个吧。'],
   'refused.name': ['The house does not take this name. Try another one.', 'ใช้ชื่อนี้ไม่ได้ ลองชื่ออื่น', '不能用这个名字，换一个吧。'],
   'refused.host': ['Only the host may do that.', 'เฉพาะเจ้าของโต๊ะเท่านั้น', '只有桌主可以。'],
+  'refused.restart': ['The server is about to restart. Try again in a minute.', 'เซิร์ฟเวอร์กำลังจะเริ่มใหม่ ลองอีกครั้งในหนึ่งนาที', '服务器即将重启，请一分钟后再试。'],
+  'refused.watchers': ['Too many people are watching this table.', 'มีคนดูโต๊ะนี้เต็มแล้ว', '观看这桌的人已满。'],
+  'refused.noAnswer': ['The server does not answer. Please try again.', 'เซิร์ฟเวอร์ไม่ตอบ โปรดลองอีกครั้ง', '服务器没有回应，请再试一次。'],
   'refused.rate': ['That was too fast. Wait a moment.', 'เร็วเกินไป รอสักครู่', '太快了，稍等一下。'],
   'refused.busy': ['The house is full. Try again a little later.', 'ห้องเต็มทุกโต๊ะ ลองใหม่ภายหลัง', '客满了，请稍后再试。'],
   'refused.other': ['That cannot be done now.', 'ตอนนี้ทำไม่ได้', '现在不能这样做。'],
@@ -314,6 +342,8 @@ export const WORDS = {
   'replay.missing': ['This game is not in the archive.', 'ไม่พบเกมนี้', '存档里没有这一盘。'],
   'replay.back': ['Back', 'กลับ', '返回'],
   'replay.link': ['Copy the link to this moment', 'คัดลอกลิงก์ไปยังช่วงนี้', '复制此刻的链接'],
+  'replay.copied': ['The link to this moment is copied.', 'คัดลอกลิงก์ไปยังช่วงนี้แล้ว', '此刻的链接已复制。'],
+  'replay.notCopied': ['Nothing could be copied. The link stands in the address bar.', 'คัดลอกไม่ได้ ลิงก์อยู่ในแถบที่อยู่', '无法复制，链接就在地址栏里。'],
   'replay.stepBack': ['One step back', 'ถอยหนึ่งก้าว', '后退一步'],
   'replay.step': ['One step on', 'ไปหนึ่งก้าว', '前进一步'],
   'replay.turnBack': ['One turn back', 'ถอยหนึ่งตา', '后退一轮'],
@@ -337,6 +367,7 @@ export const WORDS = {
   'history.more': ['Show more', 'แสดงเพิ่ม', '更多'],
   'history.loading': ['Looking…', 'กำลังค้นหา…', '正在查找…'],
   'history.none': ['No game fits.', 'ไม่พบเกม', '没有符合的对局。'],
+  'history.empty': ['No game has been finished here yet. The first one could be yours.', 'ที่นี่ยังไม่มีเกมที่เล่นจบ เกมแรกอาจเป็นของคุณ', '这里还没有打完的一盘，第一盘也许就是你的。'],
   'history.unavailable': ['This house keeps no games.', 'ที่นี่ไม่ได้เก็บเกมไว้', '这里不保存对局。'],
   'history.abandoned': ['not finished', 'เล่นไม่จบ', '未完成'],
   'player.none': ['Nobody of this name has finished a game here.', 'ยังไม่มีใครชื่อนี้เล่นจบเกมที่นี่', '还没有叫这个名字的人在这里玩完一盘。'],
@@ -351,6 +382,10 @@ export const WORDS = {
   'say.yourTurn': ['Your turn.', 'ถึงตาคุณ', '轮到你了。'],
   'say.turnOf': ['It is the turn of {name}.', 'ถึงตา {name}', '轮到 {name}。'],
   'say.declared': ['{name} declares {n}.', '{name} ประกาศ {n}', '{name} 叫 {n}。'],
+  'say.youPlay': ['You play {type}, {points}.', 'คุณลง{type} {points}', '你出{type}，{points}。'],
+  'say.youWaste': ['You throw away {n} tiles.', 'คุณทิ้ง {n} ตัว', '你弃 {n} 枚。'],
+  'say.youWaste.one': ['You throw away one tile.', 'คุณทิ้งหนึ่งตัว', '你弃一枚。'],
+  'say.leads': ['{name} leads {type}.', '{name} นำด้วย{type}', '{name} 起手出{type}。'],
   'say.layDown': ['{name} lays down {n} tiles.', '{name} ลง {n} ตัว', '{name} 扣下 {n} 枚。'],
   'say.layDown.one': ['{name} lays down one tile.', '{name} ลงหนึ่งตัว', '{name} 扣下一枚。'],
   'say.shows': ['{name} shows {type}, {points}.', '{name} เปิด{type} {points}', '{name} 翻开{type}，{points}。'],
@@ -381,8 +416,11 @@ export function preferred(wishes) {
 export function t(key, params = {}) {
   const entry = (params.n === 1 && WORDS[`${key}.one`]) || WORDS[key];
   if (!entry) return key;
-  return entry[COLUMN[spoken]].replace(/\{(\w+)\}/g, (place, name) => (name in params ? figure(params[name]) : place));
+  return entry[COLUMN[spoken]].replace(/\{(\w+)\}/g, (place, name) => (Object.hasOwn(params, name) ? isolated(figure(params[name])) : place));
 }
+
+/** A text that is written from the right, or turns the direction of others, is set apart so that it does not move its neighbours. */
+const isolated = (text) => (/[\u0590-\u08ff\u200f\u202a-\u202e\u2066-\u2069\ufb1d-\ufdff\ufe70-\ufeff]/.test(text) ? `\u2068${text}\u2069` : text);
 
 /** A number as it is printed, with a real minus; texts stay as they are. */
 export const figure = (value) => (typeof value === 'number' && value < 0 ? `−${-value}` : String(value));

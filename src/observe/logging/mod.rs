@@ -22,7 +22,7 @@ pub use correlation_id::CorrelationId;
 
 use super::{Labelled, LogLevel, LogOptions};
 use format::{LineFormat, level_name};
-use writer::{LogFile, LogMessage, LogWriter};
+use writer::{LogMessage, LogWriter};
 
 /// What the log counts about itself.
 #[derive(Debug, Clone)]
@@ -69,11 +69,13 @@ pub fn start(options: &LogOptions, counters: LogCounters) -> Result<LogHandle, L
 
 /// Opens a log without making it the log of the process.
 fn open(options: &LogOptions, counters: LogCounters) -> Result<(Box<dyn Log>, LogHandle), LogError> {
-    let file = LogFile::open(options.file.clone())?;
+    let path = options.file.clone();
+    let out = writer::open(path.as_deref())
+        .map_err(|error| LogError::File { path: path.clone().unwrap_or_default(), error })?;
     let format = LineFormat::new(options);
     let (sender, receiver) = sync_channel(options.queue_lines);
     let reopen = Arc::new(AtomicBool::new(false));
-    let writer = LogWriter { file, reopen: Arc::clone(&reopen), dropped: counters.dropped.clone() };
+    let writer = LogWriter { path, out, reopen: Arc::clone(&reopen), dropped: counters.dropped.clone() };
     let thread = std::thread::Builder::new().name("log".to_owned());
     thread.spawn(move || writer.run(&receiver)).map_err(LogError::Thread)?;
 

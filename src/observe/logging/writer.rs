@@ -1,13 +1,11 @@
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender};
 
 use prometheus::IntCounter;
-
-use super::LogError;
 
 /// What the log thread receives.
 #[derive(Debug)]
@@ -17,49 +15,18 @@ pub(super) enum LogMessage {
     Flush(SyncSender<()>),
 }
 
-/// Where lines are written.
-pub(super) enum LogFile {
-    Stderr,
-    File { path: PathBuf, file: BufWriter<File> },
-}
-
-impl LogFile {
-    pub(super) fn open(path: Option<PathBuf>) -> Result<Self, LogError> {
-        let Some(path) = path else { return Ok(Self::Stderr) };
-        match OpenOptions::new().append(true).create(true).open(&path) {
-            Ok(file) => Ok(Self::File { path, file: BufWriter::new(file) }),
-            Err(error) => Err(LogError::File { path, error }),
-        }
-    }
-
-    /// Writes a line in one piece, so that no other process that shares the terminal gets in between.
-    fn write(&mut self, mut line: String) -> io::Result<()> {
-        line.push('\n');
-        match self {
-            Self::Stderr => io::stderr().write_all(line.as_bytes()),
-            Self::File { file, .. } => file.write_all(line.as_bytes()),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Stderr => Ok(()),
-            Self::File { file, .. } => file.flush(),
-        }
-    }
-
-    /// The same file, opened again. If that fails, the old file stays in use.
-    fn reopened(self) -> Self {
-        match self {
-            Self::Stderr => Self::Stderr,
-            Self::File { path, file } => Self::open(Some(path.clone())).unwrap_or(Self::File { path, file }),
-        }
-    }
+/// Where lines are written: a file to append to, or standard error.
+pub(super) fn open(path: Option<&Path>) -> io::Result<Box<dyn Write + Send>> {
+    Ok(match path {
+        None => Box::new(io::stderr()),
+        Some(path) => Box::new(BufWriter::new(OpenOptions::new().append(true).create(true).open(path)?)),
+    })
 }
 
 /// The log thread.
 pub(super) struct LogWriter {
-    pub(super) file: LogFile,
+    pub(super) path: Option<PathBuf>,
+    pub(super) out: Box<dyn Write + Send>,
     pub(super) reopen: Arc<AtomicBool>,
     pub(super) dropped: IntCounter,
 }
@@ -70,12 +37,14 @@ impl LogWriter {
             let mut flushed = Vec::new();
             for message in std::iter::once(first).chain(receiver.try_iter()) {
                 if self.reopen.swap(false, Ordering::AcqRel) {
-                    drop(self.file.flush());
-                    self.file = self.file.reopened();
+                    drop(self.out.flush());
+                    // If that fails, the old file stays in use.
+                    self.out = open(self.path.as_deref()).unwrap_or(self.out);
                 }
                 match message {
+                    // In one piece, so that no other process that shares the terminal gets in between.
                     LogMessage::Line(line) => {
-                        if self.file.write(line).is_err() {
+                        if self.out.write_all((line + "\n").as_bytes()).is_err() {
                             self.dropped.inc();
                         }
                     }
@@ -88,7 +57,7 @@ impl LogWriter {
                 }
             }
             // A disk that is full now may have space later: go on trying, and count the loss.
-            if self.file.flush().is_err() {
+            if self.out.flush().is_err() {
                 self.dropped.inc();
             }
             for done in flushed {

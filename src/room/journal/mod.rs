@@ -7,15 +7,17 @@ mod status;
 mod sync;
 mod writer;
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::journal_file::{JournalError, Log, Recovered};
+use super::journal_file::{JournalError, Log, Opened, Recovered, damaged_files};
 use super::{JournalOptions, Note, Room};
 use crate::observe::Metrics;
 use crate::protocol::RoomId;
@@ -37,6 +39,7 @@ pub struct Journal {
 
 #[derive(Debug)]
 struct Writer {
+    folder: PathBuf,
     notes: SyncSender<Message>,
     status: Arc<Status>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -49,22 +52,29 @@ impl Journal {
         Self::default()
     }
 
-    /// Opens the journal in `folder`, reads its content, and starts its writer on a new file.
+    /// Opens the journal in `folder`, reads its content, and starts its writer on a new file. On a full disk it opens too, and
+    /// its status tells.
     ///
     /// # Errors
-    /// [`JournalError`] if another process uses it, or nothing can be written there.
+    /// [`JournalError`] if another process uses it, a later version wrote it, or nothing can be written there.
     pub fn open(
         folder: &Path,
         options: &JournalOptions,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, Recovered), JournalError> {
-        let (log, room_logs, recovered) = Log::open(folder)?;
+        let mut opened = Log::open(folder, options.ignored)?;
+        let recovered = std::mem::take(&mut opened.recovered);
+        let started = Self::start(folder, opened, options.interval, metrics);
+        let journal = started.map_err(|error| JournalError::Io { folder: folder.to_owned(), error })?;
+        Ok((journal, recovered))
+    }
+
+    fn start(folder: &Path, opened: Opened, interval: Duration, metrics: Arc<Metrics>) -> io::Result<Self> {
         let status = Arc::new(Status::default());
         let (notes, messages) = sync_channel(QUEUE_CAPACITY);
-        let writer = JournalWriter::start((log, room_logs), options.interval, Arc::clone(&status), metrics, messages);
-        let thread = writer.map_err(|error| JournalError::Io { folder: folder.to_owned(), error })?;
-        let writer = Writer { notes, status, thread: Mutex::new(Some(thread)) };
-        Ok((Self { writer: Some(Arc::new(writer)) }, recovered))
+        let thread = JournalWriter::start(opened, interval, Arc::clone(&status), metrics, messages)?;
+        let writer = Writer { folder: folder.to_owned(), notes, status, thread: Mutex::new(Some(thread)) };
+        Ok(Self { writer: Some(Arc::new(writer)) })
     }
 
     /// Queues a note without waiting. Returns `false` if the queue is full; then the whole room has to be sent
@@ -123,6 +133,12 @@ impl Journal {
         self.writer.as_ref().map(|writer| writer.status.read())
     }
 
+    /// Damaged files of the journal that starts have set aside and that nobody has removed since. Reads the folder.
+    #[must_use]
+    pub fn damaged_files(&self) -> Vec<PathBuf> {
+        self.writer.as_ref().map(|writer| damaged_files(&writer.folder)).unwrap_or_default()
+    }
+
     /// Resolves when everything queued so far is on disk, or writing it was tried. Does not make the writer write sooner.
     pub fn written(&self) -> impl Future<Output = ()> + Send + use<> {
         let (done, written) = oneshot::channel();
@@ -140,10 +156,10 @@ impl Journal {
     /// Waits until everything queued so far is on disk, or writing it was tried. Blocks: not for async threads.
     pub fn flush(&self) {
         if let Some(writer) = &self.writer {
-            let (done, wait) = sync_channel(1);
+            let (done, wait) = oneshot::channel();
             if writer.notes.send(Message::Flush(done)).is_ok() {
                 // The writer answers, or has ended.
-                wait.recv().ok();
+                wait.blocking_recv().ok();
             }
         }
     }
@@ -182,7 +198,7 @@ impl Journal {
     /// A journal without a writer, whose queue holds `capacity` entries.
     pub(super) fn unread(capacity: usize) -> (Self, UnreadQueue) {
         let (notes, messages) = sync_channel(capacity);
-        let writer = Writer { notes, status: Arc::default(), thread: Mutex::default() };
+        let writer = Writer { folder: PathBuf::new(), notes, status: Arc::default(), thread: Mutex::default() };
         (Self { writer: Some(Arc::new(writer)) }, UnreadQueue(messages))
     }
 }
@@ -190,11 +206,12 @@ impl Journal {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use proptest::prelude::*;
     use rand::SeedableRng;
     use rand_pcg::Pcg64Mcg;
+    use sha2::{Digest as _, Sha256};
 
     use super::writer::COMPACT_ABOVE_BYTES;
     use super::*;
@@ -306,45 +323,155 @@ mod tests {
         let (journal, recovered) = open(folder.path());
         journal.close();
         assert_eq!(recovered.rooms.len(), 2);
-        assert!(recovered.damaged_bytes > 0 && !recovered.set_aside.is_empty());
+        assert!(recovered.damaged_bytes > 0);
+        let aside = damaged_files(folder.path());
+        assert_eq!(fs::read(&aside[0]).unwrap(), bytes[..bytes.len() - 5], "the damaged file is kept as it was");
         for (_, events) in recovered.rooms {
             assert!(expected(40).starts_with(&events) && events.len() >= 2 * 33, "{}", events.len());
         }
+    }
+
+    /// Waits until the journal has that status, and keeps it busy meanwhile. Returns how many events it took.
+    fn keep_busy(journal: &Journal, until: impl Fn(JournalStatus) -> bool) -> usize {
+        let (mut events, deadline) = (0, Instant::now() + Duration::from_secs(60));
+        while !until(journal.status().unwrap()) {
+            assert!(Instant::now() < deadline, "{:?}", journal.status());
+            events += (0..100).filter(|_| journal.note(RoomId::from_number(1), event(1))).count();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        events
+    }
+
+    fn events_of_one_room(folder: &Path) -> usize {
+        let (journal, found) = open(folder);
+        journal.close();
+        assert_eq!((found.rooms.len(), found.damaged_bytes), (1, 0));
+        found.rooms[0].1.len() / 2
     }
 
     /// On a busy server the writer once never tried again after a failure of the disk.
     #[test]
     fn after_a_failure_the_writer_tries_again_however_busy_it_is() {
         let folder = tempfile::tempdir().unwrap();
+        let mut opened = Log::open(folder.path(), false).unwrap();
+        opened.log.fill_disk();
+        let journal = Journal::start(folder.path(), opened, JournalOptions::default().interval, metrics()).unwrap();
+        assert!(journal.resync(&room(1)));
+        let mut noted = keep_busy(&journal, |status| status.is_failing);
+        std::thread::sleep(Duration::from_millis(20));
+        let lag = journal.status().unwrap().lag;
+        assert!(lag >= Duration::from_millis(20), "{lag:?}");
+        noted += keep_busy(&journal, |status| !status.is_failing);
+        journal.flush();
+        assert_eq!(journal.status().unwrap().lag, Duration::ZERO);
+        journal.close();
+        assert_eq!(events_of_one_room(folder.path()), noted);
+    }
+
+    /// When no new file could be begun, journaling once stopped altogether.
+    #[test]
+    fn where_no_new_file_can_be_begun_the_present_one_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
         let (journal, _) = open(folder.path());
         assert!(journal.resync(&room(1)));
         journal.flush();
         // A folder of this name blocks the next file, even for root.
-        let (_, path) = files(folder.path()).unwrap().pop().unwrap();
         let obstacle = folder.path().join("0000000002.unfinished");
         fs::create_dir(&obstacle).unwrap();
-        assert_eq!(path.file_name().unwrap(), "0000000001.journal");
-        let until = |failing: bool| {
-            let mut events = 0;
-            let deadline = Instant::now() + Duration::from_secs(20);
-            while journal.status().unwrap().is_failing != failing {
-                assert!(Instant::now() < deadline, "{:?}", journal.status());
-                events += (0..100).filter(|_| journal.note(RoomId::from_number(1), event(1))).count();
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            events
-        };
-        let mut noted = until(true);
-        std::thread::sleep(Duration::from_millis(20));
-        let lag = journal.status().unwrap().lag;
-        assert!(lag >= Duration::from_millis(20), "{lag:?}");
-        fs::remove_dir(&obstacle).unwrap();
-        noted += until(false);
+        let mut noted = keep_busy(&journal, |status| status.is_growing);
         journal.flush();
-        assert_eq!(journal.status().unwrap().lag, Duration::ZERO);
+        let status = journal.status().unwrap();
+        assert!(!status.is_failing && status.lag == Duration::ZERO, "{status:?}");
+        // A server that is killed now has everything.
+        let found = Recovered::inspect(folder.path()).unwrap();
+        assert_eq!((found.rooms[0].1.len(), found.damaged_bytes), (2 * noted, 0));
+        fs::remove_dir(&obstacle).unwrap();
+        noted += keep_busy(&journal, |status| !status.is_growing);
         journal.close();
-        let events = open(folder.path()).1.rooms.pop().unwrap().1;
-        assert_eq!(events.len(), 2 * noted);
+        assert!(folder.path().join("0000000002.journal").exists());
+        assert_eq!(events_of_one_room(folder.path()), noted);
+        // The same at a start: the old file goes on.
+        for number in 3..9 {
+            fs::create_dir_all(folder.path().join(format!("{number:010}.unfinished"))).unwrap();
+        }
+        let (journal, recovered) = open(folder.path());
+        assert_eq!(recovered.rooms.len(), 1);
+        assert!(journal.status().unwrap().is_growing && journal.resync(&room(2)));
+        journal.close();
+        assert_eq!(Recovered::inspect(folder.path()).unwrap().rooms.len(), 2);
+    }
+
+    #[test]
+    fn the_number_of_rooms_is_right_from_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        write_rooms(folder.path(), 5, 1);
+        let (journal, _) = open(folder.path());
+        assert_eq!(journal.status().unwrap().rooms, 5);
+    }
+
+    #[test]
+    fn a_journal_of_a_later_version_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("0000000007.journal");
+        let later = b"LJ2\n whatever a later version writes";
+        fs::write(&path, later).unwrap();
+        let refused = Journal::open(folder.path(), &JournalOptions::default(), metrics()).unwrap_err();
+        assert!(matches!(refused, JournalError::LaterVersion { form: '2', .. }), "{refused}");
+        assert_eq!(fs::read(&path).unwrap(), later);
+        let options = JournalOptions { ignored: true, ..JournalOptions::default() };
+        let (journal, recovered) = Journal::open(folder.path(), &options, metrics()).unwrap();
+        assert_eq!((recovered.rooms.len(), recovered.damaged_bytes), (0, 0));
+        assert_eq!(journal.damaged_files(), [] as [PathBuf; 0]);
+        journal.close();
+        let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+        let aside = names.filter(|path| path.extension().is_some_and(|extension| extension == "aside"));
+        assert_eq!(aside.map(|path| fs::read(path).unwrap()).collect::<Vec<_>>(), [later]);
+    }
+
+    /// The journal of a server that was killed, from before rooms had frames of their own.
+    #[test]
+    fn the_golden_journal_of_version_0_1_comes_back_whole() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/golden/journal-1");
+        let found = Recovered::inspect(&golden.join("journal")).unwrap();
+        assert!(found.damaged_bytes == 0 && found.broken.is_empty(), "{found:?}");
+        let mut lines = String::new();
+        for (snapshot, events) in &found.rooms {
+            let (rng, now) = (Pcg64Mcg::seed_from_u64(1), Time::from_unix_ms(1_800_000_000_000));
+            let room = Room::restore(snapshot, events, rng, Arc::default(), now).unwrap();
+            let (host, hash) = (room.summary().host_name, hex::encode(Sha256::digest(events)));
+            lines.push_str(&format!("{} {host} {} {} {hash}\n", room.id(), room.stage().name(), events.len()));
+        }
+        assert_eq!(lines, fs::read_to_string(golden.join("rooms.txt")).unwrap());
+    }
+
+    /// One flipped bit once took all of 300 rooms. `LIAP_TEST_FLIPS` is how many are tried on each of two files.
+    #[test]
+    fn a_flipped_bit_costs_one_room_at_most_and_is_told() {
+        let flips = std::env::var("LIAP_TEST_FLIPS").map_or(100, |flips| flips.parse().unwrap());
+        let folder = tempfile::tempdir().unwrap();
+        write_rooms(folder.path(), 300, 0);
+        let mut rng = Pcg64Mcg::seed_from_u64(5);
+        // The file that was appended to, and then the one that began with all rooms.
+        for began_whole in [false, true] {
+            if began_whole {
+                open(folder.path()).0.close();
+            }
+            let (_, path) = files(folder.path()).unwrap().pop().unwrap();
+            let whole = fs::read(&path).unwrap();
+            for _ in 0..flips {
+                let (place, bit) = (rng.random_range(0..whole.len()), rng.random_range(0..8));
+                let mut bytes = whole.clone();
+                bytes[place] ^= 1 << bit;
+                fs::write(&path, &bytes).unwrap();
+                let found = Recovered::inspect(folder.path()).unwrap();
+                let lost = 300 - found.rooms.len();
+                assert!(lost <= 1 && found.damaged_bytes > 0, "{lost} rooms by bit {bit} of byte {place}");
+                assert!(!began_whole || found.broken.len() == lost, "the lost room is named");
+                let is_right = |snapshot: &RoomSnapshot| *snapshot == room(snapshot.room_id().number()).snapshot();
+                assert!(found.rooms.iter().all(|(snapshot, _)| is_right(snapshot)));
+            }
+            fs::write(&path, &whole).unwrap();
+        }
     }
 
     /// A finished room was once restored from the outdated file of an interrupted compaction.

@@ -13,8 +13,10 @@ const UNHEALTHY_AFTER: Duration = Duration::from_secs(60);
 /// How the journal is doing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct JournalStatus {
-    /// The last write failed. The writer tries again every second, then with all rooms.
+    /// The last write failed. The writer tries again every second, then with all that is missing.
     pub is_failing: bool,
+    /// No new file can be begun, so the present one grows.
+    pub is_growing: bool,
     /// Writes that have failed.
     pub failures: u64,
     /// Groups on disk since the start.
@@ -43,6 +45,8 @@ impl JournalStatus {
             Check::degraded("live games cannot be written down; they would not survive a crash")
         } else if self.lag >= DEGRADED_AFTER {
             Check::degraded(format!("the disk is slow: live games reach it {} s late", self.lag.as_secs()))
+        } else if self.is_growing {
+            Check::degraded("live games are written down, but no new file can be begun, so the present one grows")
         } else {
             Check::healthy()
         };
@@ -96,14 +100,16 @@ mod tests {
     #[test]
     fn a_slow_or_failing_disk_shows_before_anything_is_lost() {
         use crate::observe::HealthStatus::{Degraded, Healthy, Unhealthy};
-        for (seconds, is_failing, wanted) in [
-            (0, false, Healthy),
-            (4, false, Healthy),
-            (5, false, Degraded),
-            (1, true, Degraded),
-            (60, false, Unhealthy),
+        for (seconds, is_failing, is_growing, wanted) in [
+            (0, false, false, Healthy),
+            (4, false, false, Healthy),
+            (5, false, false, Degraded),
+            (1, true, false, Degraded),
+            (0, false, true, Degraded),
+            (60, false, true, Unhealthy),
         ] {
-            let status = JournalStatus { lag: Duration::from_secs(seconds), is_failing, ..JournalStatus::default() };
+            let lag = Duration::from_secs(seconds);
+            let status = JournalStatus { lag, is_failing, is_growing, ..JournalStatus::default() };
             assert_eq!(status.check().status, wanted, "{status:?}");
         }
     }

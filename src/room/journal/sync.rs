@@ -3,9 +3,9 @@
 //! Written bytes survive the end of the process, however it ends; only a crash of the machine needs the disk. So writing
 //! goes on while an earlier group is syncing, and a killed server loses nothing to a slow disk.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
-use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -14,11 +14,14 @@ use tokio::sync::oneshot;
 
 use super::status::Status;
 use crate::observe::Metrics;
+use crate::protocol::RoomId;
 
 /// Groups that are written but not known to be on disk.
 #[derive(Debug)]
 pub(super) struct Written {
     pub(super) notes: u64,
+    /// The rooms that they are about.
+    pub(super) rooms: BTreeSet<RoomId>,
     /// When the first of their notes came.
     pub(super) began: Instant,
     pub(super) waiters: Vec<Waiter>,
@@ -28,27 +31,14 @@ impl Written {
     /// Both groups as one.
     fn merge(mut self, later: Self) -> Self {
         self.notes += later.notes;
+        self.rooms.extend(later.rooms);
         self.waiters.extend(later.waiters);
         self
     }
 }
 
-/// A caller that waits until its notes are on disk.
-#[derive(Debug)]
-pub(super) enum Waiter {
-    Task(oneshot::Sender<()>),
-    Thread(SyncSender<()>),
-}
-
-impl Waiter {
-    /// Wakes the caller, if it still waits.
-    pub(super) fn answer(self) {
-        match self {
-            Self::Task(done) => drop(done.send(())),
-            Self::Thread(done) => drop(done.send(())),
-        }
-    }
-}
+/// Tells a caller that its notes are on disk, or that writing them was tried. Dropping it tells the same.
+pub(super) type Waiter = oneshot::Sender<()>;
 
 /// The syncing thread and its task.
 #[derive(Debug)]
@@ -179,6 +169,5 @@ impl Shared {
         self.status.update(|figures| figures.status.commits += 1);
         self.metrics.journal_written.inc_by(written.notes);
         self.metrics.journal_commit_seconds.observe(written.began.elapsed().as_secs_f64());
-        written.waiters.into_iter().for_each(Waiter::answer);
     }
 }

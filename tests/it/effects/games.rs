@@ -71,6 +71,22 @@ pub(super) fn turn_timeout() {
     });
 }
 
+pub(super) fn abandoned_after() {
+    let server = |minutes: &str| Server::start(&[("GAME_PACE", "0"), ("ABANDONED_AFTER_MINUTES", minutes)]);
+    let (stands_still, goes_on) = (server("1"), server("0"));
+    play(async {
+        for server in [&stands_still, &goes_on] {
+            let (_, mut table, _) = room(server, "Mira").await;
+            table.say("start_game", json!({})).await;
+            reaches(&mut table, "declaration").await;
+            // Dropping the socket loses the connection.
+        }
+    });
+    let ended = |server: &Server| metric(server, "liap_games_ended_total{outcome=\"finished\"}").unwrap();
+    until("bots have played the game to its end", || ended(&goes_on) == 1.0);
+    assert_eq!((ended(&stands_still), metric(&stands_still, "liap_rooms{phase=\"playing\"}")), (0.0, Some(1.0)));
+}
+
 pub(super) fn events_of_a_game() {
     let kept = |most: &str| {
         let server =

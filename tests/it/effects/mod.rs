@@ -46,6 +46,7 @@ const EFFECTS: &[Entry] = &[
     (&["MAX_ACTIVE_GAMES"], sockets::rooms),
     (&["GAME_PACE"], games::pace),
     (&["TURN_TIMEOUT_SECONDS"], games::turn_timeout),
+    (&["ABANDONED_AFTER_MINUTES"], games::abandoned_after),
     (&["MAX_EVENTS_PER_GAME"], games::events_of_a_game),
     (&["GC_COMPLETED_GAMES_AFTER"], games::finished_games),
     (&["USE_EVENT_SOURCING"], games::no_journal),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use liap::archive::{Ended, GameRecord, encode};
 use liap::game::{Level, Seat, ServerSeed, choose};
-use liap::protocol::{CloseReason, RoomId, SeatChoice, SeatToken, SessionKey, decode};
+use liap::protocol::{CloseReason, OtherSeats, RoomId, RoomRules, SeatChoice, SeatToken, SessionKey, Tempo, decode};
 use liap::room::{
     Connection, ConnectionId, DisconnectKind, Effect, FrameReceiver, Input, JoinError, JoinRequest, Lifecycle, Options,
     Room, Time, connection,
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 mod play;
 mod restart;
+mod result;
 mod seats;
 mod wire;
 

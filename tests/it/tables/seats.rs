@@ -156,12 +156,80 @@ fn an_abandoned_game_is_closed_after_half_a_minute_and_kept() {
     let ann = table.enter("Ann");
     table.say(ann, "start_game", json!({}));
     table.pass(Duration::from_secs(20));
-    table.disconnect(ann, DisconnectKind::Lost);
+    table.disconnect(ann, DisconnectKind::Clean);
     table.pass(Duration::from_secs(29));
     assert!(table.room.lifecycle() != Lifecycle::Over);
     table.pass(Duration::from_secs(2));
     assert!(table.room.lifecycle() == Lifecycle::Over);
     assert_eq!(table.records[0].ended, Ended::Abandoned);
+}
+
+/// A player who locked the phone for half a minute once came back to "There is no such table".
+#[test]
+fn a_lost_player_alone_finds_the_game_as_it_was() {
+    for is_restarted in [false, true] {
+        let mut table = Table::new(12, 1.0);
+        let ann = table.enter("Ann");
+        table.say(ann, "start_game", json!({}));
+        table.play(&[(ann, "Ann")], |table| table.phase(ann) == Some("turn"));
+        let before = table.last(ann, "phase_change").unwrap()["phase_data"]["current_player"].clone();
+        table.disconnect(ann, DisconnectKind::Lost);
+        table.pass(Duration::from_secs(3));
+        let moves = table.room.events().len();
+        table.pass(Duration::from_secs(29 * 60));
+        assert_eq!((table.room.events().len(), table.room.lifecycle()), (moves, Lifecycle::Suspended));
+        if is_restarted {
+            table = table.restarted();
+            table.pass(Duration::from_secs(29 * 60));
+        }
+        let ann = table.enter("Ann");
+        assert_eq!(table.last(ann, "phase_change").unwrap()["phase_data"]["current_player"], before);
+        assert_eq!(table.room.lifecycle(), Lifecycle::Live);
+        table.play(&[(ann, "Ann")], |_| false);
+        assert!(table.records[0].ended == Ended::Won && table.records[0].takeovers.is_empty());
+    }
+}
+
+#[test]
+fn a_game_of_a_lost_player_counts_as_abandoned_after_half_an_hour() {
+    let mut table = Table::new(12, 1.0);
+    let ann = table.enter("Ann");
+    table.say(ann, "start_game", json!({}));
+    table.pass(Duration::from_secs(20));
+    table.disconnect(ann, DisconnectKind::Lost);
+    table.pass(Duration::from_secs(30 * 60 - 1));
+    assert_eq!(table.room.lifecycle(), Lifecycle::Suspended);
+    table.pass(Duration::from_secs(2));
+    assert_eq!(table.room.lifecycle(), Lifecycle::Over);
+    assert_eq!(table.records[0].ended, Ended::Abandoned);
+}
+
+#[test]
+fn a_game_stands_still_when_the_last_of_its_players_is_gone_and_one_was_lost() {
+    for last in ["lost", "left the page", "left the game"] {
+        let mut table = Table::new(13, 1.0);
+        let ann = table.enter("Ann");
+        table.free(ann, 4);
+        table.join("Jon").unwrap();
+        let jon = table.enter("Jon");
+        table.say(ann, "start_game", json!({}));
+        table.play(&[(ann, "Ann"), (jon, "Jon")], |table| table.phase(ann) == Some("turn"));
+        table.disconnect(ann, DisconnectKind::Lost);
+        table.pass(Duration::from_secs(3));
+        assert!(table.last(jon, "player_disconnected").is_some(), "a bot plays on for her while he is there");
+        match last {
+            "lost" => table.disconnect(jon, DisconnectKind::Lost),
+            "left the page" => table.disconnect(jon, DisconnectKind::Clean),
+            _ => table.say(jon, "leave_room", json!({ "player_name": "Jon" })),
+        }
+        table.pass(Duration::from_secs(3));
+        let moves = table.room.events().len();
+        table.pass(Duration::from_secs(29 * 60));
+        assert_eq!((table.room.events().len(), table.room.lifecycle()), (moves, Lifecycle::Suspended), "{last}");
+        let ann = table.enter("Ann");
+        table.play(&[(ann, "Ann")], |_| false);
+        assert_eq!(table.records[0].ended, Ended::Won, "{last}");
+    }
 }
 
 #[test]
@@ -282,7 +350,7 @@ fn a_socket_sits_on_one_seat_at_a_time() {
         table.say(ann, "client_ready", json!({ "player_name": "Bob" }));
         assert_eq!(table.last(ann, "room_state_update").unwrap()["you"], "Bob");
         table.disconnect(ann, DisconnectKind::Lost);
-        table.pass(Duration::from_secs(60));
+        table.pass(Duration::from_secs(if plays { 31 * 60 } else { 60 }));
         assert!(table.room.lifecycle() == Lifecycle::Over, "no player is left");
     }
 }
@@ -326,7 +394,7 @@ fn a_playing_bot_keeps_its_seat() {
 #[test]
 fn a_room_with_open_seats_fills_in_seat_order() {
     let mut table = Table::new(22, 1.0);
-    table.room = table.room.with_open_seats();
+    table.room = table.room.with_rules(RoomRules { other_seats: OtherSeats::Open, ..RoomRules::default() });
     let ann = table.enter("Ann");
     table.say(ann, "start_game", json!({}));
     assert_eq!(refusal(&table, ann), "action_refused", "a game needs four");

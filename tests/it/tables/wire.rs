@@ -103,6 +103,7 @@ fn at_a_table(said: &mut Said, seed: u8) {
         (ann, "declare", json!({ "player_name": "Jon", "value": 1 })),
         (ann, "declare", json!({ "player_name": "Ann", "value": 1 })),
         (watcher, "declare", json!({ "player_name": "Ann", "value": 1 })),
+        (ann, "rematch", json!({ "room_id": "4D02B7" })),
         (ann, "remove_player", json!({ "slot_id": 4 })),
         (ann, "start_game", json!({})),
         (ann, "add_bot", json!({ "slot_id": 4 })),
@@ -162,6 +163,7 @@ fn at_a_table(said: &mut Said, seed: u8) {
             table.wake();
         }
     }
+    table.say(ann, "rematch", json!({ "room_id": "4D02B7" }));
     table.pass(Duration::from_secs(3_600));
     said.add_all(&mut table);
 }

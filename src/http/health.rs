@@ -1,9 +1,9 @@
-use serde_json::{Value, json};
+use serde_json::Value;
 use warp::http::StatusCode;
-use warp::reply::{Reply as _, Response};
+use warp::reply::Response;
 
+use super::answer::json;
 use super::context::RequestContext;
-use super::error::HttpError;
 use crate::observe::{HealthStatus, ServerPhase};
 
 /// `/health` and `/api/health`: all checks with their figures. 503 when games cannot go on or would be lost. Anyone may
@@ -15,7 +15,7 @@ pub(super) async fn health(context: RequestContext) -> Response {
         HealthStatus::Healthy | HealthStatus::Degraded => StatusCode::OK,
         HealthStatus::Unhealthy => StatusCode::SERVICE_UNAVAILABLE,
     };
-    answer(status, &report)
+    json(status, &report)
 }
 
 /// Shortens each path in a value to its last part.
@@ -33,29 +33,20 @@ fn hide_paths(value: &mut Value) {
 
 /// `/health/live`: the process answers. For supervisors that restart on failure.
 pub(super) fn live() -> Response {
-    answer(StatusCode::OK, &json!({ "status": "alive" }))
+    json(StatusCode::OK, &serde_json::json!({ "status": "alive" }))
 }
 
 /// `/health/ready`: the server takes new players. For load balancers.
 pub(super) fn ready(context: RequestContext) -> Response {
     let phase = context.state.health.phase();
     let status = if phase == ServerPhase::Ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    answer(status, &json!({ "status": phase.name() }))
-}
-
-/// A JSON answer that must not be cached.
-pub(super) fn answer(status: StatusCode, body: &impl serde::Serialize) -> Response {
-    let reply = warp::reply::with_status(warp::reply::json(body), status);
-    warp::reply::with_header(reply, "cache-control", "no-store").into_response()
-}
-
-/// A JSON answer with status 200 that must not be cached.
-pub(super) fn ok(body: &impl serde::Serialize) -> Result<Response, HttpError> {
-    Ok(answer(StatusCode::OK, body))
+    json(status, &serde_json::json!({ "status": phase.name() }))
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -5,20 +5,25 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 
 /// As many threads as the machine has cores.
-pub(super) fn cores() -> usize {
+pub(crate) fn cores() -> usize {
     thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+}
+
+/// The same for so many bytes in parts of this size: four threads at most, and one where there is little to do.
+pub(crate) fn cores_for(bytes: u64, part_bytes: usize) -> usize {
+    if bytes / 16 < part_bytes as u64 { 1 } else { cores().min(4) }
 }
 
 /// Does `work` on all of `items` on `jobs` threads and gives the results to `take`, in the order of the items.
 ///
 /// # Errors
 /// The first error of `take` ends everything.
-pub(super) fn in_order<I: Send, T: Send>(
+pub(crate) fn in_order<I: Send, T: Send, E>(
     items: impl Iterator<Item = I> + Send,
     jobs: usize,
     work: impl Fn(I) -> T + Sync,
-    mut take: impl FnMut(T) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
+    mut take: impl FnMut(T) -> Result<(), E>,
+) -> Result<(), E> {
     let items = Mutex::new((0_u64..).zip(items));
     let (done, received) = mpsc::sync_channel(jobs);
     thread::scope(|scope| {
@@ -62,7 +67,7 @@ mod tests {
             |number| number * number,
             |square| {
                 taken.push(square);
-                Ok(())
+                anyhow::Ok(())
             },
         )
         .unwrap();
