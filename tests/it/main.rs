@@ -23,6 +23,8 @@ mod archive;
 mod archive_commands;
 /// `scripts/backup`, beside a running server, and the way back.
 mod backup;
+/// Clocks that are wrong or are set, as libfaketime shows them.
+mod clock;
 /// Completions, manual pages, and what is written about the commands.
 mod command_line;
 /// What every sink must do.

@@ -84,6 +84,7 @@ impl SinkWorker {
             installation,
             sweeper: Sweeper::new(retention),
             is_empty: shared.store.last_number() == 0,
+            is_proved: false,
             checked: None,
             waiting: None,
             failures: 0,
@@ -143,6 +144,8 @@ struct Pass {
     sweeper: Sweeper,
     /// The archive has never held a game, and nobody was told yet what the sink has.
     is_empty: bool,
+    /// Everything that is done there was seen to work.
+    is_proved: bool,
     /// When the sink last answered well.
     checked: Option<Instant>,
     /// All games stored before this moment have at most this number, and some of them are still owed.
@@ -325,6 +328,9 @@ impl Pass {
 
     /// Sends refused games again: the reason may be gone.
     async fn try_refused(&mut self) -> Result<(), Failure> {
+        if self.checked.is_none() {
+            self.check().await?;
+        }
         let ids: Vec<GameId> = self.outbox.set_aside().collect();
         for ids in ids.chunks(self.group) {
             let mut games = Vec::new();
@@ -355,7 +361,12 @@ impl Pass {
 
     async fn check(&mut self) -> Result<(), Failure> {
         self.checked = None;
-        within(self.sink.check()).await?;
+        if self.is_proved {
+            within(self.sink.check()).await?;
+        } else {
+            within(self.sink.prove()).await?;
+            self.is_proved = true;
+        }
         if self.is_empty {
             self.warn_of_games_there().await?;
             self.is_empty = false;

@@ -125,7 +125,7 @@ impl FromStr for SinkKind {
 pub struct NotASink;
 
 /// Games that one call of [`Sink::remove`] looks at in a bucket, or removes from a database, at most.
-const PASS_GAMES: u64 = 500;
+const PASS_GAMES: usize = 500;
 
 /// The future answer of a sink.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, SinkError>> + Send + 'a>>;
@@ -141,6 +141,11 @@ pub trait Sink: fmt::Debug + Send + Sync {
 
     /// Whether games can be copied now. Creates what is needed there and may be created, such as a schema.
     fn check(&self) -> Answer<'_, ()>;
+
+    /// [`Self::check`], and whether everything that deliveries and removals rely on really works there. Leaves nothing behind.
+    fn prove(&self) -> Answer<'_, ()> {
+        self.check()
+    }
 
     /// Copies games, and names those that it can never take, however often they were sent. All others are there for good
     /// when it has answered; after an error any of them may be, and all are sent again.

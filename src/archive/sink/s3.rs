@@ -17,7 +17,7 @@ use object_store::list::{PaginatedListOptions, PaginatedListResult, PaginatedLis
 use object_store::path::Path;
 use object_store::{
     Attribute, AttributeValue, Attributes, Certificate, ClientOptions, Error, GetOptions, GetResult, ObjectStore as _,
-    PutMode, PutOptions, RetryConfig, UpdateVersion,
+    ObjectStoreExt as _, PutMode, PutOptions, RetryConfig, UpdateVersion,
 };
 use sha2::{Digest as _, Sha256};
 
@@ -40,10 +40,14 @@ const TIMEOUT: Duration = Duration::from_secs(45);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Names asked for in one go: what the protocol allows.
 const PAGE_KEYS: usize = 1000;
-/// Objects whose installation is asked for in one pass of removing: each costs a request.
-const PASS_KEYS: usize = PASS_GAMES as usize;
 /// The metadata that says which installation made a copy.
 const INSTALLATION: &str = "liap-installation";
+
+/// What the name of a probe object begins with. No game has such a name.
+const PROBE: &str = "liap-probe-";
+/// What is wrong with a bucket in which the second of two probe objects takes the place of the first.
+const UNCONDITIONAL: &str = "the bucket ignores If-None-Match, so games of others could be overwritten; nothing is copied there: \
+    use a server that knows conditional writes, or a newer version of this one";
 
 /// A bucket, or a part of it.
 #[derive(Debug)]
@@ -191,6 +195,34 @@ impl S3 {
         }
     }
 
+    /// Creates an object, looks at it, and removes it, as it is done with games.
+    async fn probe(&self) -> Result<(), SinkError> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|error| SinkError::Unavailable(error.to_string()))?;
+        let key = Path::from(format!("{}{PROBE}{}", self.prefix, hex::encode(random)));
+        self.create_probe(&key, "first").await.map_err(|error| may_not("create objects", &fault(&error)))?;
+        let works = self.probe_object(&key).await;
+        // Also where something did not work.
+        let removed = self.store.delete(&key).await.map_err(|error| may_not("delete objects", &fault(&error)));
+        works.and(removed)
+    }
+
+    async fn create_probe(&self, key: &Path, text: &str) -> object_store::Result<()> {
+        self.store.put_opts(key, text.to_owned().into(), PutMode::Create.into()).await.map(drop)
+    }
+
+    async fn probe_object(&self, key: &Path) -> Result<(), SinkError> {
+        match self.create_probe(key, "second").await {
+            Err(Error::AlreadyExists { .. }) => {}
+            Ok(()) => return Err(SinkError::Denied(UNCONDITIONAL.to_owned())),
+            Err(error) => return Err(may_not("create an object only if there is none", &fault(&error))),
+        }
+        self.list(None, None, 1).await.map_err(|error| may_not("list the bucket", &error))?;
+        let read = async { self.store.get(key).await?.bytes().await };
+        let bytes = read.await.map_err(|error: Error| may_not("get objects", &fault(&error)))?;
+        if *bytes == *b"first" { Ok(()) } else { Err(SinkError::Denied(UNCONDITIONAL.to_owned())) }
+    }
+
     /// Who made the copy of a game.
     async fn maker(&self, id: GameId) -> Result<Maker, SinkError> {
         match self.open_object(id, GetOptions { head: true, ..GetOptions::default() }).await {
@@ -269,6 +301,10 @@ impl Sink for S3 {
         Box::pin(bounded(async { self.list(None, None, 1).await.map(drop) }))
     }
 
+    fn prove(&self) -> Answer<'_, ()> {
+        Box::pin(bounded(self.probe()))
+    }
+
     fn deliver<'a>(&'a self, games: &'a [Delivery], ours: Installation) -> Answer<'a, Vec<Refusal>> {
         Box::pin(async move {
             let puts: Vec<_> = games.iter().map(|game| self.put(game, ours)).collect();
@@ -304,10 +340,10 @@ impl Sink for S3 {
     fn remove(&self, after: Option<GameId>, before_ms: u64, ours: Installation) -> Answer<'_, RemovalPass> {
         Box::pin(bounded(async move {
             let before = GameId::first_at(before_ms);
-            let mut ids = self.ids(after, PASS_KEYS).await?;
+            let mut ids = self.ids(after, PASS_GAMES).await?;
             let found = ids.len();
             ids.retain(|id| *id < before);
-            let next = ids.last().copied().filter(|_| ids.len() == found && found == PASS_KEYS);
+            let next = ids.last().copied().filter(|_| ids.len() == found && found == PASS_GAMES);
             let look = |id| async move { self.maker(id).await.map(|maker| (id, maker)) };
             let makers: Vec<(GameId, Maker)> =
                 stream::iter(ids).map(look).buffer_unordered(IN_FLIGHT).try_collect().await?;
@@ -441,6 +477,17 @@ fn fault(error: &Error) -> SinkError {
         matches!(error, Error::PermissionDenied { .. } | Error::Unauthenticated { .. } | Error::NotFound { .. })
             || DENIALS.iter().any(|code| text.starts_with(code));
     if is_denied { SinkError::Denied(text) } else { SinkError::Unavailable(text) }
+}
+
+/// A right that is missing, or a bucket that cannot be asked now.
+fn may_not(what: &str, error: &SinkError) -> SinkError {
+    match error {
+        SinkError::Denied(reason) => SinkError::Denied(format!("Liap must be allowed to {what}, and is not: {reason}")),
+        SinkError::Unavailable(reason) if reason.starts_with("NotImplemented") => {
+            SinkError::Denied(format!("Liap must be able to {what}, and the bucket cannot: {reason}"))
+        }
+        SinkError::Unavailable(_) => error.clone(),
+    }
 }
 
 /// The heart of an error of this client, which likes to tell long stories: what the server says, or else what failed deepest.

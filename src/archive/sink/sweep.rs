@@ -92,7 +92,7 @@ impl Sweeper {
             return Ok(());
         };
         sweep.after = Some(next);
-        if !self.is_announced && sweep.removed + PASS_GAMES > shared.share() {
+        if !self.is_announced && sweep.removed + PASS_GAMES as u64 > shared.share() {
             self.announce(&sweep, next, shared, kind, sink).await;
         } else {
             // The rest comes with the next pass; what is to be delivered goes first.

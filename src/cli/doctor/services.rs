@@ -14,6 +14,8 @@ use crate::redis::{self, Redis};
 
 /// The longest wait for one of them.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+/// The longest wait for everything that is tried in a sink.
+const PROOF_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Games in a sink that are counted, at most, where the archive is empty.
 const COUNTED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(999);
@@ -73,14 +75,19 @@ async fn check_sink(sink: &dyn Sink) -> Finding {
     const KEPT_HERE: &str = "check the way there; games are kept here, and copied when it is back";
     let place = sink.place();
     let asked = Instant::now();
-    match timeout(ANSWER_TIMEOUT, sink.check()).await {
-        Ok(Ok(())) => ok(format!("{place} answered within {} ms", asked.elapsed().as_millis())),
+    let mut answer = timeout(ANSWER_TIMEOUT, sink.check()).await;
+    let answered = asked.elapsed().as_millis();
+    if let Ok(Ok(())) = answer {
+        answer = timeout(PROOF_TIMEOUT, sink.prove()).await;
+    }
+    match answer {
+        Ok(Ok(())) => ok(format!("{place} answered within {answered} ms, and allows what is needed")),
         Ok(Err(SinkError::Denied(reason))) => wrong(
             format!("{place}: {reason}"),
-            "correct its credentials, or make the bucket or database; games are kept here meanwhile",
+            "correct its credentials and rights, or make the bucket or database; games are kept here meanwhile",
         ),
         Ok(Err(SinkError::Unavailable(reason))) => warning(format!("{place}: {reason}"), KEPT_HERE),
-        Err(_) => warning(format!("{place} does not answer within {} s", ANSWER_TIMEOUT.as_secs()), KEPT_HERE),
+        Err(_) => warning(format!("{place} does not answer within {} s", asked.elapsed().as_secs()), KEPT_HERE),
     }
 }
 

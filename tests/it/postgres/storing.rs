@@ -323,6 +323,20 @@ async fn a_database_conforms() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_row_goes_whatever_the_clock_shows() {
+    let Some((server, sink)) = server_and_sink().await else { return };
+    let url = server.url("owner:pass", "games");
+    let runtime = tokio::runtime::Handle::current();
+    let tried = tokio::task::spawn_blocking(move || {
+        let most = std::num::NonZeroUsize::MAX;
+        let rows = || runtime.block_on(sink.count(u64::MAX, most)).unwrap() as u64;
+        crate::clock::no_leap_removes_copies(SinkKind::Postgresql, &[("DATABASE_URL", &url)], rows);
+    });
+    tried.await.unwrap();
+    drop(server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_retention_removes_rows_of_others() {
     let Some((server, sink)) = server_and_sink().await else { return };
     sink.check().await.unwrap();

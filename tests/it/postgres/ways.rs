@@ -141,6 +141,11 @@ async fn a_user_without_any_right_to_change_tables_will_do() {
     let adopted = sink.adopt(&games[10..], None, OURS).await.unwrap();
     assert!(adopted.len() == 50 && adopted.iter().all(|(_, adoption)| *adoption == Adoption::Adopted), "{adopted:?}");
     let client = server.client("games").await;
+    sink.prove().await.unwrap();
+    server.sql("games", "REVOKE DELETE ON archive.game_events FROM liap").await;
+    server.sql("games", "REVOKE UPDATE (installation) ON archive.completed_games FROM liap").await;
+    let Err(SinkError::Denied(told)) = sink.prove().await else { panic!("two rights are missing") };
+    assert!(told.contains("lacks UPDATE of completed_games.installation, DELETE on game_events: "), "{told}");
     for forbidden in ["DROP TABLE archive.game_events", "UPDATE archive.completed_games SET room_id = 'X'"] {
         client.batch_execute("SET ROLE liap").await.unwrap();
         assert!(client.batch_execute(forbidden).await.is_err(), "{forbidden}");

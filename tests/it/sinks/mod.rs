@@ -62,6 +62,15 @@ async fn a_bucket_of_another_make_conforms() {
 }
 
 #[test]
+fn no_object_goes_whatever_the_clock_shows() {
+    let Some(server) = S3Server::start() else { return };
+    let url = server.url("games/");
+    let settings =
+        [("ARCHIVE_URL", &*url), ("AWS_ACCESS_KEY_ID", server::KEY), ("AWS_SECRET_ACCESS_KEY", server::SECRET)];
+    crate::clock::no_leap_removes_copies(SinkKind::S3, &settings, || server.objects().len() as u64);
+}
+
+#[test]
 fn no_retention_removes_objects_of_others() {
     let Some(server) = S3Server::start() else { return };
     no_retention_removes_copies_of_others(SinkKind::S3, || s3(&server.url("games/")));

@@ -163,6 +163,10 @@ pub(crate) enum Way {
     Slow,
     /// In the server's place somebody says that the disk is full.
     Full,
+    /// The server does not see `If-None-Match`.
+    Unconditional,
+    /// In the server's place somebody says that it does not know `If-None-Match`.
+    NotImplemented,
 }
 
 /// A network between us and a server.
@@ -208,6 +212,10 @@ fn connection(mut client: TcpStream, server: SocketAddr, ways: &Arc<AtomicU8>) {
     pump_there.join().unwrap();
 }
 
+const CONDITION: &[u8] = b"if-none-match";
+const NOT_IMPLEMENTED: &[u8] = b"HTTP/1.1 501 Not Implemented\r\ncontent-length: 42\r\nconnection: close\r\n\r\n\
+    <Error><Code>NotImplemented</Code></Error>";
+
 fn pump(mut from: TcpStream, mut to: TcpStream, ways: &AtomicU8) {
     let mut buffer = [0; 16 * 1024];
     let mut passed = 0;
@@ -216,6 +224,14 @@ fn pump(mut from: TcpStream, mut to: TcpStream, ways: &AtomicU8) {
         let most = if way == Way::Slow as u8 { 512 } else { buffer.len() };
         let Ok(read) = from.read(&mut buffer[..most]) else { break };
         passed += read;
+        if let Some(at) = buffer[..read].windows(CONDITION.len()).position(|part| part == CONDITION) {
+            if way == Way::Unconditional as u8 {
+                buffer[at..at + CONDITION.len()].copy_from_slice(b"x-ignored-one");
+            } else if way == Way::NotImplemented as u8 {
+                from.write_all(NOT_IMPLEMENTED).ok();
+                break;
+            }
+        }
         let is_cut = way == Way::Full as u8 || (way == Way::Cut as u8 && passed > 700);
         if read == 0 || is_cut || to.write_all(&buffer[..read]).is_err() {
             break;

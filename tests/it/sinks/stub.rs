@@ -104,8 +104,19 @@ impl State {
                 self.objects.insert(key, body);
                 (200, Vec::new())
             }
+            "POST" if query.starts_with("delete") => (200, self.delete(&String::from_utf8_lossy(&body)).into_bytes()),
             _ => error(501, "NotImplemented"),
         }
+    }
+
+    fn delete(&mut self, body: &str) -> String {
+        let keys = body.split("<Key>").skip(1).filter_map(|rest| rest.split('<').next());
+        let mut text = String::from("<DeleteResult>");
+        for key in keys {
+            self.objects.remove(key);
+            write!(text, "<Deleted><Key>{key}</Key></Deleted>").unwrap();
+        }
+        text + "</DeleteResult>"
     }
 
     fn list(&mut self, query: &str) -> String {

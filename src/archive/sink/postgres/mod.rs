@@ -41,6 +41,20 @@ const IDLE: Duration = Duration::from_secs(120);
 /// Why events are not mended.
 const NOT_OURS: &str = "its events there are not whole, and another installation made the copy, or nobody knows which; \
     `liap archive sync --adopt` takes over copies of unknown origin";
+/// The rights on the tables that are used and not granted.
+const MISSING_RIGHTS: &str = "\
+    SELECT string_agg(wanted, ', ') FROM (VALUES \
+        ('SELECT on completed_games', has_table_privilege('archive.completed_games', 'SELECT')), \
+        ('INSERT on completed_games', has_table_privilege('archive.completed_games', 'INSERT')), \
+        ('DELETE on completed_games', has_table_privilege('archive.completed_games', 'DELETE')), \
+        ('UPDATE of completed_games.installation', \
+            has_column_privilege('archive.completed_games', 'installation', 'UPDATE')), \
+        ('SELECT on game_events', has_table_privilege('archive.game_events', 'SELECT')), \
+        ('INSERT on game_events', has_table_privilege('archive.game_events', 'INSERT')), \
+        ('DELETE on game_events', has_table_privilege('archive.game_events', 'DELETE')), \
+        ('USAGE on the sequence of game_events.id', \
+            has_sequence_privilege(pg_get_serial_sequence('archive.game_events', 'id'), 'USAGE')) \
+    ) AS rights(wanted, is_granted) WHERE NOT is_granted";
 /// Ids of Liap, for there may be games of other programs in the same table.
 const LIAP_IDS: &str = "game_id ~ '^[0-7][0-9A-HJKMNP-TV-Z]{25}$'";
 
@@ -314,7 +328,7 @@ impl Postgres {
             removed += gone.len() as u64;
             let Some(newest) = gone.into_iter().next_back() else { break };
             last = newest;
-            if Instant::now() > until || removed + REMOVED_AT_ONCE > PASS_GAMES {
+            if Instant::now() > until || removed + REMOVED_AT_ONCE > PASS_GAMES as u64 {
                 let unmarked = self.count_unmarked(after, &last).await?;
                 return Ok(RemovalPass { removed, unmarked, next: last.parse().ok() });
             }
@@ -414,6 +428,20 @@ impl Sink for Postgres {
                 return Err(SinkError::Denied("the database can only be read".to_owned()));
             }
             Ok(())
+        }))
+    }
+
+    fn prove(&self) -> Answer<'_, ()> {
+        Box::pin(bounded(async {
+            self.check().await?;
+            let missing = self
+                .transact(async |transaction| {
+                    transaction.query_typed_one(MISSING_RIGHTS, &[]).await?.try_get::<_, Option<String>>(0)
+                })
+                .await?;
+            missing.map_or(Ok(()), |missing| {
+                Err(SinkError::Denied(format!("Liap's user lacks {missing}: scripts/init-archive-role grants it")))
+            })
         }))
     }
 
