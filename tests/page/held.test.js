@@ -18,7 +18,9 @@ async function holdableWay(url) {
   const target = new URL(url);
   const sockets = new Set();
   let held = false;
+  let unanswered = () => {};
   const listener = createServer((near) => {
+    if (held) unanswered();
     const far = connect(target.port, target.hostname);
     for (const [from, to] of [[near, far], [far, near]]) {
       sockets.add(from);
@@ -40,6 +42,14 @@ async function holdableWay(url) {
       for (const socket of sockets) socket.isMuted = true;
     },
     open: () => { held = false; },
+    /** Waits until so many more connections have been taken and not answered. */
+    taken: (count) => new Promise((resolve) => {
+      let left = count;
+      unanswered = () => {
+        left -= 1;
+        if (left === 0) resolve();
+      };
+    }),
     close() {
       listener.close();
       for (const socket of sockets) socket.destroy();
@@ -71,8 +81,7 @@ test('a link that falls silent is noticed, and connections that are taken but no
   way.hold();
   await page.waitForSelector('.link-line >> text=Connection lost', { timeout: 20000 });
   assert.match(await page.innerText('.link-line'), /If the game goes on meanwhile/);
-  // Several attempts are under way, and none of them is answered.
-  await page.waitForTimeout(9000);
+  await way.taken(2); // one attempt after the other is not answered
   way.open();
   const open = Date.now();
   await page.waitForSelector('.link-line', { state: 'detached', timeout: BACK_WITHIN_MS });
@@ -98,8 +107,6 @@ test('a question to the lobby that is not answered has an end, and can be asked 
   await page.click('.choice.primary');
   await page.waitForSelector('.door-main > .reason >> text=does not answer', { timeout: 20000 });
   way.open();
-  await page.waitForFunction(() => !document.querySelector('.open-tables .reason'));
-  await page.waitForTimeout(500);
   await page.click('.choice.primary');
   await page.waitForSelector('.waiting .big', { timeout: 20000 });
   await leave();

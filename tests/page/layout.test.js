@@ -83,3 +83,31 @@ for (const [width, height] of SIZES) {
     });
   }
 }
+
+/** Puts four plays of `kinds` on the table, all open or face down but for the own one, as the state would have them. */
+const lay = (page, type, kinds, open) => page.evaluate(async ([type_, kinds_, open_]) => {
+  const { current, update } = await import(document.querySelector('link[href$="/app.js"]').href);
+  const { room } = current();
+  const plays = room.players.map(({ name }) => ({ player: name, kinds: open_ || name === room.you ? kinds_ : null, count: kinds_.length, type: type_, ids: null }));
+  const players = room.players.map((player) => ({ ...player, declared: 7, captured: 3 }));
+  update({ room: { ...room, phase: 'turn', players, plays, current: null, pending: null, result: null } });
+}, [type, kinds, open]);
+
+for (const [width, height] of SIZES) {
+  test(`the longest plays at ${width}x${height}`, { timeout: WITHIN_MS }, async () => {
+    const { page, leave } = await visitor(browser, server.url, { width, height, calm: true });
+    await page.fill('#name', 'Mira');
+    await page.click('.choice:not(.primary)');
+    await page.waitForSelector('.hand .tile-button');
+    for (const [type, kinds] of [
+      ['SINGLE', ['GENERAL_RED']], ['THREE_OF_A_KIND', Array(3).fill('SOLDIER_RED')], ['FOUR_OF_A_KIND', Array(4).fill('SOLDIER_BLACK')],
+      ['EXTENDED_STRAIGHT_5', ['GENERAL_RED', 'ADVISOR_RED', 'ADVISOR_RED', 'ELEPHANT_RED', 'ELEPHANT_RED']], ['DOUBLE_STRAIGHT', ['CHARIOT_RED', 'CHARIOT_RED', 'HORSE_RED', 'HORSE_RED', 'CANNON_RED', 'CANNON_RED']],
+    ]) {
+      for (const open of [false, true]) {
+        await lay(page, type, kinds, open);
+        assert.deepEqual((await faults(page)).filter((fault) => /tile|number of|play/.test(fault)), [], `${type}, ${open ? 'open' : 'face down'}`);
+      }
+    }
+    await leave();
+  });
+}

@@ -142,10 +142,13 @@ test('what an administrator says is kept, what the server says by itself is not'
 });
 
 test('the next table is known, and others are told who has set it up', () => {
-  const named = reduce(run(roomUpdate()), { event: 'rematch', data: { room_id: '4D02B7', player_name: '12' } }, 0);
-  assert.deepEqual(named.rematch, { id: '4D02B7', by: '12' });
-  assert.deepEqual(named.notes.map((note) => note.key), ['note.rematch']);
-  assert.equal(reduce(named, { event: 'rematch', data: { room_id: '4D02B7', player_name: '12' } }, 0).notes.length, 1, 'once');
+  speak('en');
+  const before = run(roomUpdate());
+  const name = (by) => reduce(before, { event: 'rematch', data: { room_id: '4D02B7', player_name: by } }, 0);
+  assert.deepEqual(name('12').rematch, { id: '4D02B7', by: '12' });
+  assert.deepEqual(changes(before, name('12')), ['12 has set up the next table.']);
+  assert.deepEqual(changes(name('12'), name('12')), [], 'once');
+  assert.deepEqual(changes(before, name('Mira')), [], 'nobody is told of himself');
 });
 
 test('a refusal is said as what is the case', () => {

@@ -14,6 +14,9 @@ function laidDown({ player: name, count: n, kinds, type }, leads, you) {
 /** A play as it is turned over. */
 const shown = ({ player: name, count: n, kinds, type }) => (type === 'INVALID' ? t('replay.waste', { name, n }) : t('say.shows', { name, type: t(`type.${type}`), points: worth({ kinds, type }) }));
 
+/** True when somebody else has just set up the next table. */
+export const asksToNext = (before, { rematch, you }) => rematch !== null && rematch.id !== before.rematch?.id && rematch.by !== you;
+
 export function changes(before, after) {
   const said = [];
   if (before.id !== after.id) return said;
@@ -29,6 +32,7 @@ export function changes(before, after) {
     said.push(taken(after.result.winner, after.result.piles, after.you));
   }
   if (after.phase === 'scoring' && before.phase !== 'scoring') for (const player of after.players) said.push(t('say.score', { name: player.name, n: player.score }));
+  if (asksToNext(before, after)) said.push(t('over.asked', { name: after.rematch.by }));
   if (myTurn(after) && (!myTurn(before) || before.phase !== after.phase)) said.push(t('say.yourTurn'), asked(after));
   else if (askedToRedeal(after) && !askedToRedeal(before)) said.push(t('redeal.ask'));
   else if (after.current && after.current !== before.current && after.current !== after.you) said.push(t('say.turnOf', { name: after.current }));

@@ -1,6 +1,6 @@
 // The connection to one room: what arrives changes the state, is said aloud and kept for a reload.
 
-import { changes } from './announce.js';
+import { asksToNext, changes } from './announce.js';
 import { current, freshUi, update } from './app.js';
 import { closeLobby } from './lobby.js';
 import { lookUpGame } from './papers.js';
@@ -71,13 +71,14 @@ function receive(frame, seat) {
     forgetSeat(room.id);
     lookUpGame(room.id);
   } else if (seat && room.you) keepSeat(room.id, { ...seat, memory: memoryOf(room), over: Boolean(room.over) });
+  if (sound && asksToNext(before, room)) tone();
   heard.get(frame.event)?.();
   for (const note of room.notes) if (!before.notes.includes(note)) setTimeout(() => takeDown(note), NOTE_MS);
   const said = changes(before, room);
   if (said.length) document.getElementById('say').textContent = said.join(' ');
   if (sound && room.plays.length > before.plays.length) click();
   if (sound && myTurn(room) && !myTurn(before)) tone();
-  if (sound && room.notes.some((note) => ['note.sits', 'note.rematch'].includes(note.key) && !before.notes.includes(note))) tone();
+  if (sound && room.notes.some((note) => note.key === 'note.sits' && !before.notes.includes(note))) tone();
   if (frame.event === 'phase_change' && asked !== room.round && lacksTurns(room) && send('request_recovery', {})) asked = room.round;
   if (wishes && room.known && room.you && room.phase === 'waiting') bringIn(room);
 }

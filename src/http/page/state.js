@@ -88,10 +88,7 @@ export function reduce(room, { event, data }, now) {
         closedWords: data.reason === 'closed' && data.message !== 'The room was closed by the operator.' ? data.message : null,
       };
     case 'rematch':
-      return {
-        ...room, rematch: { id: data.room_id, by: data.player_name },
-        notes: data.player_name === room.you || room.rematch?.id === data.room_id ? room.notes : note(room, 'note.rematch', { name: data.player_name }),
-      };
+      return { ...room, rematch: { id: data.room_id, by: data.player_name } };
     case 'room_not_found':
       return { ...room, closed: room.over ? room.closed : 'not_found' };
     case 'error':

@@ -260,7 +260,6 @@ export const WORDS = {
   'note.sits': ['{name} sits down.', '{name} นั่งลงแล้ว', '{name} 入座了。'],
   'note.stands': ['{name} has left the table.', '{name} ลุกจากโต๊ะแล้ว', '{name} 离开了桌子。'],
   'note.left': ['{name} is away. A bot plays on.', '{name} ไม่อยู่แล้ว บอตเล่นต่อ', '{name} 离开了，由机器人继续。'],
-  'note.rematch': ['{name} has set up the next table.', '{name} เปิดโต๊ะถัดไปแล้ว', '{name} 开好了下一桌。'],
   'note.back': ['{name} is back.', '{name} กลับมาแล้ว', '{name} 回来了。'],
   'note.timedOut': ['{name} took too long, a bot played once.', '{name} ใช้เวลานานไป บอตเล่นแทนหนึ่งครั้ง', '{name} 太久没动，机器人代出一次。'],
   'note.timedOutYou': ['Your time was up, a bot played for you once.', 'หมดเวลา บอตเล่นแทนคุณหนึ่งครั้ง', '时间到，机器人替你出了一次。'],
