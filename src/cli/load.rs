@@ -26,8 +26,8 @@ pub(super) struct Arguments {
     seconds: u64,
     /// Measure memory instead of speed: open so many rooms, as many at once as there are tables, leave them in every
     /// phase, and check that the server forgets all of them. Run it with `GAME_PACE=0.001 MEMORY_CHECK_INTERVAL=1
-    /// USE_GAME_ARCHIVAL=false`, and all limits and `MAX_ACTIVE_GAMES` of a million. What an archive keeps is not forgotten,
-    /// and its index takes memory.
+    /// ABANDONED_AFTER_MINUTES=0 USE_GAME_ARCHIVAL=false`, and all limits and `MAX_ACTIVE_GAMES` of a million: games that wait
+    /// for lost players and games in an archive are not forgotten.
     #[arg(long, value_name = "ROOMS")]
     leave: Option<usize>,
     /// Address of the server's metrics.

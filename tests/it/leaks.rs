@@ -13,6 +13,8 @@ fn rooms_left_in_every_phase_are_forgotten() {
         ("GAME_PACE", "0.001"),
         ("MAX_ACTIVE_GAMES", "1000000"),
         ("MEMORY_CHECK_INTERVAL", "1"),
+        // Lost players are not waited for.
+        ("ABANDONED_AFTER_MINUTES", "0"),
         // Limits that are there and remember everybody, but stop nobody.
         ("RATE_LIMIT_PER_PLAYER_PER_MINUTE", "1000000"),
         ("RATE_LIMIT_PER_ROOM_PER_SECOND", "1000000"),
