@@ -309,6 +309,16 @@ def failover():
     back = wait(30, lambda: answer("/health")["checks"]["redis"]["status"] == "healthy")
     check("Liap uses it", back is not None, f"{back} s later")
     docker("start", "liap-redis-primary-1")
+    check("the first one comes back", wait(60, lambda: "healthy" in docker("ps", "--filter", "name=redis-primary")))
+    redis_in_containers()
+
+
+def redis_in_containers():
+    """As docs/operations.md says."""
+    for server in ("redis-primary", "redis-replica"):
+        told = compose(PRODUCTION, "exec", "--no-TTY", server, "sh", "-c",
+                       "REDISCLI_AUTH=$(cat /run/secrets/redis_password) redis-cli info memory")
+        check(f"{server} tells of its memory", "used_memory_human" in told)
 
 
 def monitoring():
