@@ -576,7 +576,7 @@ impl Archive {
     #[must_use]
     pub fn close(&self, timeout: Duration) -> bool {
         let begun = Instant::now();
-        drop(self.upkeep.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let upkeep = self.upkeep.lock().unwrap_or_else(PoisonError::into_inner).take().map(Upkeep::stop);
         let now = Instant::now();
         self.shared.known_time.get().into_iter().for_each(|known| known.write(now));
         self.shared.trash.write(now);
@@ -584,7 +584,10 @@ impl Archive {
         let sink_workers = self.sink_workers.get().map(Vec::as_slice).unwrap_or_default();
         sink_workers.iter().for_each(|sink_worker| sink_worker.stop(timeout.saturating_sub(begun.elapsed())));
         sink_workers.iter().for_each(SinkWorker::join);
-        self.shared.store.close(Duration::from_secs(1)) && flushed
+        let closed = self.shared.store.close(Duration::from_secs(1));
+        // What it still does fails by now. Its panic has been told.
+        upkeep.into_iter().for_each(|thread| drop(thread.join()));
+        closed && flushed
     }
 
     fn index<T>(&self, ask: impl FnOnce(&Index) -> T) -> T {

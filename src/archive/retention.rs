@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, PoisonError, Weak};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::archive::{Shared, now_ms};
@@ -46,7 +46,8 @@ pub struct Announcement {
 #[derive(Debug)]
 pub(super) struct Upkeep {
     /// Sent to wake the thread, dropped to end it.
-    thread: mpsc::Sender<()>,
+    wake: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
 }
 
 impl Upkeep {
@@ -56,10 +57,10 @@ impl Upkeep {
         let newest = age.and_then(|_| shared.store.newest_ids(GameId::MAX, 1).ok()?.first().map(|id| id.unix_ms()));
         // A second call changes nothing.
         drop(shared.known_time.set(KnownTime::open(shared.store.folder(), newest, now_ms())));
-        let (thread, woken) = mpsc::channel::<()>();
+        let (wake, woken) = mpsc::channel::<()>();
         // Weak, so that waiting for the next time keeps no closed archive open.
         let shared = Arc::downgrade(shared);
-        thread::Builder::new().name("archive-upkeep".to_owned()).spawn(move || {
+        let thread = thread::Builder::new().name("archive-upkeep".to_owned()).spawn(move || {
             let mut retention = age.map(Retention::new);
             loop {
                 let Some(shared) = Weak::upgrade(&shared) else { return };
@@ -70,13 +71,18 @@ impl Upkeep {
                 }
             }
         })?;
-        Ok(Self { thread })
+        Ok(Self { wake, thread })
     }
 
     /// Has everything looked at now.
     pub(super) fn wake(&self) {
         // A thread that has ended has nothing more to do.
-        self.thread.send(()).ok();
+        self.wake.send(()).ok();
+    }
+
+    /// Ends it soon; until its thread has ended, the archive is not free for another process.
+    pub(super) fn stop(self) -> JoinHandle<()> {
+        self.thread
     }
 }
 
