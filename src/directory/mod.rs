@@ -1,6 +1,6 @@
 //! Which server a room lives on, when several share a Redis and stand behind one proxy.
 //!
-//! The first digit of a room id is that of its server ([`InstanceId`]), so an id alone says where to go, to the proxy too.
+//! The first digit of a room id is that of its server ([`InstanceId`](crate::protocol::InstanceId)), so an id alone says where to go, to the proxy too.
 //! Shared is what changes: which servers are alive, and which rooms can be joined. Each server writes that about itself
 //! under a lease. When a server dies, its lease runs out, and its rooms leave the lobby; they come back with it, from its
 //! journal.

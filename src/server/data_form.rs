@@ -3,7 +3,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 /// The number for the form of everything below `DATA_DIR`. A version that changes the form raises it and writes the file
-/// [`NAME`]: the number, and in the lines after it how to go back. A folder without the file has form 1.
+/// `form`: the number, and in the lines after it how to go back. A folder without the file has form 1.
 pub const DATA_FORM: u32 = 1;
 const NAME: &str = "form";
 /// How much of the file is read and shown.

@@ -92,6 +92,7 @@ if __name__ == "__main__":
     parser.add_argument("--limit", type=float, default=2.0, help="seconds until the server must be ready")
     parser.add_argument("--pace", type=float, default=0.05, help="GAME_PACE of the server")
     parser.add_argument("--lost-ms", type=float, default=100, help=argparse.SUPPRESS)
+    parser.set_defaults(faults=None)
     parser.add_argument("--folder", help="where to work (default: the system's temporary folder)")
     parser.add_argument("--frames", help="file for every offending frame")
     options = parser.parse_args()
