@@ -1,12 +1,15 @@
 // One WebSocket that stays: it greets on every opening, comes back by itself after a loss, and notices a dead link.
-// No wait is without an end: an attempt that is not answered gets company by the next one, and the first to open counts.
+// No wait is without an end: an attempt that is not answered gives way to the next one. Attempts do not overlap, for a browser opens
+// one socket to a server at a time; each may take longer than the one before, up to what a slow network needs.
 // It knows nothing of the game.
 
 const FIRST_WAIT_MS = 400;
 const LONGEST_WAIT_MS = 4000;
-/** After so long without an answer another attempt begins; the earlier ones may still succeed. */
-const NEXT_ATTEMPT_MS = 4000;
-const MOST_ATTEMPTS = 4;
+/** How long the first attempt may take, and how long any. */
+const FIRST_ATTEMPT_MS = 4000;
+const LONGEST_ATTEMPT_MS = 9000;
+/** A younger attempt is not given up when somebody comes back to the page. */
+const YOUNG_ATTEMPT_MS = 1000;
 const PING_EVERY_MS = 12000;
 const PING_PAUSE_MS = 2000;
 const ANSWER_WITHIN_MS = 6000;
@@ -36,17 +39,17 @@ export function connect(path, { hello, onFrame, onStatus }) {
   let doubt = null; // when a silent link counts as dead
   let pinged = -Infinity; // when the last ping went out
   let begun = 0; // when the last attempt began
-  const attempts = []; // those not answered yet
+  let attempted = null; // the one not answered yet
 
   function attempt() {
     clearTimeout(next);
-    while (attempts.length >= MOST_ATTEMPTS) drop(attempts.shift());
+    if (attempted) drop(attempted);
     begun = performance.now();
     const mine = new WebSocket(socketUrl(path));
-    attempts.push(mine);
+    attempted = mine;
     mine.onopen = () => opened(mine);
-    mine.onclose = ({ code }) => failed(mine, code);
-    next = setTimeout(unanswered, NEXT_ATTEMPT_MS);
+    mine.onclose = ({ code }) => failed(code);
+    next = setTimeout(unanswered, Math.min(LONGEST_ATTEMPT_MS, FIRST_ATTEMPT_MS * 1.5 ** Math.max(0, misses - 1)));
   }
 
   function drop(one) {
@@ -58,8 +61,7 @@ export function connect(path, { hello, onFrame, onStatus }) {
 
   function opened(mine) {
     clearTimeout(next);
-    attempts.splice(attempts.indexOf(mine), 1);
-    attempts.splice(0).forEach(drop);
+    attempted = null;
     socket = mine;
     pinged = -Infinity;
     misses = 0;
@@ -96,9 +98,9 @@ export function connect(path, { hello, onFrame, onStatus }) {
     waitAndAttempt();
   }
 
-  function failed(mine, code) {
-    attempts.splice(attempts.indexOf(mine), 1);
-    if (ended || attempts.length) return;
+  function failed(code) {
+    attempted = null;
+    if (ended) return;
     if (misses === 0 && code !== CLOSE_RESTART) onStatus('lost');
     waitAndAttempt();
   }
@@ -150,7 +152,7 @@ export function connect(path, { hello, onFrame, onStatus }) {
   function wake() {
     if (ended || document.visibilityState === 'hidden') return;
     if (socket) ping();
-    else if (attempts.length === 0 || performance.now() - begun > FIRST_WAIT_MS) {
+    else if (!attempted || performance.now() - begun > YOUNG_ATTEMPT_MS) {
       misses = Math.min(misses, 1);
       attempt();
     }
@@ -171,7 +173,7 @@ export function connect(path, { hello, onFrame, onStatus }) {
       clearTimeout(next);
       stopClocks();
       for (const [target, event] of wakers) target.removeEventListener(event, wake);
-      attempts.splice(0).forEach(drop);
+      if (attempted) drop(attempted);
       socket?.close(CLOSE_NORMAL);
     },
   };
