@@ -70,7 +70,7 @@ function declareKey(event, room, ui, step, onTile, free) {
     act.chooseDeclaration(Number(event.key));
     return true;
   }
-  if (step && !onTile) {
+  if (step && !(onTile && event.shiftKey)) {
     const barred = limitsOf(room);
     let value = ui.declare ?? (step > 0 ? -1 : barred.length);
     do value += step; while (barred[value]);
