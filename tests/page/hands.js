@@ -24,17 +24,14 @@ export async function playOn(page, hands, look = () => {}) {
 /** Hands that only know keys. */
 export function keys(page) {
   const { keyboard } = page;
-  let vain = 0;
   return {
     async redeal() {
       await keyboard.press('ArrowRight');
       await keyboard.press('Enter');
     },
     async declare({ ready }) {
-      vain = ready ? 0 : vain + 1;
-      if (ready) await keyboard.press('Enter');
-      // Who finds no choice under the arrows goes on with Tab.
-      else await keyboard.press(vain % 20 === 0 ? 'Tab' : 'ArrowRight');
+      if (!ready) await keyboard.press('ArrowRight');
+      else await keyboard.press('Enter');
     },
     async play({ ready, chosen, hand }) {
       if (ready) {
